@@ -80,8 +80,8 @@ def _left_out(dataset: Dataset) -> Mapping[str, str]:
 def _profile(column: Column, dataset: Dataset, left_out: str) -> ColumnProfile:
     if column.kind in ("number", "time"):
         return _profile_numbers(column, dataset, left_out)
-    if column.kind == "image":
-        return ColumnProfile(name=column.name, kind="image", different=None, missing=0, example="")
+    if column.kind in ("image", "audio"):
+        return ColumnProfile(name=column.name, kind=column.kind, different=None, missing=0, example="")
     counts = Counter(column.values)
     missing = counts.pop(None, 0)
     first = next((value for value in column.values if value is not None), "")

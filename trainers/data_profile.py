@@ -130,7 +130,7 @@ def _count_missing(dataset: Dataset) -> dict[str, int]:
 def _count_missing_in(column: Column) -> int:
     if column.kind in ("number", "time"):
         return int(np.isnan(np.asarray(column.values)).sum())
-    if column.kind == "image":
+    if column.kind in ("image", "audio"):
         return 0
     return sum(value is None for value in column.values)
 

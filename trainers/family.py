@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from trainers.data.augment import IMAGES, TEXT, augment_batch, refuse_changes
+from trainers.data.augment import AUDIO, IMAGES, TEXT, augment_batch, refuse_changes
 from trainers.data.dataset import Dataset, Kind, Task
 from trainers.errors import InputError
 from trainers.hyperparameters import OPTIONAL, PRIVACY, TEACHING, TRAINING, Hyperparameter, fill_defaults
@@ -208,7 +208,7 @@ class Family(ABC):
 
     def changes(self, kind: Kind) -> Collection[str]:
         """What `augment` may name beside such data."""
-        return {"image": IMAGES, "text": TEXT}.get(kind, ())
+        return {"image": IMAGES, "audio": AUDIO, "text": TEXT}.get(kind, ())
 
     @abstractmethod
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:

@@ -38,7 +38,7 @@ def find_leaks(dataset: Dataset) -> tuple[TargetLeak, ...]:
     target = dataset.labels() if classify else np.asarray(dataset.target.values)
     found = []
     for name, column in dataset.columns.items():
-        if column.kind in ("text", "image") or len(validation) < 2:
+        if column.kind in ("text", "image", "audio") or len(validation) < 2:
             continue
         values = _encode_column(column, target, train)
         if _score_bins(values[train], target[train], classify) < WORTH_A_TREE:

@@ -24,7 +24,8 @@ Model = Annotated[
 def predict(
     model: Model,
     input: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="CSV, JSONL, Parquet, text, or a folder of images.")
+        Path,
+        typer.Argument(metavar="INPUT", help="CSV, JSONL, Parquet, text; a folder of images or clips."),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="By default INPUT.predictions.…")
@@ -153,7 +154,8 @@ def drift(
 def explain(
     model: Model,
     input: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="CSV, JSONL, Parquet, text, or a folder of images.")
+        Path,
+        typer.Argument(metavar="INPUT", help="CSV, JSONL, Parquet, text; a folder of images or clips."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder.")],
     method: Annotated[

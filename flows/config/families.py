@@ -67,7 +67,7 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
     options = {**options, **first}
     family = _instance(file, code, options, path)
     fixed = {} if family is None else _fixed_values(file, family, options, entry.space, path)
-    space = _space(file, code, entry.space, path, fixed, _dropped_names(code, family, entry.space))
+    space = _space(file, code, entry.space, path, fixed, _dropped_names(file, code, family, entry.space))
     if family is not None:
         _check_names(file, family, space, entry.space, path)
     starts = _start_configurations(file, entry, space, path)
@@ -179,12 +179,13 @@ def _fixed_values(
     return {name: known[name].default for name in known if name in fixed}
 
 
-def _dropped_names(code: Reference, family: Family | None, space: Json) -> frozenset[str]:
-    """What a family's own space searches that has no meaning with these options. In a space that people
-    wrote themselves it is an error."""
+def _dropped_names(file: SweepFile, code: Reference, family: Family | None, space: Json) -> frozenset[str]:
+    """What a family's own space searches that has no meaning with these options, or beside clips, where its
+    `augment` is of pictures. In a space that people wrote themselves it is an error."""
     inherited = space.get("extends") if isinstance(space, dict) else space
-    own = space is None or inherited == _own_space(code)
-    return family.unread if family is not None and own else frozenset()
+    if family is None or (space is not None and inherited != _own_space(code)):
+        return frozenset()
+    return family.unread | ({"augment"} if file.sweep.data.source.startswith("audio:") else set())
 
 
 def _space(

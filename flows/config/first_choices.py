@@ -17,6 +17,13 @@ STEPS_OF_TABLES, STEPS_OF_OTHERS = 4000, 1500  # of an optimizer, in a whole tri
 LONGEST_OF_OTHERS = 40
 FEW_TRIALS, MANY_TRIALS = 20, 40
 UNBALANCED = 0.8  # the share of the commonest class from which on accuracy says little
+_CLIP_SPACES = {
+    "image_cnn": (
+        "space:   # stretches of time and of frequency are left out, in training alone",
+        "  extends: image_cnn",
+        "  augment: {type: categorical, choices: [null, {time_mask: 0.2, frequency_mask: 0.2}]}",
+    )
+}
 MANY_ROWS, WIDE_ROWS = 20_000, 3_000
 
 
@@ -80,7 +87,7 @@ def first_choices(seen: DataProfile, families: Sequence[str]) -> FirstChoices:
         epochs=epochs,
         patience=max(4, epochs // 4),
         rung=rung,
-        spaces=_spaces(rows, families) if table else {},
+        spaces=_spaces(rows, families) if table else _CLIP_SPACES if seen.kind == "audio" else {},
         reasons={
             "metric": why,
             "trials": f"a family; the largest space has {parameters} parameters",

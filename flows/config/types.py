@@ -150,7 +150,7 @@ Source = Annotated[
         {
             "anyOf": [
                 {"enum": [*(f"builtin:{name}" for name in BUILT_IN_DATA), "none"]},
-                {"type": "string", "pattern": "^(csv|jsonl|parquet|images|npz|text|hf):."},
+                {"type": "string", "pattern": "^(csv|jsonl|parquet|excel|images|audio|npz|text|hf):."},
             ]
         }
     ),

@@ -1,4 +1,4 @@
-"""`velodrome predict`: predictions for a file or a folder of images, of any size."""
+"""`velodrome predict`: predictions for a file or a folder of images or clips, of any size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from infra.predicting.csv_file import CsvFile, read_as_trained
 from infra.predicting.format import InputFormat, PartSizes
 from infra.predicting.on_ray import ActorPool, score_on_ray
 from infra.predicting.output_parts import OutputParts, open_parts
-from infra.predicting.parquet_and_images import ImageFolder, open_input
+from infra.predicting.parquet_and_images import FileFolder, open_input
 from infra.predicting.scoring import check_columns, count_unseen, match_single_field, score_here
 from infra.serving.artifact import Artifact, ServedModel, load_artifact
 from infra.serving.model_schema import Field
@@ -71,7 +71,7 @@ def predict(
 
     Args:
         model: a registered model (its champion), `NAME@ALIAS`, `NAME/3`, `runs:/…`, `models:/…`, or a sweep.
-        input: CSV, JSONL, Parquet, text (a row a line) or a folder of images.
+        input: CSV, JSONL, Parquet, text (a row a line) or a folder of images or clips.
         out: by default beside the input: `rows.predictions.csv`.
         overwrite: also where the output, or a part of it, is there already.
         address: an existing Ray cluster, where Ray Data scores with a `pool` of actors; else this process.
@@ -177,9 +177,7 @@ def choose_device() -> str:
 
 def _fingerprint(kind: InputFormat) -> str:
     """Changes when the input does: sizes and times, not content, which may be larger than memory."""
-    files = (
-        [kind.path / name for name in kind.image_names()] if isinstance(kind, ImageFolder) else [kind.path]
-    )
+    files = [kind.path / name for name in kind.names] if isinstance(kind, FileFolder) else [kind.path]
     facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 

@@ -15,6 +15,7 @@ from trainers.data.sources.listed_rows import COLUMN, spell_row
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pandas as pd
 
     from trainers.data.dataset import Dataset
     from trainers.types import Array, Cell
@@ -37,10 +38,8 @@ def describe_suspects(
         chances: their out-of-fold probabilities, float64 [n, C].
         worst: places of the suspects among them.
     """
-    from trainers.data.examples import raw_rows
-
     labels, validation = dataset.labels()[rows], set(dataset.splits["validation"].tolist())
-    frame = None if dataset.kind == "image" else raw_rows(dataset, rows[worst])
+    frame = None if dataset.kind == "image" else _told_rows(dataset, rows[worst])
     found = []
     for place, at in enumerate(worst):
         likely, given = int(chances[at].argmax()), int(labels[at])
@@ -58,6 +57,17 @@ def describe_suspects(
             )
         )
     return tuple(found)
+
+
+def _told_rows(dataset: Dataset, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Rows as a page tells of them: of clips their files."""
+    import pandas as pd
+
+    from trainers.data.examples import raw_rows
+
+    if dataset.kind != "audio":
+        return raw_rows(dataset, rows)
+    return pd.DataFrame({"audio": [dataset.columns["audio"].values[int(row)] for row in rows]})
 
 
 def _shorten_row(cells: dict[str, Cell]) -> str:

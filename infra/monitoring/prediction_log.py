@@ -150,13 +150,14 @@ def _typed_array(kind: str, values: list[Cell]) -> pa.Array:
     import pyarrow as pa
 
     from trainers.data.cell_values import spell_value
-    from trainers.data.distribution import measure_value
+    from trainers.data.distribution import DistributionKind, measure_value
 
     types: Mapping[str, pa.DataType] = {"double": pa.float64(), "long": pa.int64(), "boolean": pa.bool_()}
     if kind in types:
         return pa.array(values, types[kind])
-    if kind == "any" and any(isinstance(value, (list, bytes)) for value in values):
-        return pa.array([measure_value("image", value) for value in values], pa.float64())
+    if kind in ("any", "audio") and any(isinstance(value, (list, bytes)) for value in values):
+        of: DistributionKind = "audio" if kind == "audio" else "image"
+        return pa.array([measure_value(of, value) for value in values], pa.float64())
     if all(value is None or type(value) in (int, float) for value in values):
         return pa.array(values, pa.float64())
     return pa.array([spell_value(value) for value in values], pa.string())

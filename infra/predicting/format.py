@@ -116,7 +116,7 @@ def single_column_frame(values: list[Cell], fields: Sequence[Field], path: Path)
 
     if len(fields) > 1:
         names = ", ".join(field.name for field in fields[:5])
-        must = "text and folders of images are for models of one column"
+        must = "text and folders of files are for models of one column"
         raise WrongInput(must, f"{path}, and a model of {names}", "give it CSV, JSONL or Parquet")
     name = fields[0].name if fields else "input"
     return pd.DataFrame({name: pd.Series(values, dtype=object)})

@@ -1,8 +1,9 @@
-"""Parquet files, folders of images, and which format an input has."""
+"""Parquet files, folders of images and of clips, and which format an input has."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,11 @@ from infra.predicting.format import (
 )
 from infra.predicting.line_files import JsonLines, TextLines
 from infra.serving.model_schema import Field
-from trainers.data.sources.image_folders import ENDINGS as IMAGES
-from trainers.data.sources.image_folders import is_aside
+from trainers.data.sources.class_folders import ENDINGS as ENDINGS_OF_FILES
+from trainers.data.sources.class_folders import is_aside
 
 if TYPE_CHECKING:
     import pandas as pd
-
-IMAGE = "image"
 
 
 class ParquetFile:
@@ -81,41 +80,43 @@ class ParquetFile:
         return WrongInput(f"{self.path} must be a readable Parquet file", str(error).splitlines()[0][:200])
 
 
-class ImageFolder:
-    """The pictures in a folder and those below it, in the order of their names."""
+class FileFolder:
+    """The pictures or the clips of sound, whichever are more, in a folder and those below it, by name."""
 
     ending = ".csv"
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        found = {kind: self._find_names(endings) for kind, endings in ENDINGS_OF_FILES.items()}
+        self._kind = max(found, key=lambda kind: len(found[kind]))
+        self.names = found[self._kind]
 
     def columns(self) -> list[str]:
         """As `InputFormat`."""
-        return [IMAGE]
+        return [self._kind]
 
-    def image_names(self) -> list[str]:
-        """The pictures' paths within the folder."""
-        found = (file for file in self.path.rglob("*") if file.suffix.lower() in IMAGES and file.is_file())
+    def _find_names(self, endings: tuple[str, ...]) -> list[str]:
+        """The files' paths within the folder."""
+        found = (file for file in self.path.rglob("*") if file.suffix.lower() in endings and file.is_file())
         names = (file.relative_to(self.path) for file in found)
         return sorted(name.as_posix() for name in names if not any(map(is_aside, name.parts)))
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""
-        names = self.image_names()
-        if not names:
-            do = f"it reads {', '.join(sorted(IMAGES))}"
-            raise WrongInput("the folder must hold images", f"none in {self.path}", do)
+        if not self.names:
+            do = f"it reads {', '.join(sorted(chain(*ENDINGS_OF_FILES.values())))}"
+            raise WrongInput("the folder must hold images or clips", f"none in {self.path}", do)
         rows = min(sizes.rows, 256)
-        for start in range(0, len(names), rows):
-            yield pa.table({IMAGE: pa.array(names[start : start + rows], pa.string())})
+        for start in range(0, len(self.names), rows):
+            yield pa.table({self._kind: pa.array(self.names[start : start + rows], pa.string())})
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
-        """As `InputFormat`: paths, which a model of images opens itself."""
-        names = part.column(IMAGE).to_pylist()
+        """As `InputFormat`: paths, which a model of such files opens itself."""
+        names = part.column(self._kind).to_pylist()
         return single_column_frame([str(self.path / name) for name in names], fields, self.path)
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
-        """As `InputFormat`: a line an image."""
+        """As `InputFormat`: a line a file."""
         write_csv(part, predictions, path, ",", header=first)
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
@@ -143,11 +144,11 @@ def open_input(path: Path) -> InputFormat:
         WrongInput: it is not there, or of no kind that is read.
     """
     if path.is_dir():
-        return ImageFolder(path)
+        return FileFolder(path)
     if not path.is_file():
-        raise WrongInput("the input must be a file or a folder of images", f"{path} is not there")
+        raise WrongInput("the input must be a file or a folder of images or clips", f"{path} is not there")
     kind = ENDINGS.get(Path(path.name.lower().removesuffix(".gz")).suffix)
     if kind is None or (path.suffix.lower() == ".gz" and kind not in (CsvFile, JsonLines, TextLines)):
-        must = "the input must be CSV, JSONL, Parquet, text or a folder of images"
+        must = "the input must be CSV, JSONL, Parquet, text or a folder of images or clips"
         raise WrongInput(must, path.name, f"its name must end with one of {', '.join(ENDINGS)}")
     return kind(path)

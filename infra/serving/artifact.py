@@ -269,7 +269,11 @@ def _request_rows(example: pd.DataFrame | None) -> list[JsonObject]:
     return [dict(zip(document["columns"], row, strict=True)) for row in document["data"]]
 
 
-_TYPES = {"double": "double", "float": "double", "integer": "long", "long": "long", "boolean": "boolean"}
+_TYPES = {
+    "double": "double", "float": "double", "integer": "long", "long": "long", "boolean": "boolean",
+    "string": "string",
+}  # fmt: skip
+_FREE_TYPES = {"audio": "audio"}  # by the name of a column that may hold anything
 
 
 def _signature_fields(signature: ModelSignature | None) -> list[Field]:
@@ -278,6 +282,6 @@ def _signature_fields(signature: ModelSignature | None) -> list[Field]:
         return []
     kinds = [getattr(column.type, "name", "any") for column in schema.inputs]
     return [
-        Field(name=column.name, type=_TYPES.get(kind, "string" if kind == "string" else "any"))
+        Field(name=column.name, type=_TYPES.get(kind, _FREE_TYPES.get(column.name, "any")))
         for column, kind in zip(schema.inputs, kinds, strict=True)
     ]

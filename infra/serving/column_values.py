@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from infra.serving.limits import bad_request
 from trainers.data.cell_values import read_number, spell_value
+from trainers.errors import InputError
 
 if TYPE_CHECKING:
     from trainers.types import Cell, Json
 
 MOST_PIXELS = 16_000_000
 LARGEST = 1e30  # models compute in float32, which ends at 3.4e38
+CHECKED_S = 0.1  # of a clip, before it is computed with
 _BYTES = "base64:"
 
 
@@ -115,6 +117,23 @@ def _decode_image(text: str) -> bytes:
     return content
 
 
+def _check_clip(value: Json) -> bytes:
+    """A clip of sound: encoded bytes in base64, and never a path."""
+    from trainers.data.audio import read_samples
+
+    if not isinstance(value, str):
+        raise ValueError(f"a clip is wanted in base64, but got {_quote_value(value)}")
+    try:
+        content = base64.b64decode(value.removeprefix(_BYTES).encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise ValueError("a clip is wanted in base64, but got other text") from None
+    try:
+        read_samples(content, "the clip", CHECKED_S)
+    except InputError as error:
+        raise ValueError(f"a clip is wanted that can be read, but {error.found}") from None
+    return content
+
+
 def _check_numbers(value: list[Json]) -> None:
     import numpy as np
 
@@ -137,4 +156,5 @@ _CHECKS: dict[str, Callable[[Json], Cell]] = {
     "long": _check_long,
     "boolean": _check_boolean,
     "string": _check_string,
+    "audio": _check_clip,
 }

@@ -11,6 +11,7 @@ from trainers.bundle.frames import Rows, as_frame
 from trainers.code.references import check_unchanged, resolve_reference
 from trainers.errors import InputError
 from trainers.flops import count_flops
+from trainers.inputs.clips import CLIP
 from trainers.kept.files import load_kept
 from trainers.registry import BUILT_IN, load_reference
 
@@ -102,7 +103,8 @@ class Predictor:
         import pandas as pd
         import torch
 
-        frame = as_frame(rows, self.columns, self.document.get("state", {}).get("shape"))
+        state = self.document.get("state", {})
+        frame = as_frame(rows, self.columns, None if CLIP in state else state.get("shape"))
         if frame.empty:
             return self._predict_batch(self.example[:1]).iloc[:0]
         if self._answers.whole:

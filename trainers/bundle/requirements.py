@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trainers.inputs.clips import CLIP
 from trainers.registry import BUILT_IN, load_reference
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ def required_distributions(document: BundleDocument) -> frozenset[str] | None:
     if not isinstance(found, type):
         return None
     state = document["state"]
-    of_data = {"tokenizers": "tokenizer" in state, "pillow": "shape" in state}
+    clips = CLIP in state
+    of_data = {
+        "tokenizers": "tokenizer" in state, "pillow": "shape" in state and not clips, "soundfile": clips,
+        "scipy": clips,
+    }  # fmt: skip
     of_options = {"peft": bool(document["options"].get("lora"))}
     asked = {name for name, needed in {**of_data, **of_options}.items() if needed}
     return frozenset({*EVERY_MODEL, *found.libraries, *asked})

@@ -18,8 +18,8 @@ ColumnType = Literal["double", "long", "boolean", "string", "any"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnSpec:
-    """One column. `any` is for images (paths, encoded bytes or nested lists of numbers) and for numbers that
-    training found in a spelling of people's.
+    """One column. `any` is for images and clips (paths, encoded bytes or nested lists of numbers) and for
+    numbers that training found in a spelling of people's.
 
     Attributes:
         whole: of numbers, all of them whole in training: a frame of such rows has int64 there, which MLflow
@@ -56,7 +56,7 @@ def column_specs(rows: pd.DataFrame, *, of_inputs: bool = False) -> tuple[Column
 
     Args:
         of_inputs: whole numbers count as `double`, because a later row may lack one or have a fraction, and
-            a column named `image` takes anything.
+            a column named `image` or `audio` takes anything.
     """
     return tuple(
         ColumnSpec(name=str(name), type=_column_type(str(name), rows[name], of_inputs))
@@ -65,7 +65,7 @@ def column_specs(rows: pd.DataFrame, *, of_inputs: bool = False) -> tuple[Column
 
 
 def _column_type(name: str, values: pd.Series, of_inputs: bool) -> ColumnType:
-    if of_inputs and name == "image":
+    if of_inputs and name in ("image", "audio"):
         return "any"
     kind = values.dtype.kind if isinstance(values.dtype, np.dtype) else "O"
     if kind == "b":

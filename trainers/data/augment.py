@@ -1,4 +1,4 @@
-"""Random changes of a batch in training: of images on the device, and of token ids.
+"""Random changes of a batch in training: of images and spectrograms on the device, and of token ids.
 
 The hyper-parameter `augment` is a name, a list of names, or a mapping from names to strengths:
 
@@ -46,10 +46,14 @@ IMAGES: Mapping[str, Augmentation] = {
     "shift": Augmentation(usual=0.1, most=0.5, doc="largest move as a share of the side, any way"),
     "noise": Augmentation(usual=0.05, most=1.0, doc="standard deviation, 1 being white less black"),
 }
+AUDIO: Mapping[str, Augmentation] = {
+    "time_mask": Augmentation(usual=0.2, most=1.0, doc="longest stretch of time left out, as a share"),
+    "frequency_mask": Augmentation(usual=0.2, most=1.0, doc="widest range of bands left out, as a share"),
+}
 TEXT: Mapping[str, Augmentation] = {
     "word_dropout": Augmentation(usual=0.1, most=1.0, doc="chance that a token becomes the unknown one"),
 }
-CHANGES: Mapping[str, Augmentation] = {**IMAGES, **TEXT}
+CHANGES: Mapping[str, Augmentation] = {**IMAGES, **AUDIO, **TEXT}
 
 
 def check_augment(spec: Json) -> dict[str, float]:
@@ -99,7 +103,8 @@ def augment_batch(batch: Batch, spec: Json, generator: torch.Generator) -> Batch
     """The batch with changed `inputs`; every example is changed on its own.
 
     Args:
-        batch: `inputs` are images [B, C, H, W], uint8 or floating, or token ids [B, L].
+        batch: `inputs` are images [B, C, H, W], or spectrograms with time as their height, uint8 or floating,
+            or token ids [B, L].
         spec: see `check_augment`.
         generator: the only source of chance; on any device, the batch's own being the fastest.
 
@@ -111,7 +116,7 @@ def augment_batch(batch: Batch, spec: Json, generator: torch.Generator) -> Batch
         return batch
     inputs = batch["inputs"]
     if inputs.ndim == 4 and (inputs.is_floating_point() or str(inputs.dtype) == "torch.uint8"):
-        _refuse_others(changes, IMAGES, "images")
+        _refuse_others(changes, {**IMAGES, **AUDIO}, "images and clips")
         return {**batch, "inputs": _augment_images(inputs, changes, generator)}
     if inputs.ndim == 2 and str(inputs.dtype) in ("torch.int64", "torch.int32"):
         _refuse_others(changes, TEXT, "token ids")
@@ -172,6 +177,9 @@ def _augment_images(
         changed = _crop(changed, changes["crop"], generator)
     if changes.keys() & {"rotate", "scale", "shift"}:
         changed = _apply_affine(changed, changes, generator)
+    for name, side in (("time_mask", 2), ("frequency_mask", 3)):
+        if name in changes:
+            changed = _mask_stretch(changed, side, changes[name], generator)
     if "noise" in changes:
         changed = _add_noise(changed, changes["noise"], generator)
     return (changed * 255).round_().clamp_(0, 255).to(torch.uint8) if was_bytes else changed
@@ -217,6 +225,24 @@ def _apply_affine(
     theta = torch.stack([across, down], dim=1).to(images.dtype)  # [B, 2, 3]
     grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
     return torch.nn.functional.grid_sample(images, grid, align_corners=False)
+
+
+def _mask_stretch(images: torch.Tensor, side: int, share: float, generator: torch.Generator) -> torch.Tensor:
+    """A stretch of each image's side (2: height, 3: width) at the image's mean.
+
+    D. S. Park et al., "SpecAugment", Interspeech 2019 (arXiv 1904.08779), one mask of each kind.
+    """
+    import torch
+
+    length = images.shape[side]
+    chance = _draw_uniform((2, len(images), 1), generator, images.device)
+    width = (chance[0] * (int(share * length) + 1)).floor().clamp(max=length)
+    first = (chance[1] * (length - width + 1)).floor()
+    place = torch.arange(length, device=images.device)
+    masked = (place >= first) & (place < first + width)  # [B, length]
+    shape = [len(images), 1, 1, 1]
+    shape[side] = length
+    return torch.where(masked.view(shape), images.mean(dim=(1, 2, 3), keepdim=True), images)
 
 
 def _add_noise(images: torch.Tensor, deviation: float, generator: torch.Generator) -> torch.Tensor:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from trainers.data.cell_values import MISSING_NUMBERS, MISSING_WORDS, unify_spellings
 from trainers.data.dataset import Column, ColumnKind
 from trainers.data.hashing import split_chunks
-from trainers.data.raw import RawColumn, RawImages
+from trainers.data.raw import RawColumn, RawFiles
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
 from trainers.types import Array, Cell
@@ -96,7 +96,9 @@ def kind_of(name: str, column: RawColumn) -> ColumnKind:
     Raises:
         InputError: it holds lists or other nested values.
     """
-    if isinstance(column, RawImages) or _holds_images(column.type):
+    if isinstance(column, RawFiles):
+        return column.kind
+    if _holds_images(column.type):
         return "image"
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -200,7 +202,7 @@ def _numbers_on_disk(
 
 
 def _convert_values(name: str, column: RawColumn, kind: ColumnKind) -> Array | Sequence[Cell]:
-    if isinstance(column, RawImages):
+    if isinstance(column, RawFiles):
         return column.values
     if kind == "image":
         return EncodedImages(column)
@@ -247,7 +249,7 @@ class EncodedImages(Sequence[bytes | str]):
 
 
 def _fill_numbers(numbers: npt.NDArray[np.float64], name: str, column: RawColumn, kind: ColumnKind) -> None:
-    assert not isinstance(column, RawImages)
+    assert not isinstance(column, RawFiles)
     at = 0
     for piece in split_chunks(column):
         values = _to_numbers(piece) if kind == "number" else _to_seconds(name, piece)
@@ -286,7 +288,7 @@ def _to_seconds(name: str, piece: pa.Array) -> npt.NDArray[np.float64]:
 
 def missing_mask(column: RawColumn, kind: ColumnKind) -> npt.NDArray[np.bool_]:
     """Where the column has no value, bool [N]."""
-    if isinstance(column, RawImages):
+    if isinstance(column, RawFiles):
         return np.zeros(len(column), np.bool_)
     words = pa.array([""] if kind == "text" else MISSING_NUMBERS if kind == "number" else MISSING_WORDS)
     missing = np.empty(len(column), np.bool_)

@@ -12,7 +12,7 @@ from trainers.data.cell_values import EXACT, MISSING_NUMBERS, MISSING_WORDS
 from trainers.data.column_kinds import is_strings, kind_of, null_missing, plain_strings
 from trainers.data.dataset import ColumnKind, ColumnReading
 from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling, is_of_late, other_words
-from trainers.data.raw import RawColumn, RawDataset, RawImages
+from trainers.data.raw import RawColumn, RawDataset, RawFiles
 from trainers.errors import InputError
 from trainers.nearest import advice
 from trainers.types import Json
@@ -62,7 +62,7 @@ def read_columns(
     notes: list[str] = []
     of_late: list[str] = []
     for name, column in raw.columns.items():
-        if isinstance(column, RawImages) or name in aside:
+        if isinstance(column, RawFiles) or name in aside:
             continue
         wanted = asked.get(name)
         if wanted is None and name not in few_are_classes and (merged := count_merged_numbers(column)):

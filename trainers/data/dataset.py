@@ -17,7 +17,7 @@ from trainers.data.mixing import number_copies
 from trainers.data.number_spellings import NumberSpelling
 from trainers.types import Array, Cell, Json, State
 
-Kind = Literal["table", "image", "text", "pairs", "questions", "corpus", "none"]
+Kind = Literal["table", "image", "audio", "text", "pairs", "questions", "corpus", "none"]
 Task = Literal[
     "classification",
     "regression",
@@ -30,7 +30,8 @@ Task = Literal[
 ]
 Part = Literal["train", "validation", "test"]
 KeyedBy = Literal["inputs", "copies", "content"]
-ColumnKind = Literal["number", "category", "text", "image", "time"]
+FileKind = Literal["image", "audio"]
+ColumnKind = Literal["number", "category", "text", "image", "audio", "time"]
 
 WITHOUT_TARGET: tuple[Task, ...] = ("language-model", "masked-words", "reconstruction", "generation")
 """Tasks that learn from the inputs alone: a named target plays no part."""
@@ -58,7 +59,8 @@ class Column:
     `values` by kind: `number` float64 [N] with NaN where missing; `category` and `text` a sequence of N
     `str` or None where missing; `image` uint8 [N, H, W, C], memory-mapped, or, where sizes differ, a
     sequence of N paths or encoded bytes that `trainers.data.images.decode_images` reads at the size a family
-    asks for; `time` float64 [N], seconds since 1970 in UTC.
+    asks for; `audio` N paths or bytes that `trainers.data.audio.decode_clips` reads; `time` float64 [N],
+    seconds since 1970 in UTC.
     """
 
     name: str
@@ -88,13 +90,13 @@ class Dataset:
     """A decoded source.
 
     Attributes:
-        kind: the shape of a row: `table` (named columns), `image`, `text` (one text a row), `pairs`
+        kind: the shape of a row: `table` (named columns), `image`, `audio`, `text` (one text a row), `pairs`
             (input and target texts), `questions` (a question, the context that it is about, and the answer as
             it stands there), `corpus` (one long text for language models), `none` (own code reads).
         task: inferred or given; `notes` says why.
         columns: features, in order, by name; never holds the target. For `image` one column `image`, for
-            `text` and `corpus` one column `text`, for `pairs` one column `input`, for `questions` two columns
-            `question` and `context`.
+            `audio` one column `audio`, for `text` and `corpus` one column `text`, for `pairs` one column
+            `input`, for `questions` two columns `question` and `context`.
         target: labels as `category`, numbers as `number`, target texts as `text`; None where there is none.
         classes: sorted labels for classification, else empty. Class index i is `classes[i]`.
         splits: row indices of each part, int64, ascending, disjoint, covering all usable rows but those that

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 
+from trainers.data.audio import loudness
 from trainers.data.cell_values import MISSING_WORDS, category_key, read_number, spell_value
 from trainers.data.dataset import Column, Dataset
 from trainers.data.images import decode_user_images
@@ -29,11 +30,12 @@ MOST_COLUMNS = 1000
 PICTURE = (16, 16)
 TARGET = ""
 
-DistributionKind = Literal["number", "category", "text", "image"]
+DistributionKind = Literal["number", "category", "text", "image", "audio"]
 
 
 class Distribution(TypedDict):
-    """One column's values: of texts their number of characters, of images their mean brightness, 0 to 1.
+    """One column's values: of texts their number of characters, of images their mean brightness, 0 to 1,
+    of clips their loudness in decibels below full scale.
 
     Attributes:
         rows: that were looked at.
@@ -69,7 +71,7 @@ def training_distributions(dataset: Dataset) -> dict[str, Distribution]:
 
 
 def _column_distribution(column: Column, rows: list[int]) -> Distribution:
-    most = SAMPLE_IMAGES if column.kind == "image" else SAMPLE_ROWS
+    most = SAMPLE_IMAGES if column.kind in ("image", "audio") else SAMPLE_ROWS
     chosen = rows[:: max(1, math.ceil(len(rows) / most))]
     kind: DistributionKind = "number" if column.kind == "time" else column.kind
     return describe_values(kind, [column.values[row] for row in chosen])
@@ -94,8 +96,10 @@ def describe_values(kind: DistributionKind, values: Sequence[Cell]) -> Distribut
 
 def measure_value(kind: DistributionKind, value: Cell) -> float | str | None:
     """What is counted of a value; None where it is missing, or cannot be read."""
-    if kind == "image":  # a number is one that was measured before
-        return value if isinstance(value, float) else _measure_brightness(value)
+    if kind in ("image", "audio"):  # a number is one that was measured before
+        if value is None or isinstance(value, float):
+            return value
+        return loudness(value) if kind == "audio" else _measure_brightness(value)
     if kind == "number":
         try:
             number = read_number(value)
@@ -108,9 +112,7 @@ def measure_value(kind: DistributionKind, value: Cell) -> float | str | None:
     return None if text is None or text.strip().lower() in MISSING_WORDS else category_key(text)
 
 
-def _measure_brightness(value: Cell) -> float | None:
-    if value is None:
-        return None
+def _measure_brightness(value: Cell) -> float:
     pixels = decode_user_images([value], size=PICTURE, channels=1, fit="stretch")
     return float(pixels.mean()) / 255
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,8 @@ def example_rows(dataset: Dataset, rows: int = 2) -> pd.DataFrame:
     """The first rows of the training part, raw: what `Family.from_user` takes.
 
     Tables give their feature columns, images a column `image` of nested lists [H][W][C] (so that the frame
-    is JSON), texts and corpora a column `text`, pairs a column `input`.
+    is JSON), clips a column `audio` of their files' bytes, texts and corpora a column `text`, pairs a column
+    `input`.
     """
     return raw_rows(dataset, dataset.splits["train"][:rows])
 
@@ -46,6 +48,8 @@ def _raw_values(column: Column, rows: list[int]) -> Array | list[Cell]:
         return np.array(values, np.float64)
     if column.kind == "time":
         return np.array([_format_time(value) for value in values], object)
+    if column.kind == "audio":
+        return [value if isinstance(value, bytes) else Path(value).read_bytes() for value in values]
     if column.kind == "image":
         return [_nested_lists(value) for value in values]
     return np.array(values, object)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,7 +28,7 @@ Fit = Literal["crop", "stretch"]
 Pixels = npt.NDArray[np.uint8]
 PIECE_ROWS = 256
 LYING = (5, 6, 7, 8)  # orientations that exchange height and width
-MOST_DAMAGED = 20  # pictures that a refusal names
+MOST_DAMAGED = 20  # files that a refusal names
 MOST_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
 
 
@@ -59,43 +59,61 @@ def decode_images(
         channels: 1 for grey, 3 for colour.
         fit: `crop` scales the shorter side and cuts the middle out; `stretch` scales both sides.
     """
+    return decode_column(
+        column, writer, name, (*size, channels),
+        lambda value, where: _decode_image(value, where, size, channels, fit),
+    )  # fmt: skip
+
+
+def decode_column(
+    column: Column,
+    writer: ArrayWriter,
+    name: str,
+    shape: tuple[int, int, int],
+    decode: Callable[[Cell, str], Pixels],
+) -> Pixels:
+    """Writes each value of a column, decoded, as the array `name`, uint8 [N, *shape].
+
+    Raises:
+        InputError: names every value that `decode` refuses.
+    """
     rows = len(column.values)
-    target = writer.create(name, (rows, *size, channels), np.uint8)
+    target = writer.create(name, (rows, *shape), np.uint8)
     workers = min(4, os.cpu_count() or 1)
     damaged: list[InputError] = []
     with ThreadPoolExecutor(max_workers=workers) as pool:
         for at in range(0, rows, PIECE_ROWS):
             piece = column.values[at : at + PIECE_ROWS]
-            if isinstance(piece, np.ndarray) and piece.shape[1:] == (*size, channels):
+            if isinstance(piece, np.ndarray) and piece.shape[1:] == shape:
                 target[at : at + len(piece)] = piece
                 continue
             numbered = enumerate(piece, start=at)
-            images = pool.map(lambda each: _try_decode(each[1], each[0], size, channels, fit), numbered)
-            for row, pixels in enumerate(images, start=at):
+            decoded = pool.map(lambda each: _try_decode(decode, each[1], each[0]), numbered)
+            for row, pixels in enumerate(decoded, start=at):
                 if isinstance(pixels, InputError):
                     damaged.append(pixels)
                 else:
                     target[row] = pixels
     if damaged:
-        raise _all_damaged(damaged)
+        raise all_damaged(damaged)
     return target
 
 
-def _try_decode(value: Cell, row: int, size: tuple[int, int], channels: int, fit: Fit) -> Pixels | InputError:
+def _try_decode(decode: Callable[[Cell, str], Pixels], value: Cell, row: int) -> Pixels | InputError:
     try:
-        return _decode_image(value, f"row {row}", size, channels, fit)
+        return decode(value, f"row {row}")
     except InputError as error:
         return error
 
 
-def _all_damaged(errors: Sequence[InputError]) -> InputError:
-    """One refusal that names every picture, or the first of very many."""
+def all_damaged(errors: Sequence[InputError]) -> InputError:
+    """One refusal that names every file, or the first of very many."""
     if len(errors) == 1:
         return errors[0]
     shown = [error.found for error in errors[:MOST_DAMAGED]]
     more = f"\nand {len(errors) - MOST_DAMAGED:,} more" if len(errors) > MOST_DAMAGED else ""
     found = f"{len(errors):,} that are not:\n" + "\n".join(shown) + more
-    return InputError("every image must be readable", found, "replace the files or take them away")
+    return InputError(errors[0].must, found, "replace the files or take them away")
 
 
 def decode_user_images(
@@ -238,7 +256,7 @@ def image_sizes(column: Column, rows: Sequence[int]) -> list[tuple[int, int, int
         return [_read_size(column.values[int(row)], int(row)) for row in rows]
     except InputError as error:  # then all that are damaged are named at once
         damaged = [broken for row, value in enumerate(column.values) if (broken := _find_damage(value, row))]
-        raise _all_damaged(damaged or [error]) from error
+        raise all_damaged(damaged or [error]) from error
 
 
 def _find_damage(value: Cell, row: int) -> InputError | None:

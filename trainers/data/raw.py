@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainers.data import hashing
-from trainers.data.dataset import Kind, Task
+from trainers.data.dataset import FileKind, Kind, Task
 from trainers.data.number_spellings import NumberMarks
 from trainers.errors import InputError
 from trainers.nearest import advice
@@ -20,23 +20,24 @@ from trainers.types import Array, Cell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RawImages:
-    """Images: an array uint8 [N, H, W, C], or N paths of files whose content hashes are known."""
+class RawFiles:
+    """Images, an array uint8 [N, H, W, C], or N paths of files, whose content hashes are known."""
 
     values: npt.NDArray[np.uint8] | list[str]
     hashes: npt.NDArray[np.uint64]
+    kind: FileKind = "image"
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def keep(self, mask: npt.NDArray[np.bool_]) -> RawImages:
+    def keep(self, mask: npt.NDArray[np.bool_]) -> RawFiles:
         """Only the rows that the mask names."""
         kept = np.flatnonzero(mask)
         values = self.values[kept] if isinstance(self.values, np.ndarray) else [self.values[i] for i in kept]
-        return RawImages(values=values, hashes=self.hashes[kept])
+        return RawFiles(values=values, hashes=self.hashes[kept], kind=self.kind)
 
 
-RawColumn: TypeAlias = "pa.ChunkedArray | RawImages"
+RawColumn: TypeAlias = "pa.ChunkedArray | RawFiles"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class RawDataset:
 
 def column_hashes(column: RawColumn) -> npt.NDArray[np.uint64]:
     """Content hash of each value, uint64 [N]."""
-    if isinstance(column, RawImages):
+    if isinstance(column, RawFiles):
         return column.hashes
     return hashing.hash_column(column)
 

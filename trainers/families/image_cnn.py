@@ -18,11 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from trainers.data.dataset import Dataset
+from trainers.data.dataset import Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import Hyperparameter
-from trainers.inputs.images import ImageOptions, augment_images, images_from_user, write_images
+from trainers.inputs.clips import OF_GRIDS, GridOptions, grids_from_user, write_grids
+from trainers.inputs.images import augment_images
 from trainers.inputs.targets import output_size, write_target
 from trainers.types import Array, ArrayWriter, Batch, Params, State
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class ImageCNNOptions(ImageOptions):
+class ImageCNNOptions(GridOptions):
     """Fixed structure of an image CNN.
 
     Attributes:
@@ -45,11 +46,11 @@ class ImageCNNOptions(ImageOptions):
 
 
 class ImageCNN(Family):
-    """Image classification (or regression) by blocks of convolution and pooling."""
+    """Classification (or regression) of images and of clips' spectrograms by convolution and pooling."""
 
     name = "image_cnn"
     summary = "convolution blocks with pooling, then dense layers"
-    kinds = ("image",)
+    kinds = ("image", "audio")
     tasks = ("classification", "regression")
     stackable = True
     Options = ImageCNNOptions
@@ -71,6 +72,7 @@ class ImageCNN(Family):
         ),
         "batch_norm": Hyperparameter(default=False, types=(bool,), doc="after each convolution"),
     }
+    reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = OF_GRIDS
     presets: ClassVar[Mapping[str, Params]] = {
         "cifar": {"channels": [32, 64], "kernel": 3, "padding": "same", "pooling": "max", "dense": [128]},
         "mnist": {"channels": [32], "kernel": 3, "padding": "valid", "pooling": "max", "dense": [128]},
@@ -109,7 +111,7 @@ class ImageCNN(Family):
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`inputs`: bytes, uint8 [N, H, W, C]; `target`."""
-        return {**write_images(dataset, self.options, writer), **write_target(dataset, writer)}
+        return {**write_grids(dataset, self.options, writer), **write_target(dataset, writer)}
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes uint8 [B, H, W, C] and gives [B, classes], or [B, 1] in regression."""
@@ -132,5 +134,6 @@ class ImageCNN(Family):
         return augment_images(batch, params, generator)
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
-        """Images of the column `image`: arrays, nested lists, paths, encoded bytes or PIL images."""
-        return images_from_user(rows, state)
+        """Images of the column `image`: arrays, nested lists, paths, encoded bytes or PIL images; or clips
+        of the column `audio`: paths or encoded bytes."""
+        return grids_from_user(rows, state)

@@ -1,4 +1,4 @@
-"""Recurrent networks over words of a text, rows of an image, or windows of a series.
+"""Recurrent networks over words of a text, rows of an image, moments of a clip, or windows of a series.
 
 J. L. Elman, "Finding Structure in Time", Cognitive Science 14, 1990 (`rnn`); S. Hochreiter and
 J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9, 1997 (`lstm`); K. Cho et al., EMNLP 2014,
@@ -6,7 +6,8 @@ arXiv 1406.1078 (`gru`); both directions: M. Schuster and K. Paliwal, IEEE Trans
 
 Shapes (B examples, L places, D numbers a place, H hidden units, K outputs):
 
-    words [B, L] → vectors [B, L, D]; images [B, H', W, C] → rows [B, H', W C]; windows [B, L, channels]
+    words [B, L] → vectors [B, L, D]; images [B, H', W, C] → rows [B, H', W C], and so clips,
+    whose spectrograms have a row a moment; windows [B, L, channels]
     → where `filters` is given: 1-D convolution over places, f [B, L, filters]
     → `layers` of cells, h_t = f(W x_t + b + U h_{t-1} + c) and its gated forms [B, L, H], or 2 H both ways
     → the last state, or max or mean over places [B, H] → dropout → linear [B, K]
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING, ClassVar
 from trainers.data.dataset import Dataset, Kind
 from trainers.family import Family
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
-from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
+from trainers.inputs.clips import OF_GRIDS, GridOptions, grids_from_user, write_grids
+from trainers.inputs.images import augment_images
 from trainers.inputs.series import (
     SeriesOptions,
     check_series,
@@ -44,17 +46,17 @@ if TYPE_CHECKING:
 _OF_WORDS = ("embedding", *WORDS)
 
 
-class RNNOptions(ImageOptions, WordOptions, SeriesOptions):
-    """Fixed structure: `size`, `color` and `fit` of images, `max_words` and `stop_words` of texts, and
-    `window`, `step` and `horizon` of a table that is read as a series."""
+class RNNOptions(GridOptions, WordOptions, SeriesOptions):
+    """Fixed structure: `size`, `color` and `fit` of images, `rate`, `seconds` and `mels` of clips,
+    `max_words` and `stop_words` of texts, `window`, `step` and `horizon` of a table read as a series."""
 
 
 class RNN(Family):
     """Classification or regression of sequences by recurrent layers."""
 
     name = "rnn"
-    summary = "recurrent layers (rnn, lstm, gru) over words, rows of an image, or a series"
-    kinds = ("text", "image", "table")
+    summary = "recurrent layers (rnn, lstm, gru) over words, rows of an image, a clip, or a series"
+    kinds = ("text", "image", "audio", "table")
     tasks = ("classification", "regression")
     unstackable = "torch has no rule for stacked recurrent layers"
     Options = RNNOptions
@@ -90,7 +92,7 @@ class RNN(Family):
     reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {
         **dict.fromkeys((*_OF_WORDS, "max_words", "stop_words"), ("text",)),
         **dict.fromkeys(("window", "step", "horizon"), ("table",)),
-        **OF_IMAGES,
+        **OF_GRIDS,
     }
     presets: ClassVar[Mapping[str, Params]] = {
         "small": {
@@ -120,8 +122,8 @@ class RNN(Family):
         target = write_target(dataset, writer)
         if dataset.kind == "text":
             return {"reads": "text", **write_words(dataset, params, self.options, writer), **target}
-        if dataset.kind == "image":
-            return {"reads": "rows", **write_images(dataset, self.options, writer), **target}
+        if dataset.kind in ("image", "audio"):
+            return {"reads": "rows", **write_grids(dataset, self.options, writer), **target}
         check_series(dataset, self.options)
         return {"reads": "series", **write_windows(dataset, self.options, target, writer), **target}
 
@@ -152,10 +154,10 @@ class RNN(Family):
         return super().augment(batch, params, generator)
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
-        """Texts of the column `text`, images of the column `image`, or rows of a series in their order."""
+        """Texts of the column `text`, images of `image`, clips of `audio`, or a series' rows in order."""
         if state["reads"] == "text":
             return words_from_user(rows, state)
-        return images_from_user(rows, state) if state["reads"] == "rows" else windows_from_user(rows, state)
+        return grids_from_user(rows, state) if state["reads"] == "rows" else windows_from_user(rows, state)
 
     def needs_neighbours(self, state: State) -> bool:
         """A series' rows are answered from those before them."""

@@ -1,4 +1,4 @@
-"""A Transformer that classifies a text or an image, continues a text, or answers it with another.
+"""A Transformer that classifies a text, an image or a clip, continues a text, or answers it with another.
 
 A. Vaswani et al., "Attention Is All You Need", 2017 (arXiv 1706.03762).
 
@@ -7,7 +7,7 @@ Shapes (B texts, L tokens, D width, V tokens of the vocabulary, K outputs):
     tokens [B, L] → E[token] * sqrt(D) + place [B, L, D]
     → blocks: softmax(Q K^T / sqrt(D / heads)) V in heads, then two dense layers, each added to its input
     → text: mean over the words [B, D] → linear [B, K]; so are images [B, H, W, C], each row of pixels a token
-      by one linear layer [B, H, D]
+      by one linear layer [B, H, D], and clips, whose spectrograms have a row a moment
     → corpus: each place sees those before it → E^T [B, L, V], the next token's logits
     → pairs: a second stack sees its own past and the first one's vectors → E^T [B, T, V]
 
@@ -29,7 +29,8 @@ from trainers.data.dataset import Column, Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import Family, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
-from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
+from trainers.inputs.clips import OF_GRIDS, GridOptions, grids_from_user, write_grids
+from trainers.inputs.images import augment_images
 from trainers.inputs.targets import output_size, write_target
 from trainers.inputs.token_ids import (
     IGNORED,
@@ -68,8 +69,9 @@ if TYPE_CHECKING:
 JUDGED_AT_ONCE = 1 << 24  # numbers of logits
 
 
-class TransformerOptions(ImageOptions):
-    """Fixed structure of a Transformer; `size`, `color` and `fit` are those of images.
+class TransformerOptions(GridOptions):
+    """Fixed structure of a Transformer; `size`, `color` and `fit` are those of images, `rate`, `seconds` and
+    `mels` those of clips.
 
     Attributes:
         positions: of the tokens: sinusoids, or learned.
@@ -87,11 +89,11 @@ class TransformerOptions(ImageOptions):
 
 
 class Transformer(Family):
-    """Classification of texts and images, language models and text to text."""
+    """Classification of texts, images and clips, language models and text to text."""
 
     name = "transformer"
-    summary = "attention: classifies a text or an image, continues or answers texts (Vaswani 2017)"
-    kinds = ("corpus", "pairs", "text", "image")
+    summary = "attention: classifies a text, an image or a clip, continues or answers texts (Vaswani 2017)"
+    kinds = ("corpus", "pairs", "text", "image", "audio")
     tasks = ("language-model", "seq2seq", "classification", "regression")
     stackable = True
     Options = TransformerOptions
@@ -118,7 +120,7 @@ class Transformer(Family):
         "context": ("corpus",),
         "max_tokens": ("pairs", "text"),
         "generate": ("corpus", "pairs"),
-        **OF_IMAGES,
+        **OF_GRIDS,
     }
     presets: ClassVar[Mapping[str, Params]] = {
         "small": {"vocabulary": 100, "width": 128, "heads": 8, "feed_forward": 256, "dropout": 0.5},
@@ -131,9 +133,9 @@ class Transformer(Family):
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """Text: `inputs` [N, L]. Corpus: `inputs` and `target`, the token after each, [N, L]. Pairs:
         `source` [N, S] and `target` [N, T], each with its end. int64, padded with 0, targets with -100.
-        Images: `inputs` uint8 [N, H, W, C]."""
-        if dataset.kind == "image":
-            return {**write_images(dataset, self.options, writer), **write_target(dataset, writer)}
+        Images and clips: `inputs` uint8 [N, H, W, C]."""
+        if dataset.kind in ("image", "audio"):
+            return {**write_grids(dataset, self.options, writer), **write_target(dataset, writer)}
         makers = {"corpus": self._encode_corpus, "pairs": self._encode_pairs, "text": self._encode_text}
         return makers[dataset.kind](dataset, params, writer)
 
@@ -261,10 +263,10 @@ class Transformer(Family):
     # -- use -----------------------------------------------------------------------------------------------
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
-        """The column `text` (of pairs `input`, of images `image`) as `encode` makes it; of a corpus, prompts
-        of any length."""
+        """The column `text` (of pairs `input`, of images `image`, of clips `audio`) as `encode` makes it; of
+        a corpus, prompts of any length."""
         if "shape" in state:
-            return images_from_user(rows, state)
+            return grids_from_user(rows, state)
         pairs = state["task"] == "seq2seq"
         name = "input" if pairs else "text"
         if first_missing(rows, [name]):

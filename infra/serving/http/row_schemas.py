@@ -24,6 +24,10 @@ _TYPES: dict[str, dict[str, Any]] = {
         ],
     },
 }
+_TYPES["audio"] = {
+    "description": "a clip of sound: its file (wav, flac, ogg) in base64. Never a path.",
+    "type": "string", "contentEncoding": "base64", "minLength": 1,
+}  # fmt: skip
 _GIVEN: dict[str, dict[str, Any]] = {
     "double": {"type": "number"}, "long": {"type": "integer"}, "boolean": {"type": "boolean"},
     "string": {"type": "string"},
@@ -59,7 +63,9 @@ def training_range(known: Mapping[str, Any]) -> dict[str, Any]:
     missing."""
     if known["kind"] == "category":
         return {"commonest": list(known["values"])[:20], "missing": known["missing"]}
-    what = {"text": "characters", "image": "mean brightness"}.get(known["kind"], "value")
+    what = {"text": "characters", "image": "mean brightness", "audio": "loudness in dB"}.get(
+        known["kind"], "value"
+    )
     return {"of": what, "least": known["least"], "most": known["most"], "missing": known["missing"]}
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from pyarrow import parquet
 
 from infra.errors import StorageUnavailable
@@ -156,19 +159,24 @@ def test_log_in_a_place_that_is_no_folder_is_said(tmp_path: Path) -> None:
 def test_columns_have_the_models_types_whatever_the_rows_hold() -> None:
     schema = ModelSchema(
         fields=[Field(name=name, type=kind) for name, kind in
-                (("n", "double"), ("b", "boolean"), ("c", "string"), ("image", "any"))],
+                (("n", "double"), ("b", "boolean"), ("c", "string"), ("image", "any"), ("audio", "audio"))],
         outputs=[Field(name="label", type="string")],
     )  # fmt: skip
+    clip = io.BytesIO()
+    soundfile.write(clip, np.full(800, 0.1), 8000, format="WAV", subtype="FLOAT")
     rows = [
         {"at": None, "version": "m/1", "request_id": "a", "row": n, "input.n": None, "input.b": None,
-         "input.c": c, "input.image": [[0, 255], [255, 0]], "answer.label": "yes"}
+         "input.c": c, "input.image": [[0, 255], [255, 0]], "input.audio": clip.getvalue(),
+         "answer.label": "yes"}
         for n, c in enumerate(("x", 3))
     ]  # fmt: skip
     table = rows_table(schema, rows)
     assert list(map(str, table.schema.types)) == [
-        "timestamp[ms, tz=UTC]", "string", "string", "int32", "double", "bool", "string", "double", "string",
+        "timestamp[ms, tz=UTC]", "string", "string", "int32", "double", "bool", "string", "double", "double",
+        "string",
     ]  # fmt: skip
     assert table.column("input.c").to_pylist() == ["x", "3"]
+    assert table.column("input.audio").to_pylist()[0] == pytest.approx(-20)
     assert table.column("input.image").to_pylist()[0] == pytest.approx(0.5, abs=0.02)
 
 

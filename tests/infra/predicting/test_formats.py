@@ -139,6 +139,24 @@ def test_image_folder_is_read_in_order_of_names(tmp_path: Path) -> None:
     assert joined.read_text() == "image,prediction\nb/a.jpg,0.0\nb/c.PNG,1.0\nz.png,2.0\n"
 
 
+@pytest.mark.parametrize(("names", "column"), [(["a.wav", "b/c.OGG", "cover.png"], "audio"), ([], "image")])
+def test_folder_of_files_has_the_column_of_what_most_of_them_are(
+    names: list[str], column: str, tmp_path: Path
+) -> None:
+    (tmp_path / "b").mkdir()
+    for name in [*names, "notes.txt"]:
+        (tmp_path / name).write_bytes(b"x")
+    kind = open_input(tmp_path)
+    assert kind.columns() == [column]
+    if not names:
+        with pytest.raises(WrongInput, match="must hold images or clips"):
+            list(kind.parts(PartSizes()))
+        return
+    (part,) = kind.parts(PartSizes())
+    frame = kind.frame(part, [Field(name="audio", type="audio")])
+    assert frame["audio"].tolist() == [str(tmp_path / name) for name in names[:2]]
+
+
 def test_parts_end_by_size_at_the_same_places_each_time(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     path.write_text("".join("x" * (n % 50) + "\n" for n in range(1000)))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +21,7 @@ from infra.serving.scoring_protocol import read_rows
 TABLE = [Field(name="a", type="double"), Field(name="b", type="string")]
 TEXT = [Field(name="text", type="string")]
 IMAGE = [Field(name="image", type="any")]
+CLIP = [Field(name="audio", type="audio")]
 LIMITS = RequestLimits(rows=5)
 PICTURE = [[0, 255], [128, 3]]
 
@@ -72,6 +76,17 @@ def test_request_image_is_base64_and_never_a_path() -> None:
     for path in ("/etc/passwd", "../../etc/hostname", "file:///etc/passwd", "L2V0Yy9wYXNzd2Q="):
         with pytest.raises(ScoringError, match="an image is wanted"):
             read_json_rows({"instances": [path]}, IMAGE)
+
+
+def test_request_clip_is_base64_of_sound_and_never_a_path(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(800), 8000)
+    content = (tmp_path / "a.wav").read_bytes()
+    clip = base64.b64encode(content).decode()
+    for text in (clip, f"base64:{clip}"):
+        assert read_json_rows({"instances": [text]}, CLIP) == {"audio": [content]}
+    for wrong in (str(tmp_path / "a.wav"), base64.b64encode(b"letters").decode(), clip[:40], 3, [0.5, 0.25]):
+        with pytest.raises(ScoringError, match="column 'audio', row 0: a clip is wanted"):
+            read_json_rows({"instances": [{"audio": wrong}]}, CLIP)
 
 
 def test_request_image_bomb_is_refused_by_its_header() -> None:
@@ -175,7 +190,9 @@ def outcome(body: bytes, kind: str, fields: list[Field]) -> int:
 
 
 @given(st.sampled_from(["dataframe_split", "dataframe_records", "instances", "inputs"]), json_values)
-@pytest.mark.parametrize("fields", [TABLE, TEXT, IMAGE, []], ids=["table", "text", "image", "unknown"])
+@pytest.mark.parametrize(
+    "fields", [TABLE, TEXT, IMAGE, CLIP, []], ids=["table", "text", "image", "clip", "unknown"]
+)
 def test_any_json_request_gives_rows_or_a_reason(fields: list[Field], key: str, value: Any) -> None:
     body = json.dumps({key: value}).encode()
     assert outcome(body, "application/json", fields) in (200, 400, 413)

@@ -95,6 +95,10 @@ def test_each_family_answers_where_only_its_requirements_are_installed(tmp_path:
     [
         ({"family": "mlp", "state": {"table": {}}, "options": {}}, set()),
         ({"family": "image_cnn", "state": {"shape": [8, 8, 1]}, "options": {}}, {"pillow"}),
+        (
+            {"family": "rnn", "state": {"shape": [8, 8, 1], "spectrogram": {}}, "options": {}},
+            {"soundfile", "scipy"},
+        ),
         ({"family": "rnn", "state": {"tokenizer": "{}"}, "options": {}}, {"tokenizers"}),
         ({"family": "gradient_boosting", "state": {"table": {}}, "options": {}}, {"lightgbm"}),
         (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainers.data.augment import CHANGES, IMAGES, augment_batch, check_augment
+from trainers.data.augment import AUDIO, CHANGES, IMAGES, augment_batch, check_augment
 from trainers.errors import InputError
 from trainers.hyperparameters import TRAINING
 
@@ -32,7 +32,7 @@ def augment_inputs(inputs: torch.Tensor, spec: Any, seed: int = 0) -> torch.Tens
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
-@pytest.mark.parametrize("name", [*IMAGES, list(IMAGES)])
+@pytest.mark.parametrize("name", [*IMAGES, *AUDIO, list(IMAGES)])
 def test_augment_keeps_shape_and_type_and_uses_its_generator(
     shape: tuple[int, ...], dtype: torch.dtype, name: Any
 ) -> None:
@@ -49,7 +49,7 @@ def test_augment_keeps_shape_and_type_and_uses_its_generator(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
 def test_augment_of_no_strength_changes_nothing(dtype: torch.dtype) -> None:
     before = images(dtype=dtype)
-    assert torch.equal(augment_inputs(before, dict.fromkeys(IMAGES, 0.0)), before)
+    assert torch.equal(augment_inputs(before, dict.fromkeys({**IMAGES, **AUDIO}, 0.0)), before)
     for spec in (None, "none", [], {}):
         assert torch.equal(augment_inputs(before, spec), before)
 
@@ -180,3 +180,20 @@ def test_augment_order_does_not_depend_on_the_spec() -> None:
     assert list(check_augment(backwards)) == forwards
     before = images()
     assert torch.equal(augment_inputs(before, list(IMAGES)), augment_inputs(before, list(reversed(IMAGES))))
+
+
+@pytest.mark.parametrize(("name", "side"), [("time_mask", 2), ("frequency_mask", 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_mask_covers_one_stretch_of_its_side_with_the_mean(name: str, side: int, dtype: torch.dtype) -> None:
+    before = images((64, 1, 20, 30), dtype)
+    after = augment_inputs(before, {name: 0.25}, seed=3)
+    changed = (after != before).flatten(1)
+    touched = (after != before).any(dim=5 - side).flatten(1)  # [B, side]: the other side folded
+    widths = touched.sum(dim=1)
+    assert int(widths.max()) == before.shape[side] // 4
+    assert int(widths.min()) == 0
+    edges = torch.diff(torch.nn.functional.pad(touched.int(), (1, 1)), dim=1).abs().sum(dim=1)
+    assert bool((edges <= 2).all())
+    for one, mask, mean in zip(after.flatten(1), changed, before.double().mean(dim=(1, 2, 3)), strict=True):
+        masked = one[mask].double()
+        assert torch.allclose(masked, mean.expand_as(masked), atol=1.0 if dtype == torch.uint8 else 1e-5)

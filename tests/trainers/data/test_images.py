@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from infra.predicting.parquet_and_images import ImageFolder
+from infra.predicting.parquet_and_images import FileFolder
 from tests.trainers.data.conftest import Open
 from trainers.data import images
 from trainers.data.dataset import Column
@@ -188,7 +188,7 @@ def test_files_of_systems_are_no_images_and_others_are_counted(opened: Open, tmp
     dataset = opened(f"images:{tmp_path / 'data'}")
     assert (dataset.rows, dataset.classes) == (80, ("left", "right"))
     assert any("1 files are left out" in note and ".heic 1" in note for note in dataset.notes)
-    assert len(ImageFolder(data).image_names()) == 80
+    assert len(FileFolder(data).names) == 80
 
 
 def test_dangling_link_among_images_is_named(opened: Open, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_classes_in_the_only_folder_of_an_archive_are_found_and_said(opened: Ope
     found = opened("images:pictures")
     assert found.classes == ("left", "top")
     assert "classes are the folders in dataset, the only one there" in found.notes
-    assert "folders without a picture are no classes: later" in found.notes
+    assert "folders without images are no classes: later" in found.notes
 
 
 def test_all_damaged_pictures_are_named_at_once(opened: Open, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from trainers.data.dataset import Column, Dataset
 from trainers.inputs.tokenizers import fit_tokens
@@ -75,6 +77,21 @@ def images(size: int = 12, channels: int = 1) -> Dataset:
     labels = Column(name="label", kind="category", values=[str(i % 3) for i in range(ROWS)])
     column = {"image": Column(name="image", kind="image", values=values)}
     return make_dataset("image", "classification", column, labels, "012")
+
+
+def clips() -> Dataset:
+    """A hum in one of three heights, in noise, as files' bytes."""
+    draw = np.random.default_rng(0)
+    values = []
+    for i in range(ROWS):
+        moments = np.arange(int(draw.integers(800, 1200))) / 4000
+        file = io.BytesIO()
+        hum = 0.3 * np.sin(2 * np.pi * (200, 600, 1500)[i % 3] * moments)
+        soundfile.write(file, hum + 0.02 * draw.normal(size=len(moments)), 4000, format="WAV")
+        values.append(file.getvalue())
+    labels = Column(name="label", kind="category", values=[str(i % 3) for i in range(ROWS)])
+    column = {"audio": Column(name="audio", kind="audio", values=values)}
+    return make_dataset("audio", "classification", column, labels, "012")
 
 
 def texts() -> Dataset:
@@ -171,6 +188,8 @@ _ATTENTION = {"width": 16, "heads": 2, "layers": 1, "feed_forward": 32, "dropout
 _CORPUS = {"task": "language-model", "tokenizer": fit_tokens(["abcd"], unit="characters", size=100)}
 _SERIES = {"reads": "series", "channels": 10, "classes": ["bad", "good"]}
 
+CLIPS = {"rate": 4000, "mels": 16, "seconds": 0.3}
+
 CASES = (
     Case(
         name="linear_regression",
@@ -193,6 +212,27 @@ CASES = (
         dataset=images,
         params={"channels": [4, 8], "dense": [16], "learning_rate": 1e-2},
         presets={"cifar": (_image_state(32, 32, 3), 545_098), "mnist": (_image_state(28, 28, 1), 693_962)},
+    ),
+    Case(
+        name="image_cnn",
+        dataset=clips,
+        options=CLIPS,
+        params={"channels": [4, 8], "dense": [16], "learning_rate": 1e-2},
+        presets={},
+    ),
+    Case(
+        name="rnn",
+        dataset=clips,
+        options={**CLIPS, "state": "pooled"},
+        params={"hidden": 16, "learning_rate": 3e-2},
+        presets={},
+    ),
+    Case(
+        name="transformer",
+        dataset=clips,
+        options=CLIPS,
+        params={**_ATTENTION, "learning_rate": 1e-2},
+        presets={},
     ),
     Case(
         name="text_cnn",

@@ -249,7 +249,11 @@ class TestFamily:
         load_bundle(tmp_path / "bundle")
 
     def test_augmentation_keeps_shape_and_type(self, fitted: FamilyBench) -> None:
-        changes: dict[str, Any] = {"image": {"shift": 0.2, "noise": 0.1}, "text": "word_dropout"}
+        changes: dict[str, Any] = {
+            "image": {"shift": 0.2, "noise": 0.1},
+            "audio": "time_mask",
+            "text": "word_dropout",
+        }
         change = changes.get(fitted.dataset.kind)
         batch = fitted.batch(np.arange(8))
         generator = torch.Generator().manual_seed(0)
@@ -310,6 +314,7 @@ def _with_other_held_out_rows(dataset: Dataset) -> Dataset:
         values = column.values.copy() if isinstance(column.values, np.ndarray) else list(column.values)
         for row in range(dataset.rows):
             if row not in train:
-                values[row] = values[row] * 0 + 9 if column.kind in ("number", "image") else "elsewhere"
+                elsewhere = values[min(train)] if column.kind == "audio" else "elsewhere"
+                values[row] = values[row] * 0 + 9 if column.kind in ("number", "image") else elsewhere
         columns[name] = replace(column, values=values)
     return replace(dataset, columns=columns)

@@ -19,13 +19,14 @@ from trainers.data.assembly.column_names import ColumnNames, find_answer_columns
 from trainers.data.assembly.column_roles import TARGETS, ColumnRoles, KindOf, decide_roles
 from trainers.data.assembly.sensitive import check_judged_groups, describe_groups, digest_groups, read_groups
 from trainers.data.assembly.sides import choose_sides, hash_inputs, note_few_different, note_thin_parts
+from trainers.data.audio import describe_clips
 from trainers.data.cell_values import find_alike
 from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
 from trainers.data.column_readings import ReadColumns, read_columns
 from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, ColumnReading, Dataset, Task
 from trainers.data.number_spellings import find_spelling
 from trainers.data.prepare import read_prepare
-from trainers.data.raw import RawColumn, RawDataset, RawImages
+from trainers.data.raw import RawColumn, RawDataset, RawFiles
 from trainers.data.split import SplitRule
 from trainers.errors import InputError
 from trainers.nearest import advice
@@ -118,7 +119,8 @@ def _assemble(raw: RawDataset, spec: Mapping[str, Json], *, former: bool) -> Dat
     )
     thin = note_thin_parts(splits, target, classes)
     few = note_few_different(splits, usable.inputs, dataset.keyed_by)
-    return replace(dataset, splits=splits, notes=(*said, *few, *thin))
+    clips = [describe_clips(column, splits["train"]) for column in columns.values() if column.kind == "audio"]
+    return replace(dataset, splits=splits, notes=(*said, *few, *thin, *clips))
 
 
 def _read_columns(
@@ -183,7 +185,7 @@ def decide_task(
 
 def _likely(raw: RawDataset, kind: KindOf) -> str:
     """The columns that somebody may want to foretell: of few words, and the last."""
-    columns = [name for name, column in raw.columns.items() if not isinstance(column, RawImages)]
+    columns = [name for name, column in raw.columns.items() if not isinstance(column, RawFiles)]
     words = [name for name in columns[:MOST_LOOKED_AT] if kind(name) == "category"]
     named = [*dict.fromkeys([*words[:MOST_NAMED], *columns[-1:]])]
     return f": {', '.join(named)}, …?" if len(columns) > 1 else ""
@@ -202,7 +204,7 @@ def _task_of_target(column: RawColumn, name: str, kind: KindOf) -> tuple[Task, t
     found: ColumnKind = kind(name)
     if found != "number":
         return "classification", (f"task classification: target {name!r} holds words",)
-    assert not isinstance(column, RawImages)
+    assert not isinstance(column, RawFiles)
     values = convert_columns({name: column}, {name: "number"}, None)[name].values
     numbers = np.asarray(values)[~np.isnan(values)]
     distinct = np.unique(numbers)
@@ -217,7 +219,7 @@ def _select_usable(
 ) -> tuple[RawDataset, npt.NDArray[np.int64] | None, list[str]]:
     """The rows that can be learned from, of questions where their answers begin, and what was left out."""
     needed = {roles.target: "the target"} if roles.target and task not in WITHOUT_TARGET else {}
-    if roles.kind in ("text", "pairs", "questions", "corpus", "image"):
+    if roles.kind in ("text", "pairs", "questions", "corpus", "image", "audio"):
         needed |= dict.fromkeys(roles.features.values(), "what is learned from")
     elif drop_missing:
         needed |= dict.fromkeys(roles.features.values(), "a feature (prepare.missing: drop)")
@@ -274,7 +276,7 @@ def keep_rows(raw: RawDataset, keep: npt.NDArray[np.bool_]) -> RawDataset:
 
 
 def _filter_column(column: RawColumn, keep: npt.NDArray[np.bool_]) -> RawColumn:
-    return column.keep(keep) if isinstance(column, RawImages) else column.filter(pa.array(keep))
+    return column.keep(keep) if isinstance(column, RawFiles) else column.filter(pa.array(keep))
 
 
 def _convert_columns(

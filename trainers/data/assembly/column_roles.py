@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from trainers.data.assembly.column_names import ANSWERS, ASKING, CONTEXTS, QUESTIONS, ColumnNames
 from trainers.data.dataset import WITHOUT_TARGET, ColumnKind, Kind, Task
-from trainers.data.raw import RawDataset, RawImages
+from trainers.data.raw import RawDataset, RawFiles
 from trainers.errors import InputError
 
 TARGETS = ("target", "label", "labels", "y", "class")
@@ -105,7 +105,7 @@ def _question_roles(
     if len({question, context, answer}) < 3:
         found = f"question {question!r}, context {context!r}, answer {answer!r}"
         raise InputError("question, context and answer must be three columns", found, key=("data", "columns"))
-    pictures = next((c for c in columns if c and isinstance(raw.columns[c], RawImages)), None)
+    pictures = next((c for c in columns if c and isinstance(raw.columns[c], RawFiles)), None)
     if pictures is not None:
         found = f"images in column {pictures!r}"
         raise InputError("question answering reads texts", found, key=("data", "columns"))
@@ -201,6 +201,9 @@ def _find_single_input(
     if image is not None:
         _note_left_out(left, image, "images", notes)
         return "image", {"image": image}, target
+    audio = next((name for name in left if kind_of(name) == "audio"), None)
+    if audio is not None:
+        return "audio", {"audio": audio}, target
     text = named.text or _find_text(named, task, left, kind_of, notes)
     if text is None:
         return "table", {name: name for name in left}, target

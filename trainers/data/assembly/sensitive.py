@@ -12,7 +12,7 @@ from trainers.data.cell_values import find_alike
 from trainers.data.column_kinds import convert_columns
 from trainers.data.dataset import MISSING_GROUP, GroupColumn, Part, Task
 from trainers.data.mixing import mix_hashes
-from trainers.data.raw import RawDataset, RawImages, column_hashes
+from trainers.data.raw import RawDataset, RawFiles, column_hashes
 from trainers.errors import InputError
 
 MOST_GROUPS = 20  # each has metrics of its own, every epoch
@@ -46,7 +46,7 @@ def _read_column(raw: RawDataset, name: str, target: str | None) -> GroupColumn:
         do = "name the columns of groups, not what is learned"
         raise InputError("sensitive must not hold the target", repr(name), do, key=_KEY)
     column = raw.columns[name]
-    if isinstance(column, RawImages):
+    if isinstance(column, RawFiles):
         raise InputError("a sensitive column must hold words or numbers", f"images in {name!r}", key=_KEY)
     values = convert_columns({name: column}, {name: "category"}, None)[name].values
     words = [MISSING_GROUP if value is None else str(value).strip() for value in values]

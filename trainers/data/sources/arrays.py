@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from trainers.data import hashing
 from trainers.data.dataset import Part
-from trainers.data.raw import RawColumn, RawDataset, RawImages, arrow_column
+from trainers.data.raw import RawColumn, RawDataset, RawFiles, arrow_column
 from trainers.data.sources.paths import LARGE_BYTES, PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.split import PARTS
 from trainers.errors import InputError
@@ -132,7 +132,7 @@ def _input_columns(inputs: Array) -> dict[str, RawColumn]:
     if inputs.ndim == 2:
         return {f"x{i}": arrow_column(np.ascontiguousarray(inputs[:, i])) for i in range(inputs.shape[1])}
     images = as_images(inputs)
-    return {"image": RawImages(values=images, hashes=hashing.hash_arrays(images))}
+    return {"image": RawFiles(values=images, hashes=hashing.hash_arrays(images))}
 
 
 def as_images(values: Array) -> npt.NDArray[np.uint8]:

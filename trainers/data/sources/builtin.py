@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from trainers.data import hashing
 from trainers.data.dataset import Task
-from trainers.data.raw import RawDataset, RawImages, arrow_column
+from trainers.data.raw import RawDataset, RawFiles, arrow_column
 from trainers.data.sources.paths import SOURCE_KEY
 from trainers.errors import InputError
 
@@ -51,7 +51,7 @@ def _digits() -> RawDataset:
     values = _read_numbers(_data_file("data", "digits.csv.gz"))
     images = np.round(values[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     labels = arrow_column(values[:, -1].astype(np.int64).astype(str))
-    pictures = RawImages(values=images, hashes=hashing.hash_arrays(images))
+    pictures = RawFiles(values=images, hashes=hashing.hash_arrays(images))
     return RawDataset(
         columns={"image": pictures, "digit": labels}, kind="image", task="classification", target="digit"
     )
@@ -92,7 +92,7 @@ def _photos() -> RawDataset:
     patches = [_cut_patches(_data_file("images", f"{name}.jpg")) for name in names]
     images = np.concatenate(patches)
     labels = np.repeat(np.array(names), [len(patch) for patch in patches])
-    pictures = RawImages(values=images, hashes=hashing.hash_arrays(images))
+    pictures = RawFiles(values=images, hashes=hashing.hash_arrays(images))
     return RawDataset(
         columns={"image": pictures, "photo": arrow_column(labels)},
         kind="image",

@@ -77,10 +77,10 @@ def _read_rows(scheme: str, rest: str, spec: Mapping[str, Json], base: Path, cac
         from trainers.data.sources.arrays import read_npz
 
         return read_npz(path, cache)
-    if scheme == "images":
-        from trainers.data.sources.image_folders import read_images
+    if scheme in ("images", "audio"):
+        from trainers.data.sources.class_folders import read_class_folders
 
-        return read_images(path, cache)
+        return read_class_folders(path, cache, "audio" if scheme == "audio" else "image")
     from trainers.data.sources.files import read_files
 
     return read_files(scheme, path, cache, read)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PATHS: tuple[str, ...] = ("csv", "jsonl", "parquet", "excel", "images", "npz", "text")
+PATHS: tuple[str, ...] = ("csv", "jsonl", "parquet", "excel", "images", "audio", "npz", "text")
 """Those that name a file or a folder."""
 
 SCHEMES: tuple[str, ...] = ("builtin", *PATHS, "hf", "none")

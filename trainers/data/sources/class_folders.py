@@ -1,66 +1,72 @@
-"""A folder of images: one folder a class, with or without a level of parts above."""
+"""A folder of images or of clips: one folder a class, with or without a level of parts above."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from trainers.data import hashing
-from trainers.data.dataset import Part
+from trainers.data.dataset import FileKind, Part
 from trainers.data.mixing import Hashes
-from trainers.data.raw import RawDataset, RawImages
+from trainers.data.raw import RawDataset, RawFiles
 from trainers.data.sources.paths import PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
 
-ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+ENDINGS: Mapping[FileKind, tuple[str, ...]] = {
+    "image": (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
+    "audio": (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
+}
+SEVERAL: Mapping[FileKind, str] = {"image": "images", "audio": "clips"}
 
 
-def read_images(path: Path, cache: Path) -> RawDataset:
-    """Paths of the images and their classes. Contents are hashed, and decoded only when a family asks.
+def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
+    """Paths of the files and their classes. Contents are hashed, and decoded only when a family asks.
 
     Raises:
-        InputError: no folder, no classes or no images there.
+        InputError: no folder, no classes or no such files there.
     """
+    endings, several = ENDINGS[kind], SEVERAL[kind]
     if not require_path(path).is_dir():
-        raise InputError("images: must name a folder", f"a file at {path.absolute()}", key=SOURCE_KEY)
-    path, wrapped = _unwrap(path)
+        scheme = "audio" if kind == "audio" else "images"
+        raise InputError(f"{scheme}: must name a folder", f"a file at {path.absolute()}", key=SOURCE_KEY)
+    path, wrapped = _unwrap(path, endings)
     files = _find_files(path)
-    found = [entry for entry in files if entry[2].lower().endswith(ENDINGS)]
+    found = [entry for entry in files if entry[2].lower().endswith(endings)]
     if not found:
-        do = f"put images ({', '.join(ENDINGS[:4])}, …) into one folder a class"
-        raise InputError(
-            "a folder of images must hold one folder a class", f"{path.absolute()}", do, key=SOURCE_KEY
-        )
-    notes = (*wrapped, *_note_others([file for _, _, file in files if not file.lower().endswith(ENDINGS)]))
-    notes += _note_empty(path, {label for _, label, _ in found})
+        do = f"put {several} ({', '.join(endings[:4])}, …) into one folder a class"
+        must = f"a folder of {several} must hold one folder a class"
+        raise InputError(must, f"{path.absolute()}", do, key=SOURCE_KEY)
+    others = [file for _, _, file in files if not file.lower().endswith(endings)]
+    notes = (*wrapped, *_note_others(others, several))
+    notes += _note_empty(path, {label for _, label, _ in found}, several)
     part = None
     if all(name is not None for name, _, _ in found):
         part = np.array([PARTS.index(name) for name, _, _ in found if name], np.int8)
     labels = pa.chunked_array([pa.array([label for _, label, _ in found])])
-    images = [file for _, _, file in found]
-    column = RawImages(values=images, hashes=_hash_images(images, path, cache))
+    named = [file for _, _, file in found]
+    column = RawFiles(values=named, hashes=_hash_files(named, path, cache), kind=kind)
     return RawDataset(
-        columns={"image": column, "label": labels},
+        columns={kind: column, "label": labels},
         part=part,
-        kind="image",
+        kind=kind,
         task="classification",
         target="label",
         notes=notes,
     )
 
 
-def _unwrap(path: Path) -> tuple[Path, tuple[str, ...]]:
+def _unwrap(path: Path, endings: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
     """The folder of the classes: an archive often holds one folder around them."""
     folders = _list_folders(path)
-    if len(folders) != 1 or any(file.lower().endswith(ENDINGS) for file in os.listdir(folders[0])):
+    if len(folders) != 1 or any(file.lower().endswith(endings) for file in os.listdir(folders[0])):
         return path, ()
     inner = [folder for folder in _list_folders(folders[0]) if _list_files(folder)]
     if len(inner) < 2:
@@ -68,20 +74,20 @@ def _unwrap(path: Path) -> tuple[Path, tuple[str, ...]]:
     return folders[0], (f"classes are the folders in {folders[0].name}, the only one there",)
 
 
-def _note_empty(path: Path, labels: Set[str]) -> tuple[str, ...]:
-    """A note of folders that would be classes, and hold no picture."""
+def _note_empty(path: Path, labels: Set[str], several: str) -> tuple[str, ...]:
+    """A note of folders that would be classes, and hold no such files."""
     classes = [f for f in _list_folders(path) if f.name.lower() not in PART_NAMES]
     empty = [folder.name for folder in classes if folder.name not in labels]
-    return (f"folders without a picture are no classes: {', '.join(empty[:5])}",) if empty else ()
+    return (f"folders without {several} are no classes: {', '.join(empty[:5])}",) if empty else ()
 
 
-def _note_others(files: list[str]) -> tuple[str, ...]:
-    """A note of what lies among the images and is not read."""
+def _note_others(files: list[str], several: str) -> tuple[str, ...]:
+    """A note of what lies among them and is not read."""
     if not files:
         return ()
     counts = Counter(os.path.splitext(file)[1].lower() or "no ending" for file in files)
     listed = ", ".join(f"{ending} {count:,}" for ending, count in counts.most_common(5))
-    return (f"{len(files):,} files are left out, for they do not end as an image does: {listed}",)
+    return (f"{len(files):,} files are left out, for they do not end as {several} do: {listed}",)
 
 
 def _find_files(path: Path) -> list[tuple[Part | None, str, str]]:
@@ -120,7 +126,7 @@ def _list_files(folder: Path) -> list[str]:
     return files
 
 
-def _hash_images(files: list[str], path: Path, cache: Path) -> Hashes:
+def _hash_files(files: list[str], path: Path, cache: Path) -> Hashes:
     """Content hashes, kept for as long as no file changes its size or time."""
     stats = [_stat_file(file) for file in files]
     facts = "\n".join(f"{f}\t{s.st_size}\t{s.st_mtime_ns}" for f, s in zip(files, stats, strict=True))

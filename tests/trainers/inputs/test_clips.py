@@ -199,6 +199,23 @@ def test_folder_of_clips_has_classes_and_says_how_it_is_read(folder: Folder) -> 
     assert "at 16,000 Hz and 0.4 s" in said
 
 
+def test_speakers_and_names_of_files_can_decide_the_split(tmp_path: Path) -> None:
+    for label, hertz in (("low", 300), ("high", 2000)):
+        for speaker in "abcdefgh":
+            (tmp_path / "clips" / label / speaker).mkdir(parents=True)
+            for number in range(8):
+                sound = encoded(tone(hertz + 10 * number + ord(speaker), seconds=0.3))
+                (tmp_path / "clips" / label / speaker / f"{number}.wav").write_bytes(sound)
+    for column, place in (("folder", -2), ("file", -1)):
+        split = {"by": "group", "train": 0.4, "validation": 0.4, "test": 0.2}
+        spec = {"source": "audio:clips", "columns": {"group": column}, "split": split}
+        found = open_dataset(spec, base=tmp_path, cache=tmp_path / "cache")
+        files = found.columns["audio"].values
+        seen = [{Path(files[row]).parts[place] for row in rows} for rows in found.splits.values()]
+        assert sum(map(len, seen)) == len(set.union(*seen)) == 8
+        assert list(found.columns) == ["audio"]
+
+
 def test_damaged_header_is_told_before_anything_is_trained(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "clips" / "low").mkdir(parents=True)
     for number in range(10):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 from trainers.data import hashing
 from trainers.data.dataset import FileKind, Part
 from trainers.data.mixing import Hashes
-from trainers.data.raw import RawDataset, RawFiles
+from trainers.data.raw import RawColumn, RawDataset, RawFiles, arrow_column
 from trainers.data.sources.paths import PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.split import PARTS
 from trainers.errors import InputError
@@ -28,7 +28,8 @@ SEVERAL: Mapping[FileKind, str] = {"image": "images", "audio": "clips"}
 
 
 def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
-    """Paths of the files and their classes. Contents are hashed, and decoded only when a family asks.
+    """Paths of the files and their classes, of clips also their names and folders. Contents are hashed, and
+    decoded only when a family asks.
 
     Raises:
         InputError: no folder, no classes or no such files there.
@@ -53,14 +54,25 @@ def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
     labels = pa.chunked_array([pa.array([label for _, label, _ in found])])
     named = [file for _, _, file in found]
     column = RawFiles(values=named, hashes=_hash_files(named, path, cache), kind=kind)
+    places = _places(path, found) if kind == "audio" else {}
     return RawDataset(
-        columns={kind: column, "label": labels},
+        columns={kind: column, "label": labels, **places},
         part=part,
         kind=kind,
         task="classification",
         target="label",
         notes=notes,
     )
+
+
+def _places(path: Path, files: Sequence[tuple[Part | None, str, str]]) -> dict[str, RawColumn]:
+    """Each file's name without its ending and the folders between it and its class's: speakers, say, by which
+    clips may be split or judged."""
+    below = [Path(file).relative_to(path).parts[1 if part is None else 2 :] for part, _, file in files]
+    return {
+        "file": arrow_column([Path(parts[-1]).stem for parts in below]),
+        "folder": arrow_column(["/".join(parts[:-1]) or None for parts in below]),
+    }
 
 
 def _unwrap(path: Path, endings: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:

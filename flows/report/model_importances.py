@@ -17,6 +17,7 @@ from flows.explanation.pictures import encode_png, heat_map
 from infra.home import Home, storage_root
 from infra.ledger.ranking import rank_trials
 from infra.ledger.rows import SweepRow, TrialRow
+from infra.mirror import fetch
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def _explain_model(row: SweepRow, trial: TrialRow, home: Home) -> ModelImportanc
     from trainers.explaining.explainer import Explainer
 
     try:
-        predictor = load_bundle(storage_root(home, row.spec) / str(trial.model))
+        folder = storage_root(home, row.spec) / str(trial.model)
+        fetch(folder, exact=True)
+        predictor = load_bundle(folder)
         explainer = Explainer(predictor)
         found = _explain_rows(explainer, _validation_rows(row, home))
     except InputError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from infra.serving.limits import RequestLimits, ScoringError
 from infra.serving.model_schema import Field
@@ -85,6 +86,13 @@ def test_request_image_bomb_is_refused_by_its_header() -> None:
     with pytest.raises(ScoringError) as refused:
         read_json_rows({"instances": [base64.b64encode(png).decode()]}, IMAGE)
     assert refused.value.status == 400
+
+
+def test_request_image_that_is_a_program_is_refused() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "EPS")
+    with pytest.raises(ScoringError, match="EPS is drawn by running it"):
+        read_json_rows({"instances": [base64.b64encode(buffer.getvalue()).decode()]}, IMAGE)
 
 
 REFUSED = {

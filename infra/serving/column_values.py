@@ -39,7 +39,10 @@ def _check_double(value: Json) -> float | None:
     if type(value) is str or isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"a number is wanted, but got {_quote_value(value)}")
     if isinstance(value, str):  # a field of CSV
-        number = read_number(value)
+        try:
+            number = read_number(value)
+        except ValueError:
+            raise ValueError(f"a number is wanted, but got {_quote_value(value)}") from None
         return None if number != number else _check_finite(number)
     return _check_finite(value)
 

@@ -192,6 +192,7 @@ def test_access_log_has_a_line_of_json_a_request(tmp_path: Path) -> None:
         headers = {"authorization": "Bearer 0123456789abcdef", "x-request-id": "a", "traceparent": TRACE}
         await server.ask({"instances": [1.0, 2.0]}, headers=headers)
         await server.ask({"instances": ["a secret"]}, headers=headers)
+        await server.ask(b"x\na secret\n", headers={**headers, "content-type": "text/csv"})
         await server.ask(b"a secret\n1\n", headers={**headers, "content-type": "text/csv"})
         (tmp_path / "access.log").rename(tmp_path / "rotated.log")
         await server.ask(path="/nowhere\nx")
@@ -199,7 +200,7 @@ def test_access_log_has_a_line_of_json_a_request(tmp_path: Path) -> None:
 
     run(story)
     first, *wrong = (json.loads(line) for line in (tmp_path / "rotated.log").read_text().splitlines())
-    assert [(line["status"], "secret" in json.dumps(line)) for line in wrong] == [(400, False)] * 2
+    assert [(line["status"], "secret" in json.dumps(line)) for line in wrong] == [(400, False)] * 3
     assert wrong[0]["error"] == "column 'x', row 0: a number is wanted"
     (second,) = (json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines())
     assert first["seconds"] > 0

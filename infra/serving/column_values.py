@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -41,7 +40,10 @@ def _check_double(value: Json) -> float | None:
     if type(value) is str or isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"a number is wanted, but got {_quote_value(value)}")
     if isinstance(value, str):  # a field of CSV
-        number = read_number(value)
+        try:
+            number = read_number(value)
+        except ValueError:
+            raise ValueError(f"a number is wanted, but got {_quote_value(value)}") from None
         return None if number != number else _check_finite(number)
     return _check_finite(value)
 
@@ -112,9 +114,11 @@ def _check_image(value: Json) -> bytes | list[Json]:
 def _decode_image(text: str) -> bytes:
     from PIL import Image
 
+    from trainers.data.images import open_picture
+
     try:
         content = base64.b64decode(text.removeprefix(_BYTES).encode("ascii"), validate=True)
-        with Image.open(io.BytesIO(content)) as picture:
+        with open_picture(content) as picture:
             width, height = picture.size
     except (binascii.Error, UnicodeEncodeError):
         raise ValueError("an image is wanted in base64 or as nested lists, but got other text") from None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
@@ -57,6 +58,7 @@ class Trial(OptunaNames):
         sweep, family, number, attempt: which trial this is, and the how manieth attempt at it, from 1.
         budget: how long to train: `epochs`, or `steps` and `report_every`; `patience`, `seconds`.
         state: plain values of the function's own that travel in its checkpoints.
+        datetime_start: when this attempt began, as Optuna has it.
     """
 
     def __init__(self, job: FunctionJob, hooks: Hooks) -> None:
@@ -68,6 +70,7 @@ class Trial(OptunaNames):
         self.rank, self.world_size = job.ranks.rank, job.ranks.world_size
         self.sweep, self.family, self.number, self.attempt = job.sweep, job.family, job.number, job.attempt
         self.budget = job.length
+        self.datetime_start = datetime.now()
         self._job, self._hooks = job, hooks
         self._crew = RankGroup(job.ranks, self.device)
         self._log = ReportLog(job, hooks)
@@ -145,6 +148,20 @@ class Trial(OptunaNames):
             _log.warning("report %d is beyond the budget: ask trial.over()", self._job.reports + 1)
         self._log.pending = values
         self._log.send(deferred=True)
+
+    def group_metrics(self, answers: Iterable[object]) -> dict[str, float]:
+        """Metrics of each group of the data's sensitive columns, for `report(…, **trial.group_metrics(…))`.
+
+        Args:
+            answers: one a validation row, in the order of `trial.data.splits["validation"]`: classes by name
+                or by place in `trial.data.classes`, or numbers in the target's own units.
+
+        Raises:
+            TrialError: they are no answers of those rows, or there are no data.
+        """
+        from trainers.functions.group_metrics import compute_group_metrics
+
+        return compute_group_metrics(self.data, answers)
 
     def over(self) -> bool:
         """Whether to end now, for a function that does without `epochs`. Every rank must ask.

@@ -82,16 +82,17 @@ def write_metrics(home: Home | None = None) -> str:
         LedgerUnavailable: it cannot be read.
     """
     from prometheus_client import CollectorRegistry
-    from prometheus_client.openmetrics.exposition import generate_latest
+    from prometheus_client.exposition import choose_encoder
 
     place = home or Home.from_environment()
     registry = CollectorRegistry()
+    encode, _ = choose_encoder("application/openmetrics-text")
     ledger = open_ledger(place)
     if ledger is None:
-        return generate_latest(registry).decode()
+        return encode(registry).decode()
     try:
         registry.register(SweepMetrics(ledger, place))
-        return generate_latest(registry).decode()
+        return encode(registry).decode()
     finally:
         ledger.close()
 

@@ -184,6 +184,20 @@ def test_error_block_says_must_found_and_remedy(velodrome, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("command", [("status",), ("sweep", "digits.yaml", "--json")])
+def test_current_folder_that_was_removed_is_no_defect(home, velodrome, monkeypatch, tmp_path, command):
+    monkeypatch.delenv("VELODROME_HOME")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    result = velodrome(*command)
+    assert result.status == 4
+    assert "found      it was removed" in result.err
+    assert "defect" not in result.err
+    if "--json" in command:
+        assert json.loads(result.out)["error"]["exit_status"] == 4
+
+
 def test_defect_prints_traceback_and_writes_log(home, velodrome, monkeypatch):
     make_status_raise(monkeypatch, ZeroDivisionError("oops"))
     ended = velodrome("status")

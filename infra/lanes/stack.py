@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, StackRequest
 from infra.coordinator.policy import kept_model_count, signed_value
 from infra.coordinator.process_faults import find_process_fault
+from infra.errors import StorageUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks
 from infra.lanes.stack_hooks import MemberLogs, StackChannel, StackHooks
+from infra.mirror import publish
 from infra.storage.checkpoints import CheckpointStore
 
 if TYPE_CHECKING:
@@ -221,8 +223,10 @@ class StackRun:
             result = self._runner.describe_failure(seat.assignment, error)
             with seat.log.open("a", encoding="utf-8", errors="replace") as log:
                 log.write(f"{result.detail}\n")
+        with contextlib.suppress(StorageUnavailable):  # what was printed is no reason to stop
+            publish(seat.log)
         if result.outcome in {"complete", "pruned"}:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, StorageUnavailable):
                 seat.store.delete()
                 seat.store.folder.parent.rmdir()  # where nothing else, no kept model, is in it
         return replace(

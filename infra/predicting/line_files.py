@@ -21,7 +21,7 @@ from infra.predicting.format import (
     table_frame,
 )
 from infra.serving.model_schema import Field
-from trainers.data.sources.files import is_json_array, read_json_array
+from trainers.data.sources.json_rows import is_json_array, parse_json, read_json_array
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _read_lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
 
 def _parse_line(line: str, path: Path) -> dict[str, Cell]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except (ValueError, RecursionError) as error:
         raise WrongInput(f"{path} must hold one JSON object a line", str(error)[:200]) from error
     if not isinstance(row, dict):

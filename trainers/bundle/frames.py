@@ -69,8 +69,9 @@ def _match_columns(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     missing = [name for name in columns if name not in rows.columns]
     if not missing:
         return rows
-    folded = {str(name).casefold(): name for name in rows.columns}
-    renamed = {folded[name.casefold()]: name for name in missing if name.casefold() in folded}
+    folded = {str(name).strip().casefold(): name for name in rows.columns}
+    asked = {name: name.strip().casefold() for name in missing}
+    renamed = {folded[key]: name for name, key in asked.items() if key in folded}
     if len(columns) == 1 and len(rows.columns) == 1:
         renamed = {rows.columns[0]: columns[0]}
     left = [name for name in missing if name not in renamed.values()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
@@ -146,6 +146,20 @@ class Trial(OptunaNames):
             _log.warning("report %d is beyond the budget: ask trial.over()", self._job.reports + 1)
         self._log.pending = values
         self._log.send(deferred=True)
+
+    def group_metrics(self, answers: Iterable[object]) -> dict[str, float]:
+        """Metrics of each group of the data's sensitive columns, for `report(…, **trial.group_metrics(…))`.
+
+        Args:
+            answers: one a validation row, in the order of `trial.data.splits["validation"]`: classes by name
+                or by place in `trial.data.classes`, or numbers in the target's own units.
+
+        Raises:
+            TrialError: they are no answers of those rows, or there are no data.
+        """
+        from trainers.functions.group_metrics import compute_group_metrics
+
+        return compute_group_metrics(self.data, answers)
 
     def over(self) -> bool:
         """Whether to end now, for a function that does without `epochs`. Every rank must ask.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
@@ -57,6 +58,7 @@ class Trial(OptunaNames):
         sweep, family, number, attempt: which trial this is, and the how manieth attempt at it, from 1.
         budget: how long to train: `epochs`, or `steps` and `report_every`; `patience`, `seconds`.
         state: plain values of the function's own that travel in its checkpoints.
+        datetime_start: when this attempt began, as Optuna has it.
     """
 
     def __init__(self, job: FunctionJob, hooks: Hooks) -> None:
@@ -68,6 +70,7 @@ class Trial(OptunaNames):
         self.rank, self.world_size = job.ranks.rank, job.ranks.world_size
         self.sweep, self.family, self.number, self.attempt = job.sweep, job.family, job.number, job.attempt
         self.budget = job.length
+        self.datetime_start = datetime.now()
         self._job, self._hooks = job, hooks
         self._crew = RankGroup(job.ranks, self.device)
         self._log = ReportLog(job, hooks)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from flows.config.policy import Policy
+from flows.promotion.gates import champion_gates
 from flows.promotion.gates.answer_gates import check_costs, check_interpreter, check_metrics
 from flows.promotion.gates.data_gates import (
     check_evaluation_data,
@@ -32,6 +33,7 @@ from flows.promotion.gates.predictions import (
     select_predictions,
     select_truth,
 )
+from flows.promotion.gates.scoring import compute_metric, example_scores
 from flows.promotion.gates.signatures import check_signature, signature_columns, signature_differences
 
 KNOWN = Truth(task="classification", values=np.array([0, 1, 1, 0]), classes=("a", "b"))
@@ -261,3 +263,18 @@ def test_some_examples_are_chosen_with_their_answers() -> None:
     texts = Truth(task="seq2seq", values=["a", "b", "c"])
     assert select_truth(texts, np.array([2, 2, 0])).values == ["c", "c", "a"]
     assert len(select_truth(texts, np.array([True, False, False]))) == 1
+
+
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "recall"])
+def test_scores_of_examples_have_their_metric_as_mean_in_unequal_classes(name: str) -> None:
+    known = replace(KNOWN, values=np.array([0, 0, 0, 0, 1, 1]))
+    answers = TaskPredictions(values=np.array([0, 0, 1, 1, 1, 0]))
+    scores = example_scores(name, known, answers)
+    assert scores is not None
+    assert scores.mean() == pytest.approx(compute_metric(name, known, answers))
+
+
+def test_class_that_has_not_fallen_costs_no_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(champion_gates, "compare_f1", lambda *_, **__: pytest.fail("nothing has fallen"))
+    case = GateInputs(metric="accuracy", truth=KNOWN, challenger=RIGHT, champion=HALF)
+    assert [one.verdict for one in champion_gates.check_classes(Policy(), case)] == ["passed", "passed"]

@@ -20,14 +20,16 @@ from infra.spec import FamilySpec, derive_seed
 from trainers.code.carried import is_carried
 from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError, NotFinite, TrialError
+from trainers.functions.reports import BY_GROUPS
 from trainers.functions.separate_process import FunctionRequest, run_apart, run_here
 from trainers.job import Job, SilentHooks
-from trainers.registry import is_function, load_reference
+from trainers.metric_names import group_metric
+from trainers.registry import COMMAND, is_function, load_reference
 from trainers.stacking.structure import searched_structure, why_not
 from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
-    from trainers.data.dataset import EncodedDataset
+    from trainers.data.dataset import Dataset, EncodedDataset
     from trainers.family import Family
     from trainers.types import Params
 
@@ -190,7 +192,23 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
         stack=f"{ONE_BY_ONE}: a function is called once a trial",
         parameters=told.parameters,
         size_bytes=told.size_bytes,
+        warning="" if dataset is None or told.by_group else _warn_of_groups(dataset, family.reference),
     )
+
+
+def _warn_of_groups(dataset: Dataset, reference: str) -> str:
+    """Own code that says nothing of the groups by which its models are to be judged."""
+    if not dataset.groups:
+        return ""
+    names = ", ".join(dataset.groups)
+    group = group_metric("accuracy" if dataset.task == "classification" else "mae", *_first_group(dataset))
+    do = f"print {group} among its metrics" if reference == COMMAND else BY_GROUPS
+    return f"it reports nothing by {names}, so that compare and report have no groups: {do}"
+
+
+def _first_group(dataset: Dataset) -> tuple[str, str]:
+    column, groups = next(iter(dataset.groups.items()))
+    return column, groups.names[0]
 
 
 def _middle_params(family: FamilySpec) -> Params:

@@ -29,7 +29,9 @@ Pixels = npt.NDArray[np.uint8]
 PIECE_ROWS = 256
 LYING = (5, 6, 7, 8)  # orientations that exchange height and width
 MOST_DAMAGED = 20  # pictures that a refusal names
+FEW_GREYS = 32  # fractions of a lower range would be rounded to so few
 MOST_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
+PROGRAMS = ("EPS", "WMF")  # drawn by what another program makes of them: Ghostscript runs an EPS's code
 
 
 def common_size(column: Column) -> tuple[int, int, int] | None:
@@ -148,11 +150,27 @@ def _decode_image(value: Cell, where: str, size: tuple[int, int], channels: int,
     return resized.reshape(*size, channels)
 
 
+def open_picture(value: str | Path | bytes) -> Image.Image:
+    """A picture's file, or its bytes, before its pixels are read.
+
+    Raises:
+        ValueError: it is a program, which whoever sent it would have run here.
+        OSError, SyntaxError, DecompressionBombError: as Pillow's.
+    """
+    from PIL import Image
+
+    picture: Image.Image = Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+    if picture.format in PROGRAMS:
+        picture.close()
+        raise ValueError(f"{picture.format} is drawn by running it, and is not read")
+    return picture
+
+
 def _open_image(value: Cell, size: tuple[int, int]) -> Image.Image:
     from PIL import Image
 
     if isinstance(value, (str, Path, bytes)):
-        picture: Image.Image = Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+        picture = open_picture(value)
         if picture.width * picture.height > MOST_PIXELS:
             raise ValueError(f"{picture.width}x{picture.height} is more than {MOST_PIXELS:,} pixels")
         picture.draft(None, (size[1] * 2, size[0] * 2))  # a JPEG is decoded at a fraction of its size
@@ -225,6 +243,8 @@ def as_pixels(value: Cell) -> Pixels:
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 255:
         raise ValueError(f"pixels must be from 0 to 255, or 0 to 1, but got {low:g} to {high:g}")
+    if 1 < high < FEW_GREYS and (values != np.round(values)).any():
+        raise ValueError(f"pixels must be from 0 to 255, or 0 to 1, but got fractions from 0 to {high:g}")
     scale = 255.0 if values.dtype.kind in "fb" and high <= 1.0 else 1.0
     return np.round(values * scale).astype(np.uint8)
 
@@ -255,7 +275,7 @@ def _read_size(value: Cell, row: int) -> tuple[int, int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
+            with open_picture(value) as picture:
                 channels = 1 if picture.mode in ("1", "L", "I", "F", "I;16") else 3
                 lying = picture.getexif().get(ExifTags.Base.Orientation, 1) in LYING
                 height, width = (picture.width, picture.height) if lying else (picture.height, picture.width)

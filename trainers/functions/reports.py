@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import SupportsFloat
 
 from trainers.errors import InputError, NotFinite, TrialError
-from trainers.metric_names import full_name
+from trainers.metric_names import GAP, full_name, names_of_groups
 from trainers.nearest import nearest
 from trainers.types import Goal
 
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. /-]{0,199}")  # what MLflow stores under any back end
+_MOST = 200
+BY_GROUPS = "trial.report(…, **trial.group_metrics(answers))"
 _OURS = ("best/", "system/")
 
 
@@ -67,6 +69,8 @@ def are_numbers(values: Iterable[object]) -> bool:
 
 
 def _check_name(name: str) -> str:
+    if isinstance(name, str) and names_of_groups([name]) and name.isprintable() and len(name) <= _MOST:
+        return name  # a group's, whose value may be any word: as Velodrome's own families report it
     if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name or "//" in name:
         raise TrialError(
             "a metric's name must be letters, digits, and _ . - / or blanks within, at most 200", repr(name)
@@ -102,5 +106,7 @@ def require_goals(
         if wanted not in metrics:
             near = nearest(wanted, metrics)
             hint = f"did you mean {near}?" if near else "report it, or choose another objective.metric"
+            if wanted.endswith(f"/{GAP}") or names_of_groups([wanted]):
+                hint = BY_GROUPS
             found = f"only {', '.join(sorted(metrics))}" if metrics else "no report at all"
             raise error(f"the objective {wanted} must be reported", found, hint, key=("objective", "metric"))

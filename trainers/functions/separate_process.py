@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from trainers.errors import InputError, NotFinite, OutOfMemory, TrainerError, TrialError
 from trainers.functions.job import FunctionJob
+from trainers.metric_names import names_of_groups
 from trainers.registry import COMMAND, is_function, load_reference
 from trainers.types import Goal, Length
 
@@ -52,9 +53,11 @@ class FunctionRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionAnswer:
-    """What it told: seconds of its two epochs, and of its model, where it has one, what the file holds."""
+    """What it told: seconds of its two epochs, whether a metric of a group was reported, and of its model,
+    where it has one, what the file holds."""
 
     seconds: float
+    by_group: bool
     parameters: int | None
     size_bytes: int | None
 
@@ -124,8 +127,9 @@ def _run_request(request: Document) -> FunctionAnswer:
         began = time.monotonic()
         found = dry_run_function(job)
     return FunctionAnswer(
-        seconds=time.monotonic() - began, parameters=found.parameters, size_bytes=found.size_bytes
-    )
+        seconds=time.monotonic() - began, by_group=bool(names_of_groups(found.reported)),
+        parameters=found.parameters, size_bytes=found.size_bytes,
+    )  # fmt: skip
 
 
 def _load_function(request: Document, goals: tuple[Goal, ...]) -> Callable[..., object]:

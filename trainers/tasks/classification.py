@@ -195,7 +195,7 @@ class ClassificationMetrics:
             return {}
         if self._named:
             values |= metrics_by_class(self._named, hits, actual, predicted)
-        values |= _accuracies_by_group(self._by_group)
+        values |= accuracies_by_group(self._by_group)
         area = self._auc(actual)
         if area is not None:
             values["auc"] = area
@@ -250,7 +250,7 @@ def require_finite_loss(loss: float) -> float:
     return loss
 
 
-def _accuracies_by_group(by_group: GroupSums) -> dict[str, float]:
+def accuracies_by_group(by_group: GroupSums) -> dict[str, float]:
     """Each group's accuracy, and the largest difference within a column; empty without groups."""
     values: dict[str, float] = {}
     columns: defaultdict[str, list[float]] = defaultdict(list)

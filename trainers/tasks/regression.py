@@ -134,14 +134,20 @@ class RegressionMetrics(SummedMetrics):
             raise not_finite_error(squares)
         spread = spread_from_moments(count, first, second)
         values = error_metrics_of_members(count, squares[None], absolutes[None], spread, self._std)[0]
-        for one in self._by_group.means():
-            values[group_metric("mae", one.column, one.group)] = one.means[0]
-            values[group_metric("rmse", one.column, one.group)] = math.sqrt(one.means[1])
-        return values
+        return values | errors_by_group(self._by_group)
 
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
         return [self._count, self._totals, *self._by_group.sums()]
+
+
+def errors_by_group(by_group: GroupSums) -> dict[str, float]:
+    """Each group's mean absolute and root mean squared error; empty without groups."""
+    values: dict[str, float] = {}
+    for one in by_group.means():
+        values[group_metric("mae", one.column, one.group)] = one.means[0]
+        values[group_metric("rmse", one.column, one.group)] = math.sqrt(one.means[1])
+    return values
 
 
 def not_finite_error(squares: Numbers) -> NotFinite:

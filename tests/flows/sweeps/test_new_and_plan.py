@@ -197,6 +197,22 @@ def test_plan_runs_own_function_and_names_unreported_objective(home, velodrome, 
         assert "Traceback" not in ended.err
 
 
+def test_plan_says_which_own_functions_report_nothing_by_group(home):
+    rows = "".join(f"{n},{'fm'[n % 2]},{'ny'[n // 3 % 2]}\n" for n in range(300))
+    Path("people.csv").write_text("x,sex,buys\n" + rows)
+    Path("grouped.py").write_text(
+        "def silent(trial):\n    trial.report(accuracy=0.5)\n"
+        "def fair(trial):\n"
+        "    rows = trial.data.splits['validation']\n"
+        "    trial.report(accuracy=0.5, **trial.group_metrics(['y'] * len(rows)))\n"
+    )
+    data = "data: {source: 'csv:people.csv', columns: {target: buys, sensitive: [sex]}}\n"
+    families = "".join(f"  grouped:{name}: {{space: {{a: 1}}}}\n" for name in ("silent", "fair"))
+    Path("own.yaml").write_text(f"name: own\n{data}objective: {{metric: accuracy}}\nfamilies:\n{families}")
+    (warning,) = (text for text in plan("own.yaml").warnings if "group_metrics" in text)
+    assert warning.startswith("grouped.silent: it reports nothing by sex")
+
+
 @pytest.mark.parametrize(
     ("leave", "said"),
     [

@@ -77,10 +77,11 @@ def ledger_url(home: Home, written: str | None = None, environ: Mapping[str, str
 
 
 def storage_root(home: Home, spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> Path:
-    """Where checkpoints and models of a sweep live.
+    """Where checkpoints and models of a sweep live; of a place in a bucket the folder that mirrors it here
+    (`infra.mirror`).
 
     Raises:
-        WrongInput: it is no folder but an address: lanes would each write to a folder of that name.
+        WrongInput: it is another address: lanes would each write to a folder of that name.
     """
     return storage_place(home, spec.storage, environ)
 
@@ -93,9 +94,15 @@ def storage_place(home: Home, written: str | None, environ: Mapping[str, str] = 
     if not written:
         return home.storage
     place = expand_variables(written, environ).strip()
+    if place.startswith("s3://"):
+        from infra.bucket import Bucket
+        from infra.mirror import attach, mirror_folder
+
+        url = Bucket.parse(place).url
+        return attach(mirror_folder(home.path, url), url)
     if _SCHEME.match(place) and not place.startswith("file:///"):
         raise WrongInput(
-            "storage must be a folder that every node sees",
+            "storage must be a folder that every node sees, or s3://BUCKET/PREFIX",
             redact(place),
             "mount it and name the folder: storage: /mnt/velodrome (or VELODROME_STORAGE)",
         )

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from flows.cli.output import print_json
-from infra.errors import VelodromeError, WrongInput
+from infra.errors import Unavailable, VelodromeError, WrongInput
 from infra.secrets import redact
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def report_error(error: BaseException) -> int:
     if isinstance(error, VelodromeError):
         _print_block(_error_block(error))
         return error.exit_code
-    if wrong := _input_error(error):
-        _print_block(_error_block(wrong))
-        return wrong.exit_code
+    if known := _known_error(error):
+        _print_block(_error_block(known))
+        return known.exit_code
     _print_block(_defect_block(error))
     return DEFECT
 
@@ -96,7 +96,7 @@ class _ErrorDocument:
 
     def to_json(self) -> JsonObject:
         """The document of what the error came up in, and the parts of its block."""
-        error = _input_error(self.error) or self.error
+        error = _known_error(self.error) or self.error
         known = error if isinstance(error, VelodromeError) else None
         statuses = {Terminated: TERMINATED, KeyboardInterrupt: INTERRUPTED}
         status = known.exit_code if known else statuses.get(type(error), DEFECT)
@@ -107,11 +107,18 @@ class _ErrorDocument:
         return {**document, "error": {"exit_status": status, **told}}
 
 
-def _input_error(error: BaseException) -> WrongInput | None:
-    """Errors of the packages below that know no exit status of ours: a person's data, options or space."""
+def _known_error(error: BaseException) -> VelodromeError | None:
+    """Errors that know no exit status of ours: a person's data, options or space, by the packages below, and
+    the system's where the current folder is gone."""
     from search_spaces.errors import SearchSpaceInputError
     from trainers.errors import InputError
 
+    if isinstance(error, FileNotFoundError) and not _has_current_folder():
+        return Unavailable(
+            "the folder that a command runs in must stay while it runs",
+            "it was removed",
+            "go to one that is there; a job's sweep is carried on when it is submitted again",
+        )
     if not isinstance(error, (InputError, SearchSpaceInputError)):
         return None
     where = ".".join(map(str, error.key))
@@ -119,6 +126,14 @@ def _input_error(error: BaseException) -> WrongInput | None:
         where = f"{error.file}, line {error.line or 1}{', ' if where else ''}{where}"
     found = f"{where}: {error.found}" if where and where not in f"{error.must} {error.found}" else error.found
     return WrongInput(error.must, found, error.do)
+
+
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _error_block(error: VelodromeError) -> ErrorBlock:
@@ -154,8 +169,9 @@ def _save_traceback(text: str) -> str:
     """Writes a traceback under the home's logs; empty where that cannot be done."""
     from infra.home import Home
 
-    path: Path = Home.from_environment().logs / f"defect-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:
+        logs = Home.from_environment().logs
+        path: Path = logs / f"defect-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{redact(' '.join(sys.argv))}\n\n{text}", encoding="utf-8")
     except OSError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.output import Family, Json, Name, example, print_json, print_note, stdout_console
+from flows.cli.output import Family, Json, Name, example, print_json, print_note, print_output, stdout_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +24,18 @@ Trial = Annotated[
 def status(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A sweep's name or its file.")] = None,
     json: Json = False,
+    openmetrics: Annotated[
+        bool, typer.Option("--openmetrics", help="All sweeps' figures as Prometheus reads them.")
+    ] = False,
 ) -> None:
     """All sweeps, or one sweep's trials."""
+    if openmetrics:
+        if json or name is not None:
+            raise typer.BadParameter("--openmetrics prints all sweeps: leave --json and the name out")
+        from flows.upkeep.metrics import write_metrics
+
+        print_output(write_metrics())
+        return
     from flows.sweeps.status import Overview
     from flows.sweeps.status import status as verb
 

@@ -23,6 +23,7 @@ from flows.comparison.records import Row
 from infra.errors import WrongInput
 from infra.home import Home, tracking_uri
 from infra.ledger.rows import SweepRow
+from infra.mirror import fetch
 from infra.secrets import redact
 
 LATENCIES: tuple[Literal["latency_ms", "latency_p99_ms", "latency_batch_ms", "latency_batch_p99_ms"], ...] = (
@@ -130,6 +131,8 @@ def _latency_job(row: Row, sweep: SweepRow, home: Home) -> LatencyJob:
     from infra.tracking.model_logger import model_key_by_name
     from infra.tracking.outbox import Outbox
 
+    if row.model is not None:
+        fetch(Path(row.model), exact=True)
     identity = sweep_identity(sweep)
     plain = LatencyJob(
         manifest=row.manifest or "", folder=row.model or "", path=str(sweep.facts.get("own_code") or "")

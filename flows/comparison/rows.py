@@ -16,6 +16,7 @@ from infra.ledger import views
 from infra.ledger.ranking import finite_values, pareto_front, rank_trials
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
+from infra.mirror import fetch_file
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
 
 SHARES = frozenset({"accuracy", "exact_match"})
@@ -162,6 +163,7 @@ def _model(trial: TrialRow, sweep: SweepRow, home: Home) -> tuple[str | None, st
     except WrongInput:  # a variable that only the driver's environment has
         return None, None
     folder: Path = (root / trial.model).resolve()
+    fetch_file(folder / MANIFEST)
     if not folder.is_relative_to(root) or not (folder / MANIFEST).is_file():
         return None, None
     return str(folder), manifest_hash(folder)

@@ -24,6 +24,7 @@ from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
+from infra.mirror import fetch, publish
 from infra.names import quote_input, spell_family
 from infra.storage.paths import trial_folder
 from trainers.compression.methods import CompressionMethod, parse_method
@@ -133,6 +134,7 @@ def _make_trial(
     relative = trial_folder(row.label, ROLE, source.family, number) / "model-1"
     folder, bundle = storage / relative, storage / str(source.model)
     remove_folder(folder)  # what a command that died while writing left behind
+    fetch(bundle, exact=True)
     origin: JsonObject = {"compressed": {"number": source.number, "how": how.text, "epochs": epochs}}
     about: JsonObject = {
         "sweep": row.label, "family": source.family, "number": number, "role": ROLE, "seed": source.seed,
@@ -142,6 +144,7 @@ def _make_trial(
         made = ModelSource(row, source, bundle, home).make_smaller(folder, how, epochs, about, say)
         facts = {**source.facts, **made.facts, "train_seconds": time.monotonic() - began}
         values = [_goal(row, place, made, facts) for place in range(len(row.spec.objectives))]
+        publish(folder)
     except BaseException:
         remove_folder(folder)
         raise

@@ -12,6 +12,7 @@ from flows.config.errors import Path
 from flows.config.loading import SweepFile
 from infra.errors import WrongInput
 from infra.home import Home, storage_place
+from infra.mirror import fetch, publish
 
 if TYPE_CHECKING:
     from infra.ledger.rows import SweepRow, TrialRow
@@ -72,10 +73,12 @@ def _named_model(file: SweepFile, name: str, folder: FilePath, storage: FilePath
     from trainers.errors import TrainerError
 
     try:
-        return pretrained_options(folder, storage / "pretrained")
+        found = pretrained_options(folder, storage / "pretrained")
     except TrainerError as error:
         must = f"name a sweep whose model can be begun with: {error.must}"
         raise file.written.error_at(key, must, error.found, error.do) from error
+    publish(storage / "pretrained")
+    return found
 
 
 def _best_model(
@@ -101,6 +104,7 @@ def _best_model(
     if winner is not None:
         storage = storage_root(home, row.spec).resolve()
         folder = (storage / str(winner.model)).resolve()
+        fetch(folder, exact=True)
         if (folder / MANIFEST).is_file():
             return folder, storage, _describe_trial(row, winner, home)
     raise file.written.error_at(key, "name a sweep that has kept a model", written, "sweep it first")
@@ -138,6 +142,7 @@ def _resolve_registered(file: SweepFile, written: str, key: Path, home: Home) ->
     from trainers.storage.atomic_folders import manifest_hash
 
     folder = _keep_files(artifact, storage_place(home, file.sweep.storage) / "teachers")
+    publish(folder)
     return {"model": str(folder), "sha256": manifest_hash(folder), "version": artifact.key}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trainers.data.sources.schemes import SCHEMES
 from trainers.errors import InputError
-from trainers.functions.tracing import trace_space
+from trainers.functions.tracing import trace_objective
 from trainers.registry import is_function, load_reference
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 _DIRECTION = re.compile(r"""direction\s*=\s*["'](maximize|minimize)["']""")
+_DIRECTIONS = re.compile(r"directions\s*=\s*[\[(]([^\])]*)[\])]")
 
 
 def is_objective(source: str) -> bool:
@@ -38,22 +39,33 @@ def objective_text(name: str, reference: str, schema: str) -> str:
     objective = load_reference(reference)
     if not is_function(objective):
         raise InputError(f"{reference} must be a function", "a class", "name an objective")
-    space = trace_space(objective)
-    found = _DIRECTION.search(_source_of(objective))
-    direction = found.group(1) if found else "minimize"
-    why = "as its study has it" if found else "Optuna's own default: correct it where the study says maximize"
+    traced = trace_objective(objective)
     lines = [
         f"# yaml-language-server: $schema={schema}",
         f"name: {name}",
         "data: {source: none}",
-        f"objective: {{metric: value, direction: {direction}}}   # {why}",
+        _goals_text(_source_of(objective), traced.goals),
         "budget: {trials: 20, epochs: 10}   # epochs: how many reports a trial makes at most",
         "families:",
         f"  {reference}:",
         "    space:",
-        *(f"      {parameter}: {_flow(definition)}" for parameter, definition in space.items()),
+        *(f"      {parameter}: {_flow(definition)}" for parameter, definition in traced.space.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _goals_text(source: str, count: int) -> str:
+    """The line of what trials are judged by: one number, or as many as the objective returns."""
+    one, several = _DIRECTION.search(source), _DIRECTIONS.search(source)
+    written = re.findall("maximize|minimize", several.group(1)) if several else []
+    directions = ([one.group(1)] if one else []) if count == 1 else written
+    known = len(directions) == count
+    why = "as its study has it" if known else "Optuna's own default: correct it where the study says maximize"
+    goals = [
+        f"{{metric: {'value' if count == 1 else f'value_{at}'}, direction: {direction}}}"
+        for at, direction in enumerate(directions if known else ["minimize"] * count)
+    ]
+    return f"objective: {goals[0] if count == 1 else '[' + ', '.join(goals) + ']'}   # {why}"
 
 
 def _source_of(objective: object) -> str:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 import numpy as np
 
 from flows.explanation.pictures import attention_map, beside_each_other, encode_png, heat_map
-from trainers.inputs.vocabulary import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,8 +125,9 @@ class TextRows:
         """As `RowWriter`."""
         writer = csv.writer(self.table, lineterminator="\n")
         assert found.words is not None
-        for at, (words, importances) in enumerate(zip(found.words, found.importances, strict=True)):
-            text = as_text(rows["text"].iloc[at])
+        assert found.texts is not None
+        read = zip(found.texts, found.words, found.importances, strict=True)
+        for at, (text, words, importances) in enumerate(read):
             texts = [text[word.start : word.end] for word in words]
             for place, (word, part) in enumerate(zip(texts, importances, strict=True), start=1):
                 writer.writerow([*_head(found, at, first), place, word, float(part)])

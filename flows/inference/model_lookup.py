@@ -13,6 +13,7 @@ from infra.errors import Unavailable, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.ranking import best_trial
+from infra.mirror import fetch
 from infra.registry.store import CHAMPION, ModelVersion, Registry, registry_uri
 from infra.serving.artifact import Artifact, read_artifact
 from infra.serving.model_reference import ModelReference, parse_reference
@@ -123,6 +124,7 @@ def _choose_sweep(name: str, home: Home, because: str) -> ModelChoice:
         )
     root = storage_root(home, sweep.spec).resolve()
     folder = (root / winner.model).resolve()
+    fetch(folder, exact=True)
     if not folder.is_relative_to(root) or not folder.is_dir():
         raise Unavailable("the model must be where the ledger says", f"{folder} is not there")
     key = f"{sweep.label}/{winner.family}-{winner.number}"

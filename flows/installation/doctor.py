@@ -15,8 +15,9 @@ from flows.installation.nodes import check_cluster
 from flows.installation.requirements import installed_version, is_within_bounds, version_bounds
 from flows.installation.result import Checkup, ClusterNode, HealthFinding
 from infra.addresses import bracket_ipv6
-from infra.errors import VelodromeError
+from infra.errors import StorageUnavailable, VelodromeError
 from infra.home import Home, ledger_url, storage_root, tracking_uri
+from infra.mirror import check_writable, find_mirror
 from infra.secrets import redact
 from infra.spec import SweepSpec
 
@@ -157,7 +158,17 @@ def _ledger(home: Home) -> Iterator[HealthFinding]:
 
 
 def _storage(home: Home) -> Iterator[HealthFinding]:
-    yield _check_writable("storage", storage_root(home, SweepSpec(name="none")))
+    root = storage_root(home, SweepSpec(name="none"))
+    mirror = find_mirror(root)
+    if mirror is None:
+        yield _check_writable("storage", root)
+        return
+    try:
+        check_writable(root)
+    except StorageUnavailable as error:
+        yield HealthFinding(name="storage", verdict="fail", found=f"{error.must}: {error.found}", do=error.do)
+        return
+    yield HealthFinding(name="storage", verdict="ok", found=f"{mirror.bucket.url} takes objects")
 
 
 def _tracking(home: Home) -> Iterator[HealthFinding]:

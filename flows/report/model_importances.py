@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from flows.explanation.pictures import encode_png, heat_map
 from infra.home import Home, storage_root
 from infra.ledger.ranking import rank_trials
 from infra.ledger.rows import SweepRow, TrialRow
+from infra.mirror import fetch
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 
 ROWS, ROWS_AT_ONCE, BUDGET_S = 64, 8, 5.0
 SHOWN = 15
-ExplainedPiece: TypeAlias = "tuple[pd.DataFrame, Explained]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,18 +65,33 @@ def explain_best_models(
     return tuple(_explain_model(row, trial, home) for trial in best.values())
 
 
+def importances_file(found: ModelImportances) -> tuple[str, bytes]:
+    """An ending and the content: a table of features, or a picture; nothing where nothing was explained."""
+    if found.picture:
+        return "png", base64.b64decode(found.picture)
+    if not found.features:
+        return "", b""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerows([("word" if found.kind == "text" else "column", "mean_absolute"), *found.features])
+    return "csv", table.getvalue().encode()
+
+
 def _explain_model(row: SweepRow, trial: TrialRow, home: Home) -> ModelImportances:
     from trainers.bundle.bundle import load_bundle
     from trainers.explaining.explainer import Explainer
 
     try:
-        predictor = load_bundle(storage_root(home, row.spec) / str(trial.model))
+        folder = storage_root(home, row.spec) / str(trial.model)
+        fetch(folder, exact=True)
+        predictor = load_bundle(folder)
         explainer = Explainer(predictor)
-        found, used = _explain_rows(explainer, _validation_rows(row, home))
+        found = _explain_rows(explainer, _validation_rows(row, home))
     except InputError as error:
         return ModelImportances(
             family=trial.family, number=trial.number, how=f"not explained: {error.must}; found {error.found}"
         )
+    used = sum(len(made.answers) for made in found)
     how = (
         f"{explainer.method} over {used} rows of validation, in units of the {explainer.unit}; "
         f"compared with {explainer.baseline}"
@@ -97,33 +114,28 @@ def _validation_rows(row: SweepRow, home: Home) -> pd.DataFrame:
     return raw_rows(dataset, dataset.splits["validation"][:ROWS])
 
 
-def _explain_rows(
-    explainer: Explainer, rows: pd.DataFrame
-) -> tuple[list[tuple[pd.DataFrame, Explained]], int]:
-    """Pieces of rows with their explanations, as many as the time allows, and how many rows those are."""
+def _explain_rows(explainer: Explainer, rows: pd.DataFrame) -> list[Explained]:
+    """Explanations of the first rows, as many as the time allows."""
     began = time.monotonic()
-    found: list[ExplainedPiece] = []
+    found: list[Explained] = []
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        piece = rows.iloc[start : start + ROWS_AT_ONCE]
-        found.append((piece, explainer.explain(piece)))
+        found.append(explainer.explain(rows.iloc[start : start + ROWS_AT_ONCE]))
         if time.monotonic() - began > BUDGET_S:
             break
-    return found, sum(len(piece) for piece, _ in found)
+    return found
 
 
-def _sum_up(
-    explainer: Explainer, found: Sequence[ExplainedPiece]
-) -> tuple[tuple[tuple[str, float], ...], str]:
+def _sum_up(explainer: Explainer, found: Sequence[Explained]) -> tuple[tuple[tuple[str, float], ...], str]:
     """The features, or the picture."""
     if explainer.kind == "image":
-        size: Array = np.sum([np.abs(made.importances).sum(axis=0) for _, made in found], axis=0)
+        size: Array = np.sum([np.abs(made.importances).sum(axis=0) for made in found], axis=0)
         return (), base64.b64encode(encode_png(heat_map(size))).decode()
     sizes: defaultdict[str, list[float]] = defaultdict(list)
-    for rows, made in found:
+    for made in found:
         for at, parts in enumerate(made.importances):
             names = explainer.columns
-            if made.words is not None:
-                text = str(rows["text"].iloc[at])
+            if made.words is not None and made.texts is not None:
+                text = made.texts[at]
                 names = [text[word.start : word.end].lower() for word in made.words[at]]
             for name, part in zip(names, parts, strict=True):
                 sizes[name].append(abs(float(part)))

@@ -27,6 +27,7 @@ from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
+from infra.mirror import fetch
 from infra.spec import Resources, SweepSpec
 from trainers.code.versions import installed_versions
 from trainers.job import SilentHooks
@@ -205,7 +206,10 @@ def _device(lane: _LaneResources) -> str:
 
 def _has_same_weights(storage: Path, trial: TrialRow, aside: Path, ended: AttemptResult) -> bool | None:
     """Whether the kept model's weights are the same to the bit; None where there is no model to compare."""
-    if trial.model is None or ended.model is None or not (storage / trial.model).is_dir():
+    if trial.model is None or ended.model is None:
+        return None
+    fetch(storage / trial.model, exact=True)
+    if not (storage / trial.model).is_dir():
         return None
     import torch
 

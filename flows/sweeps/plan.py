@@ -13,6 +13,7 @@ from flows.sweeps.preparation import PreparedSweep, SweepSource, prepare_sweep
 from flows.terminal.shown_result import ShownResult
 from infra.errors import VelodromeError
 from infra.home import Home, storage_root, tracking_uri
+from infra.mirror import check_writable
 from infra.secrets import redact
 from infra.spec import FamilySpec, SweepSpec
 
@@ -103,6 +104,7 @@ def plan(
         ClusterUnavailable: it cannot be reached, cannot place a lane, or has nodes that do not reach what the
             sweep shares.
         LedgerUnavailable: the ledger cannot be read.
+        StorageUnavailable: the bucket of its storage takes nothing.
     """
     from flows.config.sweep_text import profile_lines
 
@@ -113,6 +115,7 @@ def plan(
     prepared = prepare_sweep(source, overrides, place)
     warnings = [*_ledger_warnings(prepared, place)]
     done = _count_ended(prepared.spec, place)
+    check_writable(storage_root(place, prepared.spec))
     nodes = _nodes(prepared.spec, address, place)
     lanes, resources = _place_lanes(prepared.spec, nodes)
     probes = {family.name: dry_run(prepared, family, place) for family in prepared.spec.families}

@@ -17,6 +17,7 @@ from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
+from infra.mirror import discard, stored_bytes
 
 if TYPE_CHECKING:
     from infra.tracking.client import TrackingStore
@@ -92,18 +93,20 @@ def _plan_removal(ledger: Ledger, row: SweepRow, folders: Sequence[Path], tracki
 def _folders(row: SweepRow, home: Home) -> list[Path]:
     """The folders that belong to this sweep alone; those that exist."""
     candidates = (storage_root(home, row.spec) / row.label, home.logs / row.label)
-    return [folder for folder in candidates if folder.is_dir()]
+    return [folder for folder in candidates if folder.is_dir() or stored_bytes(folder)]
 
 
 def _size_bytes(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    here = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    return max(here, stored_bytes(folder))
 
 
 def _delete_folder(folder: Path) -> None:
+    discard(folder)
     try:
         if folder.is_symlink():
             folder.unlink()  # what a link points at is somebody else's
-        else:
+        elif folder.is_dir():
             shutil.rmtree(folder)
     except OSError as error:
         raise StorageUnavailable("a removed sweep's folder must be deletable", str(error)) from error

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 
 from flows.sweeps.ownership import Ownership, own_sweep
 from flows.terminal.next_command import next_command
-from infra.errors import ClusterUnavailable, HeadGone, InterruptedCommand, LedgerUnavailable
+from infra.errors import (
+    ClusterUnavailable,
+    HeadGone,
+    InterruptedCommand,
+    LedgerUnavailable,
+    StorageUnavailable,
+)
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -24,6 +30,7 @@ from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
 from infra.ledger.snapshot import make_snapshot
 from infra.ledger.store import Ledger
+from infra.mirror import check_writable, find_mirror, publish
 from infra.places.check import check_nodes
 from infra.ray_job import job_address, path_on_nodes
 from infra.storage.trial_logs import DRIVER_LOG, written_logs_folder
@@ -130,6 +137,7 @@ def _drive_lanes(
     signals = StopSignals()
     address = address or job_address()
     own_ray = address is None and not has_own_connection()
+    check_writable(storage_root(home, sweep.spec))
     if own_ray:
         check_local_placeable(sweep.spec)
     print_stderr(f"{sweep.label}: {'starting' if own_ray else 'joining'} Ray, then its lanes")
@@ -163,7 +171,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     from infra.tracking.client import embedded_path
     from trainers.code.carried import pack_carried
 
-    own_code = sweep.facts.get("own_code")
+    own_code, mirror = sweep.facts.get("own_code"), find_mirror(storage_root(home, sweep.spec))
     lanes = LaneSettings(
         run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
         base=path_on_nodes(sweep.facts.get("base") or os.getcwd()), cache=str(home.cache),
@@ -171,6 +179,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
         sys_path=(path_on_nodes(own_code),) if own_code else (),
         functions=pack_carried(family.reference for family in sweep.spec.families),
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
+        bucket="" if mirror is None else mirror.bucket.url,
     )  # fmt: skip
     url, tracking = ledger_url(home, sweep.spec.ledger), tracking_uri(home, sweep.spec)
     if embedded := embedded_path(tracking):  # lanes have another current folder
@@ -279,6 +288,8 @@ def _log_to_file(path: Path) -> Iterator[None]:
         for logger, handlers, propagate in before:
             logger.handlers, logger.propagate = handlers, propagate
         handler.close()
+        with suppress(StorageUnavailable):  # what was printed is no reason to fail
+            publish(path)
 
 
 def print_stderr(text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
 
 from flows.config.lookup import open_sweep
@@ -15,6 +15,7 @@ from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
+from infra.mirror import fetch
 from infra.spec import Objective
 from infra.storage.paths import files_folder, kept_folder, log_name
 from infra.storage.trial_logs import find_log
@@ -132,6 +133,7 @@ def load_trial_model(name: str, number: int | None, family: str | None, home: Ho
     if found.model is None:
         do = "call trial.model in the function, and sweep with keep: {models: all} for more than the best"
         raise WrongInput("a trial must have kept a model", f"{found.family} #{number} has none", do)
+    fetch(Path(found.model), exact=True)
     return load_bundle(found.model)
 
 
@@ -173,6 +175,7 @@ def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -
 
 def _filled_folder(row: SweepRow, home: Home, place: PurePath) -> str | None:
     folder = storage_root(home, row.spec) / place
+    fetch(folder)
     return str(folder) if folder.is_dir() and any(folder.iterdir()) else None
 
 

@@ -18,6 +18,7 @@ from infra.errors import OwnedElsewhere, VelodromeError, WrongInput
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.store import Ledger
+from infra.mirror import discard
 from infra.storage.sealed_folders import remove_folder
 from trainers.storage.shared_folders import FolderBusy, lock_file
 
@@ -198,6 +199,7 @@ def _remove(leftover: Leftover) -> None:
             _delete(path)
     else:
         _delete(path)
+        discard(path)
     with suppress(OSError):  # not empty: something else is there
         for parent in path.parents[: PARENTS.get(leftover.kind, 0)]:
             parent.rmdir()

@@ -20,10 +20,12 @@ from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger.liveness import process_started_at
 from infra.ledger.rows import SweepRow, TrialRow
+from infra.mirror import MIRRORS, list_stored
 from infra.storage.paths import CHECKPOINTS, KEPT, trial_folder
 from infra.storage.sealed_folders import ASIDE, is_abandoned
 
 if TYPE_CHECKING:
+    from infra.bucket import StoredObject
     from trainers.types import JsonObject
 
 TRIAL_FOLDER = re.compile(r"[a-z]+-[0-9]{4,}")
@@ -107,6 +109,7 @@ class LeftoverSearch:
             self.passed_over[str(home.cache)] = "a sweep runs, which may read it"
         else:
             yield from self._find_caches(home.cache)
+            yield from self._find_caches(home.path / MIRRORS)
             for root in {home.storage, *(sweep.root for sweep in known)}:
                 yield from self._find_old(root / RAY_FOLDER, "of a Ray that has ended")
         yield from self._find_temporary(Path(tempfile.gettempdir()))
@@ -126,17 +129,49 @@ class LeftoverSearch:
         self, sweep_folder: Path, known: Sequence[Mapping[Path, TrialRow]]
     ) -> Iterator[Leftover]:
         label = sweep_folder.name
-        for folder in _trial_folders(sweep_folder):
+        stored = list_stored(sweep_folder)
+        if stored is not None:
+            yield from self._find_stored(sweep_folder, stored, known)
+        for folder in _trial_folders(sweep_folder) if stored is None else ():
             trials = [trials[folder] for trials in known if folder in trials]
             if not trials:
                 yield from self._find_orphan(folder, f"{label} has no such trial", label)
-            elif all(trial.has_ended for trial in trials) and (folder / CHECKPOINTS).is_dir():
-                state = trials[0].state
-                why = f"the trial is {state}, and nothing goes on from it"
-                if state == "failed":
-                    why = "the trial failed; `velodrome retry` will begin it anew"
+            elif (why := _why_ended(trials)) and (folder / CHECKPOINTS).is_dir():
                 yield self._describe(LeftoverKind.CHECKPOINTS, folder / CHECKPOINTS, why, label)
         yield from self._find_aside(sweep_folder, label)
+
+    def _find_stored(
+        self,
+        sweep_folder: Path,
+        stored: Iterable[StoredObject],
+        known: Sequence[Mapping[Path, TrialRow]],
+    ) -> Iterator[Leftover]:
+        """The same of a bucket: what of it is here is only a copy."""
+        by_trial: dict[Path, dict[str, StoredObject]] = {}
+        for entry in stored:
+            family, _, rest = entry.name.partition("/")
+            trial, _, name = rest.partition("/")
+            if name and TRIAL_FOLDER.fullmatch(trial):
+                by_trial.setdefault(sweep_folder / family / trial, {})[name] = entry
+        label = sweep_folder.name
+        for folder, entries in by_trial.items():
+            trials = [trials[folder] for trials in known if folder in trials]
+            why, orphan = _why_ended(trials), f"{label} has no such trial in the bucket"
+            saved = [entry for name, entry in entries.items() if name.startswith(f"{CHECKPOINTS}/")]
+            if not trials and any(name.startswith(("model-", f"{KEPT}/")) for name in entries):
+                self.passed_over[str(folder)] = f"{orphan}, but it holds a kept model or kept files"
+            elif not trials:
+                yield self._describe_stored(LeftoverKind.TRIAL, folder, orphan, label, [*entries.values()])
+            elif why and saved:
+                place = folder / CHECKPOINTS
+                yield self._describe_stored(LeftoverKind.CHECKPOINTS, place, why, label, saved)
+
+    def _describe_stored(
+        self, kind: LeftoverKind, path: Path, why: str, sweep: str, entries: Sequence[StoredObject]
+    ) -> Leftover:
+        age_s = max(0.0, self.now - max(entry.written_at for entry in entries))
+        size_bytes = sum(entry.size_bytes for entry in entries)
+        return Leftover(kind=kind, path=path, why=why, size_bytes=size_bytes, age_s=age_s, sweep=sweep)
 
     def _find_orphans(self, home: Home, known: Collection[Path]) -> Iterator[Leftover]:
         for folder in _folders(home.storage):
@@ -203,6 +238,15 @@ class LeftoverSearch:
             touched = max(touched, status.st_mtime, read)
         age_s = max(0.0, self.now - touched)
         return Leftover(kind=kind, path=path, why=why, size_bytes=size_bytes, age_s=age_s, sweep=sweep)
+
+
+def _why_ended(trials: Sequence[TrialRow]) -> str:
+    """Why checkpoints of a trial can go, which may be in several ledgers; empty where they cannot."""
+    if not trials or not all(trial.has_ended for trial in trials):
+        return ""
+    if trials[0].state == "failed":
+        return "the trial failed; `velodrome retry` will begin it anew"
+    return f"the trial is {trials[0].state}, and nothing goes on from it"
 
 
 def know_sweep(row: SweepRow, home: Home, trials: Iterable[TrialRow], run_by: str) -> KnownSweep | None:

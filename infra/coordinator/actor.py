@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -38,9 +39,16 @@ from infra.coordinator.oom_kills import KernelOomKills, is_oom_killed_by_ray
 from infra.coordinator.run_requests import KnownRuns, RunAnswer, RunRequests, TrialKey
 from infra.coordinator.status import ActorSettings, CoordinatorStatus
 from infra.coordinator.structures import Structures
-from infra.errors import FencedError, LedgerDamaged, LedgerUnavailable, VelodromeError
+from infra.errors import (
+    FencedError,
+    LedgerDamaged,
+    LedgerUnavailable,
+    StorageUnavailable,
+    VelodromeError,
+)
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
+from infra.mirror import discard
 
 if TYPE_CHECKING:
     from ray.actor import ActorClass, ActorHandle
@@ -75,6 +83,7 @@ class CoordinatorActor:
         self._handles: dict[str, AnyHandle | None] = {}
         self._kernel_kills = KernelOomKills()
         self._controllers: dict[str, AnyHandle] = {}
+        self._drops = ThreadPoolExecutor(max_workers=1)  # a bucket may take a minute to say that it is away
         self._start_failures: list[str] = []
         self._run_requests = RunRequests(settings.tracking)
         self._away = ""
@@ -294,7 +303,7 @@ class CoordinatorActor:
             for hello in lost:
                 self._end_process(hello)
             for folder in dropped:
-                shutil.rmtree(Path(self._settings.storage) / folder, ignore_errors=True)
+                self._drops.submit(_drop_folder, Path(self._settings.storage) / folder)
 
     def _is_alive(self, hello: LaneHandshake) -> bool:
         return hello.host != self._host or process_started_at(hello.pid) == hello.pid_started_at
@@ -309,6 +318,14 @@ class CoordinatorActor:
             os.kill(hello.pid, signal.SIGKILL)
         elif (handle := self._handles.get(hello.lane)) is not None:
             ray.kill(handle)
+
+
+def _drop_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        discard(folder)
+    except StorageUnavailable as error:  # `gc` finds what is left
+        _log.warning("%s was not removed: %s", folder, error)
 
 
 def actor_class() -> ActorClass[CoordinatorActor]:

@@ -6,6 +6,7 @@ import gc
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +17,18 @@ from infra.coordinator.messages import Assignment, AttemptResult
 from infra.coordinator.policy import signed_value
 from infra.coordinator.process_faults import find_process_fault
 from infra.durations import parse_seconds_or_epochs
-from infra.lanes.attempt_functions import RunSource, keep_own_files, load_function, route_mlflow
+from infra.errors import StorageUnavailable
+from infra.lanes.attempt_functions import (
+    MemberContext,
+    RunSource,
+    discard_shared_mlflow,
+    keep_own_files,
+    load_function,
+    route_member_mlflow,
+    route_mlflow,
+)
 from infra.lanes.settings import LaneSettings
+from infra.mirror import fetch, publish
 from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
 from infra.storage.paths import CHECKPOINTS, files_folder, samples_folder, trial_folder
@@ -86,6 +97,8 @@ class AttemptRunner:
             if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
                 raise  # a person's
             ended = self.describe_failure(assignment, error)
+            with suppress(StorageUnavailable):  # the failure itself says more
+                self._publish_files(assignment)
         finally:
             self.free_memory()
         return replace(ended, seconds=time.monotonic() - began)
@@ -129,6 +142,15 @@ class AttemptRunner:
         with route_mlflow(self._runs, spec, assignment, self._own_folder(assignment)):
             return train(job, self.encode(job), hooks)
 
+    def route_member(self, assignment: Assignment) -> MemberContext:
+        """What a stack's member runs its own code in."""
+        spec = self.spec.family(assignment.family)
+        return route_member_mlflow(self._runs, spec, assignment, self._own_folder(assignment))
+
+    def route_stack(self, assignment: Assignment) -> AbstractContextManager[None]:
+        """What a stack runs in that begins with this attempt."""
+        return discard_shared_mlflow(self.spec.family(assignment.family))
+
     def _own_folder(self, assignment: Assignment) -> Path:
         relative = files_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
         return Path(self._settings.storage) / relative
@@ -146,11 +168,27 @@ class AttemptRunner:
             keep_own_files(spec, outcome, self.folder(assignment))
         if outcome.test_scores:
             facts[TEST_SCORES] = self._save_scores(assignment, outcome)
+        self._publish_files(assignment)
         return AttemptResult(
             attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values),
             epoch=outcome.epoch, epochs=outcome.epochs, metrics=dict(outcome.metrics),
             facts=facts, model=model,
         )  # fmt: skip
+
+    def _publish_files(self, assignment: Assignment) -> None:
+        """The trial's files, to the bucket that has them; checkpoints go there by themselves."""
+        if self._ranks.rank == 0 and (folder := self.folder(assignment)).is_dir():
+            for path in sorted(folder.iterdir()):
+                if path.name != CHECKPOINTS:
+                    publish(path)
+
+    def _fetch_options(self, value: object) -> None:
+        """Brings models here that a family begins with: options that are paths of the storage."""
+        if isinstance(value, Mapping):
+            for inner in value.values():
+                self._fetch_options(inner)
+        elif isinstance(value, str) and value.startswith(f"{self._settings.storage}/"):
+            fetch(Path(value), exact=True)
 
     def make_job(self, assignment: Assignment) -> Job:
         """The job of an attempt at a family."""
@@ -179,6 +217,7 @@ class AttemptRunner:
         from trainers.functions.run import run_function
 
         directory = self._own_folder(assignment)
+        fetch(directory, exact=self._ranks.rank == 0)
         directory.mkdir(parents=True, exist_ok=True)
         data = None if self.spec.data.get("source", "none") == "none" else self.dataset()
         settings = self._job_settings(spec, assignment)
@@ -235,6 +274,7 @@ class AttemptRunner:
         if spec.name not in self._families:
             found = load_reference(spec.reference)
             assert not is_function(found)
+            self._fetch_options(spec.options)
             self._families[spec.name] = found(spec.options)
         return self._families[spec.name]
 

@@ -24,13 +24,21 @@ from infra.coordinator.core import Coordinator
 from infra.coordinator.placement import MANY, Node, check_placeable, plan_runs, resolve_shapes, shape_name
 from infra.coordinator.run_requests import KnownRuns
 from infra.coordinator.status import ActorSettings, CoordinatorStatus
-from infra.errors import ClusterUnavailable, FencedError, HeadGone, LedgerUnavailable, VelodromeError
+from infra.errors import (
+    ClusterUnavailable,
+    FencedError,
+    HeadGone,
+    LedgerUnavailable,
+    StorageUnavailable,
+    VelodromeError,
+)
 from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
 from infra.lanes.run_pool import RunPool
 from infra.lanes.runs import end_runs
 from infra.lanes.settings import LaneSettings
 from infra.ledger.store import Ledger
+from infra.mirror import discard
 from infra.sharing.claims import claim_fact
 from infra.sharing.negotiation import LaneShare, ShareKeeper
 from infra.spec import SweepLimits, SweepSpec
@@ -240,7 +248,10 @@ class _Driver:
                 if self._head.is_reachable():
                     ray.kill(self._actor)
         self._ledger.close()
-        shutil.rmtree(self._scratch_folder(), ignore_errors=True)
+        scratch = self._scratch_folder()
+        shutil.rmtree(scratch, ignore_errors=True)
+        with contextlib.suppress(StorageUnavailable):  # `gc` finds what is left
+            discard(scratch)
 
     def _start_actor(self) -> CoordinatorHandle:
         import ray

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from infra.coordinator.placement import RunPlan
 from infra.errors import VelodromeError
 from infra.lanes.settings import LaneSettings
+from infra.mirror import find_mirror
 
 if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     from infra.coordinator.actor import CoordinatorHandle
@@ -130,6 +132,13 @@ class LaneRun:
         bound = {NODE_LABEL: self.plan.node} if self.plan.node and not self._own_ray else {}
         return {**self.plan.resources.labels, **bound} or None
 
+    def _ray_storage(self) -> tuple[str, FileSystem | None]:
+        """Where Ray Train keeps its own files: it asks of workers elsewhere that they see them."""
+        mirror = None if self._own_ray else find_mirror(self._scratch)
+        if mirror is None:
+            return str(self._scratch), None
+        return mirror.bucket.for_ray(mirror.locate(self._scratch))
+
     def _make_trainer(self) -> DataParallelTrainer:
         from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
@@ -150,9 +159,11 @@ class LaneRun:
             accelerator_type=resources.accelerator,
             label_selector=self._label_selector(),
         )
+        place, files = self._ray_storage()
         run = RunConfig(
             name=self.name,
-            storage_path=str(self._scratch),
+            storage_path=place,
+            storage_filesystem=files,
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             callbacks=[RunStartCallback(self.name, self._coordinator, independent=alone)],  # type: ignore[list-item]  # for users, its hint says

@@ -24,6 +24,7 @@ class LaneSettings:
         spec: the sweep (`SweepSpec.to_json`).
         base: the folder that relative paths of the sweep file start from.
         storage, cache, logs: folders; `storage` is shared where lanes are on several machines.
+        bucket: the address that the storage mirrors (`infra.mirror`); empty where it is a folder of its own.
         sys_path: folders from which people's own code is imported.
         fingerprint: what the data must be; empty where own code reads its own.
         key_name: of the key that models and checkpoints are encrypted with; empty where they are not.
@@ -41,4 +42,5 @@ class LaneSettings:
     sys_path: tuple[str, ...] = ()
     fingerprint: str = ""
     key_name: str = ""
+    bucket: str = ""
     functions: Mapping[str, bytes] = field(default_factory=dict)

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, StackRequest
 from infra.coordinator.policy import kept_model_count, signed_value
 from infra.coordinator.process_faults import find_process_fault
+from infra.errors import StorageUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks
 from infra.lanes.stack_hooks import MemberLogs, StackChannel, StackHooks
+from infra.mirror import publish
 from infra.storage.checkpoints import CheckpointStore
 
 if TYPE_CHECKING:
@@ -111,7 +113,8 @@ class StackRun:
             began.append(member)
         assert self._encoded is not None
         try:
-            train_stack(began, self._encoded, refill=self._refill, ended=self._end, width=self.width)
+            with self._runner.route_stack(self._structure):
+                train_stack(began, self._encoded, refill=self._refill, ended=self._end, width=self.width)
         except Exception as error:  # of all of them together: whose it is shows where each is alone
             self._break(error)
         finally:
@@ -144,7 +147,8 @@ class StackRun:
             self._runner.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
         )
         hooks = AttemptHooks(assignment, self._line, store)
-        member = Member(job=self._runner.make_job(assignment), hooks=hooks)
+        job, alone = self._runner.make_job(assignment), self._runner.route_member(assignment)
+        member = Member(job=job, hooks=hooks, alone=alone)
         self._encoded = self._encoded or self._runner.encode(member.job)
         seat = _Seat(
             assignment=assignment, hooks=hooks, store=store, member=member, log=self._log_of(assignment),
@@ -219,8 +223,10 @@ class StackRun:
             result = self._runner.describe_failure(seat.assignment, error)
             with seat.log.open("a", encoding="utf-8", errors="replace") as log:
                 log.write(f"{result.detail}\n")
+        with contextlib.suppress(StorageUnavailable):  # what was printed is no reason to stop
+            publish(seat.log)
         if result.outcome in {"complete", "pruned"}:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, StorageUnavailable):
                 seat.store.delete()
                 seat.store.folder.parent.rmdir()  # where nothing else, no kept model, is in it
         return replace(

@@ -36,7 +36,7 @@ from infra.coordinator.messages import (
 )
 from infra.coordinator.process_faults import find_process_fault
 from infra.coordinator.run_requests import RunAnswer, TrialKey
-from infra.errors import ClusterUnavailable
+from infra.errors import ClusterUnavailable, StorageUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
 from infra.lanes.settings import LaneConfig, LaneSettings
@@ -45,6 +45,7 @@ from infra.lanes.stack_hooks import StackHooks
 from infra.lanes.stack_widths import StackWidths
 from infra.lanes.thread_location import ThreadLocation, locate_thread
 from infra.ledger.liveness import process_started_at
+from infra.mirror import attach, publish
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
 from trainers.code.carried import unpack_carried
@@ -74,6 +75,8 @@ def run_lane(config: LaneConfig) -> None:
         if folder not in sys.path:
             sys.path.append(folder)
     unpack_carried(settings.functions)
+    if settings.bucket:
+        attach(Path(settings.storage), settings.bucket)
     ranks = _read_ranks(settings)
     line = CoordinatorClient(config["coordinator"], _make_handshake(settings, ranks))
     try:
@@ -310,6 +313,7 @@ class LaneLoop:
             ended = self._runner.run(assignment, hooks)
             if ended.detail:
                 print(ended.detail, file=sys.stderr)  # with its traceback, below what the attempt printed
+        self._publish_log(assignment)
         held = hooks.take_undelivered() if isinstance(hooks, AttemptHooks) else []
         together = self._ranks.world_size == 1 or self._runner.is_shared_failure(ended, assignment)
         if ended.outcome == "failed" and (ended.fault is not None or not together):
@@ -327,6 +331,7 @@ class LaneLoop:
         rank = f" on rank {self._ranks.rank}" if self._ranks.world_size > 1 else ""
         detail = f"its process ended {how}{rank}"
         print(detail, file=sys.stderr, flush=True)
+        self._publish_log(assignment)
         ended = AttemptResult(
             attempt=assignment.attempt, outcome="failed", reason="worker-died", detail=detail
         )
@@ -335,7 +340,7 @@ class LaneLoop:
 
     def _remove_checkpoints(self, store: CheckpointStore, ended: AttemptResult) -> None:
         if ended.outcome != "failed":
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, StorageUnavailable):
                 store.delete()
                 store.folder.parent.rmdir()  # where nothing else, no kept model, is in it
 
@@ -347,6 +352,10 @@ class LaneLoop:
             contextlib.redirect_stderr(out),
         ):
             yield
+
+    def _publish_log(self, assignment: Assignment) -> None:
+        with contextlib.suppress(StorageUnavailable):  # what was printed is no reason to stop
+            publish(self._log_path(assignment))
 
     def _log_path(self, assignment: Assignment) -> Path:
         name = log_name(assignment.family, assignment.role, assignment.number, assignment.ordinal)

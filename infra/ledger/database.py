@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from infra.errors import LedgerAbsent, LedgerDamaged, LedgerUnavailable, WrongInput
+from infra.ledger.page_check import find_damage
 from infra.ledger.schema import SCHEMA_VERSION, meta, metadata
 
 BUSY_TIMEOUT_S = 60.0
@@ -18,6 +21,7 @@ CONNECT_TIMEOUT_S = 15
 CREATION_LOOKS = 20
 CREATION_LOCK = 0x76656C6F  # of PostgreSQL's locks that applications name by a number
 SMALLEST_PAGE = 512  # bytes
+REFUSED = (IntegrityError, DataError)
 
 
 def open_engine(url: str, *, create: bool) -> Engine:
@@ -48,6 +52,28 @@ def open_engine(url: str, *, create: bool) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+@contextmanager
+def explain_errors(must: str, do: str) -> Iterator[None]:
+    """Says what a failed read or write means: the database is away for now, or is damaged. What it refuses
+    for what it holds (a second row of one key) stays as it is: a defect of ours, which waiting does not mend.
+
+    Raises:
+        LedgerUnavailable: with `must` and `do`.
+        LedgerDamaged: SQLite found a page that is not what was written.
+        SQLAlchemyError: it refused.
+    """
+    try:
+        yield
+    except REFUSED:
+        raise
+    except SQLAlchemyError as error:
+        found = _first_line(error)
+        if isinstance(error, DBAPIError) and type(error.orig) is sqlite3.DatabaseError:
+            restore = "restore it from a copy, or move it away to start anew"
+            raise LedgerDamaged("the ledger must be whole", found, restore) from error
+        raise LedgerUnavailable(must, found, do) from error
 
 
 def _parse_url(url: str) -> URL:
@@ -121,18 +147,14 @@ def _check_file(path: Path, *, create: bool) -> None:
         what = f"an empty file {path}" if size == 0 else f"{path} of {size} bytes"
         raise LedgerDamaged("the ledger must be whole", what, restore)
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
-        try:
-            found = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
-        finally:
-            connection.close()
+        found = find_damage(path, BUSY_TIMEOUT_S)
     except sqlite3.OperationalError as error:
         raise LedgerUnavailable(
             "the ledger must be readable", f"{path}: {error}", "is another process holding it?"
         ) from error
     except sqlite3.DatabaseError as error:
         raise LedgerDamaged("the ledger must be whole", f"{path}: {error}", restore) from error
-    if found != ["ok"]:
+    if found:
         raise LedgerDamaged("the ledger must be whole", f"{path}: {'; '.join(found)}", restore)
 
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Connection, RowMapping, Table, insert, select
-from sqlalchemy.exc import SQLAlchemyError
 
-from infra.errors import LedgerUnavailable
 from infra.ledger import schema
+from infra.ledger.database import explain_errors
 from infra.ledger.rows import SqlValue
 from infra.ledger.store import Ledger
 
@@ -32,15 +31,15 @@ def extract_sweep(
     """
     target = Ledger(f"sqlite:///{path}", create=True)
     try:
-        with ledger.engine.connect() as source:  # one transaction: a running sweep as it was at one moment
+        with (
+            explain_errors("the ledger must be readable", "is its server up?"),
+            ledger.engine.connect() as source,  # one transaction: a running sweep as it was at one moment
+        ):
             known = source.execute(select(schema.sweeps).where(schema.sweeps.c.id == sweep_id)).mappings()
             rows = [{**_clean_row(row, clean), "facts": facts} for row in known]
             target.run_transaction(lambda into: into.execute(insert(schema.sweeps), rows))
             for table in _OF_A_SWEEP:
                 _copy_table(source, target, table, sweep_id, clean)
-    except SQLAlchemyError as error:
-        text = str(getattr(error, "orig", error)).splitlines()[0]
-        raise LedgerUnavailable("the ledger must be readable", text, "is its server up?") from error
     finally:
         target.close()
 

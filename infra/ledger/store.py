@@ -13,12 +13,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, Engine, Update, delete, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
-from infra.errors import FencedError, LedgerUnavailable
+from infra.errors import FencedError
 from infra.ledger import schema
 from infra.ledger.batch import WriteBatch
-from infra.ledger.database import open_engine
+from infra.ledger.database import explain_errors, open_engine
 from infra.ledger.rows import OwnerRow, owner_from_columns
 from infra.ledger.statements import (
     database_clock,
@@ -57,17 +56,16 @@ class Ledger:
         """Runs `work` in one writing transaction and returns what it returns.
 
         Raises:
-            LedgerUnavailable: the database refused or could not be reached; nothing was written.
+            LedgerUnavailable: the database is damaged or could not be reached; nothing was written.
+            SQLAlchemyError: it refused what it was asked, as a second row of one key: a defect of ours.
         """
-        try:
-            with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
-                return work(connection)
-        except SQLAlchemyError as error:
-            raise LedgerUnavailable(
-                "the ledger must take writes",
-                str(getattr(error, "orig", error)).splitlines()[0],
-                "look for a full disk, or for another process that holds the database locked",
-            ) from error
+        do = "look for a full disk, or for another process that holds the database locked"
+        with (
+            explain_errors("the ledger must take writes", do),
+            self.engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            return work(connection)
 
     def create_sweep(self, spec: SweepSpec, *, fingerprint: str, facts: Mapping[str, Json], at: float) -> int:
         """Adds a sweep and returns its id; where the name and version are there already, theirs."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.engine import RowMapping
-from sqlalchemy.exc import SQLAlchemyError
 
 from infra.errors import LedgerDamaged, LedgerUnavailable, WrongInput
 from infra.ledger import schema
+from infra.ledger.database import explain_errors
 from infra.ledger.rows import (
     AttemptRow,
     EventRow,
@@ -191,15 +191,11 @@ def has_journal(ledger: Ledger, sweep_id: int) -> bool:
 def _fetch_rows(ledger: Ledger, query: Query, *, streamed: bool = False) -> Iterator[RowMapping]:
     """The rows; `streamed` where there may be many: a page of them is in memory at a time."""
     options = {"yield_per": ROWS_AT_ONCE} if streamed else {}
-    try:
-        with ledger.engine.connect() as connection:
-            yield from connection.execute(query, execution_options=options).mappings()
-    except SQLAlchemyError as error:
-        raise LedgerUnavailable(
-            "the ledger must be readable",
-            str(getattr(error, "orig", error)).splitlines()[0],
-            "is its server up?",
-        ) from error
+    with (
+        explain_errors("the ledger must be readable", "is its server up?"),
+        ledger.engine.connect() as connection,
+    ):
+        yield from connection.execute(query, execution_options=options).mappings()
 
 
 def _build_rows(make: Callable[[RowMapping], Row], rows: Iterable[RowMapping]) -> list[Row]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import ClusterUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.lanes.busy_machine import stretch_limit
+from infra.mirror import find_mirror
 from infra.places.judging import NodeFinding, NodeReport, judge_nodes
 from infra.places.probe import NodeProbe, SharedPlaces, read_software
 from infra.secrets import redact
@@ -50,9 +51,12 @@ def find_faults(reports: Sequence[NodeReport]) -> list[NodeFinding]:
 
 def shared_places(spec: SweepSpec, home: Home) -> SharedPlaces:
     """What a sweep's nodes are to reach."""
+    root = storage_root(home, spec)
+    mirror = find_mirror(root)
     return SharedPlaces(
         name=f".probe-{uuid.uuid4().hex[:12]}",
-        storage=str(storage_root(home, spec)),
+        storage=str(root),
+        bucket="" if mirror is None else mirror.bucket.url,
         ledger=ledger_url(home, spec.ledger),
         tracking=tracking_uri(home, spec),
     )

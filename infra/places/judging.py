@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 CLOCK_LIMIT_S = 1.0
+MOUNT_IT = "mount it there, with the right to write"
 SAME_SOFTWARE = {
     "python": "start its Ray from the same Python",
     "ray": "install the same Ray there",
@@ -112,7 +113,9 @@ def _judge_software(report: NodeReport, software: Mapping[str, str]) -> Iterator
 
 def _judge_places(report: NodeReport, driver: str, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     if report.storage:
-        yield f"storage: {report.storage}", "mount it there, with the right to write"
+        there = "s3://" in report.storage
+        do = "give it the store's address and keys (AWS_…), as the others have them" if there else MOUNT_IT
+        yield f"storage: {report.storage}", do
     unseen = [driver] if driver in report.unseen else list(report.unseen)
     if unseen:
         hosts = ", ".join(names.get(node, node[:8]) for node in unseen[:3])

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from infra.errors import StorageUnavailable
+from infra.mirror import attach, discard, fetch_file, publish
 from infra.secrets import redact
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class SharedPlaces:
 
     Attributes:
         storage: a folder.
+        bucket: the address that it mirrors, if it is no folder of its own.
         ledger: a database's URL, with its password.
         tracking: an address.
         name: of this probe's own folder in the storage.
@@ -37,6 +40,7 @@ class SharedPlaces:
 
     name: str
     storage: str = ""
+    bucket: str = ""
     ledger: str = ""
     tracking: str = ""
 
@@ -85,20 +89,22 @@ class NodeProbe:
             software=self._do("read its own files", read_software),
             gpus=gpus,
             gpus_seen=self._do("imported torch", _count_gpus) if gpus else None,
-            storage=self._do(f"wrote to {self._places.storage}", self._write),
+            storage=self._do(f"wrote to {self._places.bucket or self._places.storage}", self._write),
             ledger=self._do("connected to the ledger", lambda: ledger_error(self._places.ledger)),
             tracking=self._do("connected to tracking", lambda: tracking_error(self._places.tracking)),
         )
 
     def list_unseen(self, nodes: Sequence[str]) -> tuple[str, ...]:
         """Those of the nodes whose file is not there, or not theirs."""
-        self._step = f"read in {self._places.storage}"
+        self._step = f"read in {self._places.bucket or self._places.storage}"
         return tuple(node for node in nodes if not self._is_seen(node))
 
     def clean(self) -> None:
         """Takes away what it made: its file, and folders that are empty then."""
         with contextlib.suppress(OSError):
             (self._places.folder / self._node).unlink(missing_ok=True)
+        with contextlib.suppress(StorageUnavailable):
+            discard(self._places.folder)
         for folder in (self._places.folder, *self._made):
             with contextlib.suppress(OSError):  # others' files are in it, or it is gone
                 folder.rmdir()
@@ -112,19 +118,25 @@ class NodeProbe:
             return ""
         self._made = [path for path in self._places.folder.parents if not path.exists()]
         try:
+            if self._places.bucket:
+                attach(Path(self._places.storage), self._places.bucket)
             self._places.folder.mkdir(parents=True, exist_ok=True)
             with (self._places.folder / self._node).open("w") as out:
                 out.write(self._node)
                 out.flush()
                 os.fsync(out.fileno())
+            publish(self._places.folder / self._node)
+        except StorageUnavailable as error:
+            return f"{error.must}: {error.found}"
         except OSError as error:
             return f"{self._places.storage}: {error.strerror or error}"
         return ""
 
     def _is_seen(self, node: str) -> bool:
         try:
+            fetch_file(self._places.folder / node)
             return (self._places.folder / node).read_text() == node
-        except OSError:
+        except (OSError, StorageUnavailable):
             return False
 
 

@@ -7,8 +7,11 @@ down in the order in which they are done.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 NUMBER, FIRST_ROW, ROWS, SIZE, PART, OUTPUT, REFUSED = (
     "number", "first_row", "rows", "size", "part", "output", "refused",
 )  # fmt: skip
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES = 1  # a block a part: an actor that is free takes the next
+START_LIMIT_S = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,20 +59,31 @@ def score_on_ray(
 
     Raises:
         WrongInput: as `score_here`.
-        ClusterUnavailable: Ray ended it.
+        ClusterUnavailable: Ray ended it, or had no room for the actors within `START_LIMIT_S`.
     """
-    from ray.exceptions import RayError
+    from ray.exceptions import GetTimeoutError, RayError
 
     done = parts.done_numbers()
     rows = size = 0
     try:
-        for row in _score_parts(kind, artifact, fields, sizes, pool, done):
-            if row[REFUSED]:
-                raise WrongInput(*row[REFUSED].split("\0"))
-            if row[NUMBER] not in done:
-                parts.commit_part(row[NUMBER], lambda path, content=row[OUTPUT]: _write_bytes(path, content))  # type: ignore[misc]
-            rows, size = rows + row[ROWS], size + row[SIZE]
-            advanced(rows, size)
+        # More actors than parts are no fault of who asked.
+        warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
+        # Closed here: an error keeps its frames, and with them the actors and their processors.
+        with closing(_score_parts(kind, artifact, fields, sizes, pool, done)) as scored:
+            for row in scored:
+                if row[REFUSED]:
+                    raise WrongInput(*row[REFUSED].split("\0"))
+                if row[NUMBER] not in done:
+                    content = row[OUTPUT]
+                    parts.commit_part(row[NUMBER], partial(_write_bytes, content=content))
+                rows, size = rows + row[ROWS], size + row[SIZE]
+                advanced(rows, size)
+    except GetTimeoutError as error:
+        raise ClusterUnavailable(
+            f"the cluster must start all actors within {START_LIMIT_S} s",
+            f"no room for {pool.actors} of {pool.cpus:g} CPU and {pool.gpus:g} GPU each",
+            "ask for fewer, or wait for what else runs there; the same command carries on",
+        ) from error
     except RayError as error:
         text = str(error).strip().splitlines()[-1][:300]
         do = "the input must be readable on every node of the cluster; the same command carries on"
@@ -89,7 +104,7 @@ def _score_parts(
     sizes: PartSizes,
     pool: ActorPool,
     done: set[int],
-) -> Iterator[Mapping[str, Cell]]:
+) -> Generator[Mapping[str, Cell], None, None]:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
@@ -97,8 +112,11 @@ def _score_parts(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = BLOCK_BYTES
+    context.wait_for_min_actors_s = START_LIMIT_S
     source = _make_datasource(lambda: _part_rows(kind, sizes, done))
-    scored = ray.data.read_datasource(source, override_num_blocks=1).map_batches(
+    # Reading asks for no processor: where the actors hold them all, it would wait for ever.
+    read = ray.data.read_datasource(source, override_num_blocks=1, num_cpus=0)
+    scored = read.map_batches(
         PartScorer,
         fn_constructor_args=(kind, ray.put(artifact), list(fields), pool.gpus > 0),
         batch_size=1,
@@ -107,7 +125,7 @@ def _score_parts(
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,
     )
-    return iter(scored.iter_rows())
+    yield from scored.iter_rows()
 
 
 def _part_rows(kind: InputFormat, sizes: PartSizes, done: set[int]) -> Iterator[pa.Table]:

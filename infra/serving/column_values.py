@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from infra.serving.limits import bad_request
+from infra.serving.model_schema import SPELT
 from trainers.data.cell_values import read_number, spell_value
 
 if TYPE_CHECKING:
@@ -56,6 +57,15 @@ def _check_finite(value: float) -> float:
         raise ValueError("a finite number is wanted, but got infinity or NaN")
     if abs(number) > LARGEST:
         raise ValueError(f"a number of at most {LARGEST:g} is wanted, but got {number:g}")
+    return number
+
+
+def _check_spelt(value: Json) -> float | str:
+    """A number, or a text that the model reads as its training file spelt them: `1.234,50 €`."""
+    if isinstance(value, str):
+        return str(value)
+    number = _check_double(value)
+    assert number is not None
     return number
 
 
@@ -141,4 +151,5 @@ _CHECKS: dict[str, Callable[[Json], Cell]] = {
     "long": _check_long,
     "boolean": _check_boolean,
     "string": _check_string,
+    SPELT: _check_spelt,
 }

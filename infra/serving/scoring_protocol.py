@@ -11,7 +11,6 @@ import functools
 import io
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeGuard, TypeVar
 from infra.serving.column_values import check_values
 from infra.serving.limits import RequestLimits, ScoringError, bad_request
 from infra.serving.model_schema import Field
+from trainers.data.sources.json_rows import unique_keys
 
 if TYPE_CHECKING:
-    from trainers.types import Cell, Json, JsonObject
+    from trainers.types import Cell, Json
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SHOWN = 5
@@ -169,9 +169,7 @@ def parse_json(body: bytes, limits: RequestLimits) -> Json:
     if _is_too_deep(body, limits.depth):
         raise bad_request(f"a JSON body must be at most {limits.depth} brackets deep")
     try:
-        document: Json = json.loads(
-            body, parse_constant=_reject_constant, object_pairs_hook=_reject_repeated_keys
-        )
+        document: Json = json.loads(body, parse_constant=_reject_constant, object_pairs_hook=unique_keys)
         return document
     except RecursionError:
         raise bad_request(f"a JSON body must be at most {limits.depth} brackets deep") from None
@@ -181,16 +179,6 @@ def parse_json(body: bytes, limits: RequestLimits) -> Json:
 
 def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON; write null where a value is missing")
-
-
-def _reject_repeated_keys(pairs: list[tuple[str, Json]]) -> JsonObject:
-    """Of a key that stands there twice readers take the first or the last: whoever checked a request before
-    may have seen another value than the model would."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise ValueError(f"an object must name each key once, but {ascii(twice)[:60]} stands there twice")
-    return found
 
 
 def _is_too_deep(body: bytes, most: int) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.errors import StorageUnavailable, WrongInput
+from infra.mirror import discard, fetch, publish
 from infra.storage.sealed_folders import (
     StorageDamaged,
     folder_contents,
@@ -82,6 +83,7 @@ class CheckpointStore:
         committed = seal_folder(
             self.folder, parts, lambda manifest: f"{self._next_number():08d}-{_manifest_mark(manifest)}"
         )
+        publish(committed)
         self._remove_old()
         return committed
 
@@ -89,8 +91,9 @@ class CheckpointStore:
         """The newest checkpoint that verifies, or None; what was damaged is logged and returned.
 
         Raises:
-            StorageUnavailable: the file system refused.
+            StorageUnavailable: the file system or the bucket refused.
         """
+        fetch(self.folder, exact=True)
         for _ in range(_LOOKS):
             try:
                 return self._load_newest()
@@ -109,6 +112,7 @@ class CheckpointStore:
         """Removes the whole folder, once its trial has ended. Gone already is fine."""
         remove_folder(self.folder)
         sweep_aside(self.folder.parent)
+        discard(self.folder)
 
     def _next_number(self) -> int:
         paths = self.paths()
@@ -118,6 +122,7 @@ class CheckpointStore:
         try:
             for path in self.paths()[: -self.keep]:
                 remove_folder(path)
+                discard(path)
             sweep_aside(self.folder)
         except StorageUnavailable as error:  # the new one is committed: too many is no reason to stop
             _log.warning("an old checkpoint could not be removed: %s", error)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.ledger.rows import TrialRow
+from infra.mirror import fetch
 from infra.storage.sealed_folders import read_tensors, remove_folder, verify_folder, write_folder
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def read_scores(storage: Path, trial: TrialRow) -> dict[str, npt.NDArray[np.floa
     folder = (storage / relative).resolve()
     if not folder.is_relative_to(storage.resolve()):
         return {}
+    fetch(folder, exact=True)
     try:
         files = verify_folder(folder)
     except FileNotFoundError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from infra.home import Home, storage_root
+from infra.mirror import fetch_file
 from infra.spec import SweepSpec
 from infra.storage.paths import logs_folder
 
@@ -21,6 +22,7 @@ def written_logs_folder(home: Home, spec: SweepSpec) -> Path:
 def find_log(home: Home, spec: SweepSpec, name: str) -> Path | None:
     """A log by its file's name, wherever it was written; versions before this one wrote to the home in any
     case."""
+    fetch_file(written_logs_folder(home, spec) / name)
     for folder in (written_logs_folder(home, spec), home.logs / spec.label):
         if (folder / name).exists():
             return folder / name

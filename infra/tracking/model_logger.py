@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from infra.errors import Unavailable
 from infra.ledger.ranking import rank_trials
 from infra.ledger.rows import SweepRow, TrialRow
+from infra.mirror import fetch
 from infra.tracking.client import MissingEntity, RequestRejected
 from infra.tracking.description import model_note
 from infra.tracking.mapping import KEY, SWEEP, Point, clean_name, run_name, trial_key, truncate_text
@@ -111,6 +112,7 @@ class ModelLogger:
 
     def _model_folder(self, trial: TrialRow) -> Path | None:
         folder = (self._storage / str(trial.model)).resolve()
+        fetch(folder, exact=True)
         if folder.is_relative_to(self._storage) and (folder / MANIFEST).is_file():
             return folder
         log.warning("the model of %s is not where the ledger says, and is not logged", run_name(trial))

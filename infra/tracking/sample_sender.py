@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from infra.ledger.rows import SweepRow, TrialRow
+from infra.mirror import fetch
 from infra.storage.paths import kept_folder, samples_folder
 from infra.tracking.client import MissingEntity, RequestRejected
 from infra.tracking.mapping import run_name, trial_key
@@ -44,6 +45,7 @@ class SampleSender:
                 self._send_folder(trial, self._storage / kept_folder(*place), KEPT)
 
     def _send_folder(self, trial: TrialRow, folder: Path, artifacts: str) -> None:
+        fetch(folder)
         if not folder.is_dir():
             return
         own = trial_key(self._runs.identity, *trial.key)

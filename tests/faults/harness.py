@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import psutil
 
+from infra.errors import LedgerAbsent
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
@@ -116,7 +117,7 @@ class Stage:
     ) -> None:
         """Waits until the trials are as wanted."""
         deadline = time.monotonic() + limit_s
-        until(lambda: bool(self.ledger_url) or (self.home.path / "ledger.db").exists(), limit_s)
+        until(self._has_ledger, limit_s)
         ledger = self.ledger()
         try:
             until(lambda: views.find_sweep(ledger, name) is not None, deadline - time.monotonic())
@@ -125,6 +126,16 @@ class Stage:
             until(lambda: reached(views.trials(ledger, row.id)), deadline - time.monotonic())
         finally:
             ledger.close()
+
+    def _has_ledger(self) -> bool:
+        """Whether the driver, which may have only begun, has made its ledger's tables."""
+        if not self.ledger_url and not (self.home.path / "ledger.db").exists():
+            return False
+        try:
+            self.ledger().close()
+        except LedgerAbsent:
+            return False
+        return True
 
     def tracking_runs(self, name: str) -> list[TrackedRun]:
         """MLflow's runs of the sweep, read from its store."""

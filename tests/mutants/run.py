@@ -1,7 +1,8 @@
 """Changes the code where decisions are made, one place at a time, and counts which changes the tests notice.
 
     python tests/mutants/run.py --count 60 --seed 1
-    python tests/mutants/run.py --rooms ledger hooks --count 10 --json out.json
+    python tests/mutants/run.py --rooms ledger hooks --count 10
+    python tests/mutants/run.py --count 300 --record done.jsonl --minutes 5     # again and again: it goes on
 
 Each mutant is a copy of the tree with one change; only the tests of its room are run, each with a limit, in a
 process that is forked from one with the heavy libraries in it. Survivors are printed: a survivor is a test
@@ -11,17 +12,20 @@ that is missing, or a change that makes no difference.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import json
 import os
-import random
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -95,6 +99,7 @@ class Mutant:
     room: str
     path: str
     mutation: Mutation
+    nth: int = 0  # of those that read the same in its file
     seconds: float = 0.0
     survived: bool = False
 
@@ -102,19 +107,35 @@ class Mutant:
         before, after = (" ".join(text.split())[:90] for text in (self.mutation.before, self.mutation.after))
         return f"{self.path}:{self.mutation.line}: {before}  →  {after}"
 
+    @property
+    def key(self) -> str:
+        """What it is called where it is recorded: the same after the lines above it have moved."""
+        return f"{self.path}#{self.nth}: {self.mutation.before} → {self.mutation.after}"
+
 
 def sample_mutants(rooms: list[str], count: int, seed: int) -> list[Mutant]:
-    """So many of all, in equal shares of the rooms."""
-    chance, chosen = random.Random(seed), []
+    """So many of all, in equal shares of the rooms and in turns; a change of one file moves no other's."""
+    shares = []
     for place, room in enumerate(rooms):
-        found = [
-            Mutant(room=room, path=str(path.relative_to(ROOT)), mutation=mutation)
-            for path in ROOMS[room].paths(ROOT)
-            for mutation in find_mutations(path.read_bytes())
-        ]
-        share = count // len(rooms) + (place < count % len(rooms))
-        chosen += chance.sample(found, min(share, len(found)))
-    return chosen
+        found = sorted(
+            find_mutants(room), key=lambda one: hashlib.sha256(f"{seed} {one.key}".encode()).digest()
+        )
+        shares.append(found[: count // len(rooms) + (place < count % len(rooms))])
+    return [mutant for turn in zip_longest(*shares) for mutant in turn if mutant is not None]
+
+
+def find_mutants(room: str) -> list[Mutant]:
+    """All of a room."""
+    found = []
+    for path in ROOMS[room].paths(ROOT):
+        seen = Counter[tuple[str, str]]()
+        for mutation in find_mutations(path.read_bytes()):
+            same = (mutation.before, mutation.after)
+            found.append(
+                Mutant(room=room, path=str(path.relative_to(ROOT)), mutation=mutation, nth=seen[same])
+            )
+            seen[same] += 1
+    return found
 
 
 def run_tests(root: Path, tests: tuple[str, ...], limit_s: float | None) -> tuple[int, float]:
@@ -164,9 +185,7 @@ def try_mutant(mutant: Mutant, root: Path, limit_s: float) -> Mutant:
         status, seconds = run_tests(root, ROOMS[mutant.room].tests, limit_s)
     finally:
         path.write_bytes(source)
-    return Mutant(
-        room=mutant.room, path=mutant.path, mutation=mutant.mutation, seconds=seconds, survived=status == 0
-    )
+    return replace(mutant, seconds=seconds, survived=status == 0)
 
 
 def copy_tree(target: Path) -> Path:
@@ -185,45 +204,76 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=64, help="mutants, in equal shares of the rooms")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--least", type=float, default=0.0, help="the share that must be noticed")
-    parser.add_argument("--json", type=Path, help="a file for what became of each")
+    parser.add_argument("--record", type=Path, help="a file for what became of each: those in it are done")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further one after them")
     asked = parser.parse_args(words)
-    for name in HEAVY:
-        importlib.import_module(name)
+    until = time.monotonic() + asked.minutes * 60
+    sample = sample_mutants(asked.rooms, asked.count, asked.seed)
+    known = read_record(asked.record)
+    done = [replace(one, **known[one.key]) for one in sample if one.key in known]
+    left = [one for one in sample if one.key not in known]
+    tell_survivors(done)
+    if left:
+        for name in HEAVY:
+            importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="velodrome-mutants-") as folder:
         root = copy_tree(Path(folder))
-        limits = measure_limits(asked.rooms, root)
-        if limits is None:
-            return 1
-        done = []
-        for mutant in sample_mutants(asked.rooms, asked.count, asked.seed):
+        limits: dict[str, float] = {}
+        for mutant in left:
+            if time.monotonic() > until:
+                break
+            if mutant.room not in limits and not measure_limit(mutant.room, root, limits, asked.record):
+                return 1
             done.append(try_mutant(mutant, root, limits[mutant.room]))
-            if done[-1].survived:
-                print(f"survived: {done[-1]}", flush=True)
-    return report(done, asked.least, asked.json)
+            tell_survivors(done[-1:])
+            write_record(asked.record, mutant.key, seconds=done[-1].seconds, survived=done[-1].survived)
+    return report(done, asked.least)
 
 
-def measure_limits(rooms: list[str], root: Path) -> dict[str, float] | None:
-    """How long the tests of each room may take; None where they fail on the tree as it is."""
-    limits = {}
-    for room in rooms:
+def read_record(path: Path | None) -> dict[str, dict[str, Any]]:
+    """What became of mutants, and the rooms' limits, by their names."""
+    if path is None or not path.exists():
+        return {}
+    lines = map(json.loads, path.read_text().splitlines())
+    return {line.pop("key"): line for line in lines}
+
+
+def write_record(path: Path | None, key: str, **values: float) -> None:
+    """One more."""
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps({"key": key, **values}) + "\n")
+
+
+def measure_limit(room: str, root: Path, limits: dict[str, float], record: Path | None) -> bool:
+    """How long the tests of a room may take; False where they fail on the tree as it is."""
+    known = read_record(record).get(room)
+    if known is None:
         status, seconds = run_tests(root, ROOMS[room].tests, None)
         if status != 0:
             print(f"the tests of {room} must pass as they are: pytest ended with {status}")
-            return None
-        limits[room] = max(LEAST_LIMIT_S, SLOWER * seconds)
-    return limits
+            return False
+        known = {"limit_s": max(LEAST_LIMIT_S, SLOWER * seconds)}
+        write_record(record, room, **known)
+    limits[room] = known["limit_s"]
+    return True
 
 
-def report(done: list[Mutant], least: float, path: Path | None) -> int:
+def tell_survivors(done: list[Mutant]) -> None:
+    """A line each."""
+    for mutant in done:
+        if mutant.survived:
+            print(f"survived: {mutant}", flush=True)
+
+
+def report(done: list[Mutant], least: float) -> int:
     """A line a room and one for all."""
-    for room in dict.fromkeys(mutant.room for mutant in done):
+    for room in sorted({mutant.room for mutant in done}):
         own = [mutant for mutant in done if mutant.room == room]
         caught = sum(not mutant.survived for mutant in own)
         print(f"{room:12} {caught} of {len(own)} noticed, {sum(m.seconds for m in own):.0f} s")
     share = sum(not mutant.survived for mutant in done) / max(1, len(done))
     print(f"{len(done)} mutants, {share:.0%} noticed (at least {least:.0%} wanted)")
-    if path is not None:
-        path.write_text(json.dumps([asdict(mutant) for mutant in done], indent=1))
     return int(share < least)
 
 

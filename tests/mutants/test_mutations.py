@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 import pytest
 
 from tests.mutants.mutations import find_mutations
-from tests.mutants.run import ROOMS, ROOT, Room, sample_mutants
+from tests.mutants.run import ROOMS, ROOT, Room, main, sample_mutants, write_record
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,21 @@ def test_sample_is_the_same_for_a_seed_and_has_all_rooms() -> None:
     assert first == second
     assert {mutant.room for mutant in first} == set(ROOMS)
     assert sample_mutants(list(ROOMS), 16, seed=4) != first
+
+
+def test_run_with_a_full_record_tries_none_again_and_counts_what_it_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "done.jsonl"
+    first, second = sample_mutants(["hooks"], 2, seed=1)
+    write_record(record, first.key, seconds=1.0, survived=True)
+    write_record(record, second.key, seconds=1.0, survived=False)
+    words = ["--rooms", "hooks", "--count", "2", "--record", str(record)]
+    assert (main([*words, "--least", "0.5"]), main([*words, "--least", "0.9"])) == (0, 1)
+    out = capsys.readouterr().out
+    assert f"survived: {first}\n" in out
+    assert f"survived: {second}\n" not in out
+    assert "2 mutants, 50% noticed" in out
 
 
 @pytest.mark.parametrize("room", ROOMS.values(), ids=ROOMS)

@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 MISSING_WORDS = ("", "na", "n/a", "nan", "null", "#n/a")
 MISSING_NUMBERS = (*MISSING_WORDS, "none", "?", "-", ".")
 _PANDAS_MISSING = ("NAType", "NaTType")
-_WHOLE = re.compile(r"(-?[1-9][0-9]*|0)\.0+")
+_WHOLE = re.compile(r"[+]?(-?[1-9][0-9]*|0)(?:\.0+)?")
+_ZERO = re.compile(r"-0(?:\.0+)?")
+INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u200e\u200f"))
 EXACT = 2.0**53  # a larger double is no longer one whole number
 
 
 def spell_value(value: Cell) -> str | None:
     """The value as text, as a cell of CSV would have it; None where there is none.
 
-    Booleans are `true` and `false`, 3.0 is `3`, lists and objects are JSON, dates are ISO 8601.
+    Booleans are `true` and `false`, 3.0 is `3`, lists and objects are JSON, dates are ISO 8601, bytes UTF-8.
     """
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     if hasattr(value, "tolist"):  # numpy's scalars and arrays
         return spell_value(value.tolist())
     if type(value).__name__ in _PANDAS_MISSING:
@@ -66,13 +70,15 @@ def read_number(value: Cell, spelling: NumberSpelling | None = None) -> float:
 
 
 def category_key(text: str) -> str:
-    """What all spellings of one category have in common: `True` and `true`, `1.0` and `1`, a list's JSON with
-    and without blanks. `1.10` and `007` stay what they are, for they may be a version and a postal code."""
+    """What all spellings of one category have in common: `True` and `true`, `1.0`, `+1` and `1`, `[1,2]` and
+    `[1, 2]`. `1.10` and `007` stay what they are, a version and a postal code as it may be."""
     folded = text.lower()
     if folded in ("true", "false"):
         return folded
     if whole := _WHOLE.fullmatch(text):
         return whole[1]
+    if _ZERO.fullmatch(text):
+        return "0"
     if text[:1] in ("[", "{"):
         try:
             return json.dumps(json.loads(text), sort_keys=True)
@@ -104,14 +110,22 @@ def unify_spellings(values: Iterable[str]) -> dict[str, str]:
     return {value: key for key, several in spelt.items() if len(several) > 1 for value in several}
 
 
+def _bare_key(text: str) -> str:
+    return category_key(unicodedata.normalize("NFC", text).strip().translate(INVISIBLE))
+
+
 def category_reader(known: Sequence[str]) -> Callable[[Cell], int | None]:
     """Value → its number among the known ones from 1, 0 for one that is not known, None for a missing one.
 
     A value spelt as a known one is that one, so that a model whose categories tell `True` from `true` goes on
-    as it was trained; any other is looked up by what its spellings have in common.
+    as it was trained; any other is looked up by what its spellings have in common, at last without blanks
+    around it and with its letters composed, as NFC has them.
     """
     exact = {value: number for number, value in enumerate(known, start=1)}
     alike = {category_key(value): exact[value] for value in reversed(known)}
+    bare: dict[str, set[int]] = {}
+    for value in known:
+        bare.setdefault(_bare_key(value), set()).add(exact[value])
 
     def read(value: Cell) -> int | None:
         text = spell_value(value)
@@ -121,6 +135,8 @@ def category_reader(known: Sequence[str]) -> Callable[[Cell], int | None]:
             return exact[text]
         if text.strip().lower() in MISSING_WORDS or text in ("<NA>", "NaT"):
             return None
-        return alike.get(category_key(text), 0)
+        found = alike.get(category_key(text), 0)
+        near = bare.get(_bare_key(text), set()) if not found else set()
+        return next(iter(near)) if len(near) == 1 else found
 
     return read

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainers.data.arrow_strings import LazyStrings, is_strings, null_missing, plain_strings
 from trainers.data.cell_values import MISSING_NUMBERS, MISSING_WORDS, unify_spellings
 from trainers.data.dataset import Column, ColumnKind
 from trainers.data.hashing import split_chunks
@@ -22,72 +23,6 @@ from trainers.types import Array, Cell
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"
 LEADING_ZERO = r"^[+-]?0\d"  # a postal code or a part number, not a quantity
 LIST_ROWS = 2_000_000  # more strings than this stay in Arrow's memory map
-
-
-class LazyStrings(Sequence[str | None]):
-    """Strings of an Arrow column that may be larger than memory; a block at a time becomes Python's."""
-
-    def __init__(self, column: pa.ChunkedArray, missing: Sequence[str]) -> None:
-        self._column = column
-        self._missing = pa.array(missing)
-        self._block_start = -1
-        self._block: list[str | None] = []
-
-    def __len__(self) -> int:
-        return len(self._column)
-
-    @overload
-    def __getitem__(self, index: int) -> str | None: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str | None]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str | None] | None:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            return self._read_chunk(self._column.slice(start, max(0, stop - start)))[::step]
-        at = index + len(self) if index < 0 else index
-        if not 0 <= at < len(self):
-            raise IndexError(index)
-        start = at - at % 1024
-        if start != self._block_start:
-            self._block, self._block_start = self._read_chunk(self._column.slice(start, 1024)), start
-        return self._block[at - start]
-
-    def __iter__(self) -> Iterator[str | None]:
-        for piece in split_chunks(self._column):
-            yield from self._read_chunk(pa.chunked_array([piece]))
-
-    def _read_chunk(self, column: pa.ChunkedArray) -> list[str | None]:
-        values: list[str | None] = null_missing(plain_strings(column), self._missing).to_pylist()
-        return values
-
-
-def null_missing(column: pa.ChunkedArray, missing: pa.Array) -> pa.ChunkedArray:
-    """The strings with null where one of the words for a missing value stands."""
-    folded = pc.utf8_lower(pc.utf8_trim_whitespace(column))
-    return pc.if_else(pc.is_in(folded, value_set=missing.cast(column.type)), None, column)
-
-
-def plain_strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values as strings: a dictionary's entries, whole numbers without their fraction."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = pa.chunked_array([c.dictionary_decode() for c in column.chunks], type=kind.value_type)
-        return plain_strings(column)
-    if pa.types.is_floating(kind):  # 1.0 is the label 1
-        whole = pc.all(pc.equal(column, pc.round(column))).as_py()
-        column = column.cast(pa.int64()) if whole and _no_nan(column) else column
-    return column if pa.types.is_large_string(kind) else column.cast(pa.string())
-
-
-def _no_nan(column: pa.ChunkedArray) -> bool:
-    return not pc.any(pc.is_nan(column)).as_py() and bool(pc.all(pc.less(pc.abs(column), 2.0**53)).as_py())
-
-
-def is_strings(kind: pa.DataType) -> bool:
-    """Whether the Arrow type is one of strings."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def kind_of(name: str, column: RawColumn) -> ColumnKind:
@@ -167,16 +102,23 @@ def _looks_like_text(column: pa.ChunkedArray) -> bool:
 
 
 def convert_columns(
-    columns: Mapping[str, RawColumn], kinds: Mapping[str, ColumnKind], folder: Path | None
+    columns: Mapping[str, RawColumn],
+    kinds: Mapping[str, ColumnKind],
+    folder: Path | None,
+    codes: Collection[str] = (),
 ) -> dict[str, Column]:
-    """The columns as their kinds; numbers of a source too large for memory stand in files of the folder."""
+    """The columns as their kinds; numbers of a source too large for memory stand in files of the folder.
+
+    Args:
+        codes: columns in which NA is a value, see `RawDataset`.
+    """
     numeric = [name for name in columns if kinds[name] in ("number", "time")]
     arrays = _numbers_on_disk(columns, kinds, numeric, folder) if folder else {}
     return {
         name: Column(
             name=name,
             kind=kinds[name],
-            values=arrays[name] if name in arrays else _convert_values(name, column, kinds[name]),
+            values=arrays[name] if name in arrays else _convert_values(name, column, kinds[name], codes),
         )
         for name, column in columns.items()
     }
@@ -199,7 +141,9 @@ def _numbers_on_disk(
     return {name: np.load(where / f"{number}.npy", mmap_mode="r") for number, name in enumerate(names)}
 
 
-def _convert_values(name: str, column: RawColumn, kind: ColumnKind) -> Array | Sequence[Cell]:
+def _convert_values(
+    name: str, column: RawColumn, kind: ColumnKind, codes: Collection[str]
+) -> Array | Sequence[Cell]:
     if isinstance(column, RawImages):
         return column.values
     if kind == "image":
@@ -210,7 +154,7 @@ def _convert_values(name: str, column: RawColumn, kind: ColumnKind) -> Array | S
         return numbers
     if kind == "category":
         column = _unify_column(plain_strings(column))
-    strings = LazyStrings(column, [""] if kind == "text" else MISSING_WORDS)
+    strings = LazyStrings(column, _missing_words(kind, name in codes))
     return strings if len(column) > LIST_ROWS else list(strings)
 
 
@@ -284,11 +228,21 @@ def _to_seconds(name: str, piece: pa.Array) -> npt.NDArray[np.float64]:
     return np.where(moments.isna().to_numpy(), np.nan, seconds)
 
 
-def missing_mask(column: RawColumn, kind: ColumnKind) -> npt.NDArray[np.bool_]:
-    """Where the column has no value, bool [N]."""
+def _missing_words(kind: ColumnKind, is_code: bool) -> Sequence[str]:
+    if kind == "text":
+        return [""]
+    return [word for word in MISSING_WORDS if word != "na"] if is_code else MISSING_WORDS
+
+
+def missing_mask(column: RawColumn, kind: ColumnKind, *, is_code: bool = False) -> npt.NDArray[np.bool_]:
+    """Where the column has no value, bool [N].
+
+    Args:
+        is_code: NA is a value, see `RawDataset`.
+    """
     if isinstance(column, RawImages):
         return np.zeros(len(column), np.bool_)
-    words = pa.array([""] if kind == "text" else MISSING_NUMBERS if kind == "number" else MISSING_WORDS)
+    words = pa.array(MISSING_NUMBERS if kind == "number" else _missing_words(kind, is_code))
     missing = np.empty(len(column), np.bool_)
     at = 0
     for piece in split_chunks(column):

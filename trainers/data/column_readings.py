@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainers.data.arrow_strings import is_strings, null_missing, plain_strings
 from trainers.data.cell_values import EXACT, MISSING_NUMBERS, MISSING_WORDS
-from trainers.data.column_kinds import is_strings, kind_of, null_missing, plain_strings
+from trainers.data.column_kinds import kind_of
+from trainers.data.column_oddities import count_namibia, describe_names, describe_oddities
 from trainers.data.dataset import ColumnKind, ColumnReading
 from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling, is_of_late, other_words
 from trainers.data.raw import RawColumn, RawDataset, RawImages
@@ -59,12 +61,18 @@ def read_columns(
     columns: dict[str, RawColumn] = dict(raw.columns)
     kinds: dict[str, ColumnKind] = {name: wanted.kind for name, wanted in asked.items() if wanted.kind}
     readings: dict[str, ColumnReading] = {}
-    notes: list[str] = []
+    notes: list[str] = describe_names(raw.columns)
     of_late: list[str] = []
+    codes: set[str] = set()
     for name, column in raw.columns.items():
         if isinstance(column, RawImages) or name in aside:
             continue
         wanted = asked.get(name)
+        notes += describe_oddities(name, column, raw.marks)
+        if (wanted is None or wanted.kind == "category") and (count := count_namibia(column)):
+            codes.add(name)
+            of_late.append(name)
+            notes.append(f"column {name!r} holds codes of countries or regions: NA in {count:,} rows is one")
         if wanted is None and name not in few_are_classes and (merged := count_merged_numbers(column)):
             kinds[name] = "category"
             of_late.append(name)
@@ -78,8 +86,8 @@ def read_columns(
                 notes.append(note)
                 of_late += [name] if _is_of_late(column, readings[name]) else []
     return ReadColumns(
-        raw=replace(raw, columns=columns), kinds=kinds, readings=readings, of_late=tuple(of_late),
-        notes=tuple(notes),
+        raw=replace(raw, columns=columns, codes=frozenset(codes)), kinds=kinds, readings=readings,
+        of_late=tuple(of_late), notes=tuple(notes),
     )  # fmt: skip
 
 

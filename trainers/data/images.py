@@ -29,6 +29,7 @@ Pixels = npt.NDArray[np.uint8]
 PIECE_ROWS = 256
 LYING = (5, 6, 7, 8)  # orientations that exchange height and width
 MOST_DAMAGED = 20  # pictures that a refusal names
+FEW_GREYS = 32  # fractions of a lower range would be rounded to so few
 MOST_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
 PROGRAMS = ("EPS", "WMF")  # drawn by what another program makes of them: Ghostscript runs an EPS's code
 
@@ -242,6 +243,8 @@ def as_pixels(value: Cell) -> Pixels:
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 255:
         raise ValueError(f"pixels must be from 0 to 255, or 0 to 1, but got {low:g} to {high:g}")
+    if 1 < high < FEW_GREYS and (values != np.round(values)).any():
+        raise ValueError(f"pixels must be from 0 to 255, or 0 to 1, but got fractions from 0 to {high:g}")
     scale = 255.0 if values.dtype.kind in "fb" and high <= 1.0 else 1.0
     return np.round(values * scale).astype(np.uint8)
 

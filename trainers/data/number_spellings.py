@@ -16,7 +16,8 @@ _FIRST_MARKS = ("€", "$", "£", "¥", "₹", "%", "USD", "EUR", "GBP", "CHF")
 _TRIED = 3  # marks, the commonest first
 BLANKS = "\u00a0\u202f\u2009"  # that stand between groups of digits
 _SIGNED = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_MARKS = str.maketrans("٫٬．，＋－", ".,.,+-")  # Arabic's and full-width ones
+# Arabic's and full-width marks; and signs that nobody sees
+_MARKS = str.maketrans("٫٬．，＋－", ".,.,+-", "\u200b\u200c\u200d\u2060\ufeff\u200e\u200f")
 _INDIAN = re.compile(r"[+-]?[0-9]{1,2}(,[0-9]{2})+,[0-9]{3}")  # lakhs and crores: 1,20,000
 _LEADING_ZERO = re.compile(r"[+-]?0[0-9]")  # a postal code or a part number, not a quantity
 
@@ -36,7 +37,7 @@ class NumberSpelling:
 
     Attributes:
         marks: what stands before or after a number and says its unit. With a unit a bare number is none of
-            this spelling (`12` among `12 %` may be 0.12 or 12); a currency is often left out.
+            this spelling (`12` among `12 %` may be 0.12 or 12) but for 0; a currency is often left out.
         words: what stands in some cells in the place of a number, and is read as missing.
     """
 
@@ -50,7 +51,7 @@ class NumberSpelling:
         bare = _read_sign(text.strip().translate(dict.fromkeys(map(ord, BLANKS), " ")))
         core = _read_sign(self._strip_marks(bare))
         if core == bare and len(self.marks) == 1 and not is_currency(self.marks[0]):
-            return None
+            return "0" if core == "0" else None
         if self.thousands:
             whole, point, rest = core.partition(self.decimal)
             if self.thousands in whole:
@@ -146,8 +147,10 @@ def find_spelling(counts: Mapping[str, int], said: NumberMarks | None = None) ->
 
 def is_of_late(spelling: NumberSpelling, texts: Iterable[str]) -> bool:
     """Whether values are numbers by rules that the first form of this module lacked: units, most currencies,
-    lakhs, and a minus that stands elsewhere. A fingerprint of then must not pass for one of now."""
-    marks = any(mark not in _FIRST_MARKS for mark in spelling.marks)
+    lakhs, 0 beside a unit, and a minus that stands elsewhere. A fingerprint of then must not pass for one of
+    now."""
+    texts = list(texts)
+    marks = any(mark not in _FIRST_MARKS or "0" in texts for mark in spelling.marks)
     lakhs = re.compile(r"\D*[0-9]{1,2}(,[0-9]{2})+,[0-9]{3}(\D.*)?")
     return marks or any(_read_sign(text.strip()) != text.strip() or lakhs.fullmatch(text) for text in texts)
 
@@ -183,10 +186,11 @@ def _read_sign(text: str) -> str:
 
 
 def _read_digits(text: str) -> str:
-    """Digits and marks of other scripts as ASCII's: Arabic, Devanagari, full width."""
+    """Digits and marks of other scripts as ASCII's (Arabic, Devanagari, full width), nothing unseen."""
     if text.isascii():
         return text
-    return "".join(str(unicodedata.decimal(letter, letter)) for letter in text.translate(_MARKS))
+    shown = text.translate(_MARKS).strip()
+    return "".join(str(unicodedata.decimal(letter, letter)) for letter in shown)
 
 
 def other_words(counts: Mapping[str, int], spelling: NumberSpelling) -> Sequence[str]:

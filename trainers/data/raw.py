@@ -48,6 +48,7 @@ class RawDataset:
         part: int8 [N], index into `split.PARTS`, where the source brings parts.
         kind, task, target: what the source itself knows.
         marks: what the source says of its numbers.
+        codes: columns of countries or regions, in which NA is one of them and no word for a missing value.
         inputs, content: uint64 [N], hashes of each row's features, and of its features and target.
         folder: where a source that is too large for memory keeps what is derived from it; else None.
         notes: for people.
@@ -59,6 +60,7 @@ class RawDataset:
     task: Task | None = None
     target: str | None = None
     marks: NumberMarks = field(default_factory=NumberMarks)
+    codes: frozenset[str] = frozenset()
     inputs: npt.NDArray[np.uint64] | None = None
     content: npt.NDArray[np.uint64] | None = None
     folder: Path | None = None

@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
-    from trainers.explaining.readings import Word
+    from trainers.explaining.words import Word
     from trainers.types import Array
 
 

@@ -18,9 +18,10 @@ import numpy.typing as npt
 from trainers.bundle.predictor import FamilyRunner, Predictor
 from trainers.errors import InputError
 from trainers.explaining.attributions import Attribution, Method, attribute
-from trainers.explaining.readings import ImageReading, Reading, TableReading, TextReading, Word, table_columns
-from trainers.explaining.scores import answer_scores
-from trainers.inputs.vocabulary import as_text
+from trainers.explaining.readings import ImageReading, Reading, TableReading, table_columns
+from trainers.explaining.scores import Answers, AnswerScores, answer_scores
+from trainers.explaining.text_readings import TextReading, text_reading
+from trainers.explaining.words import Word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +40,12 @@ class Explained:
     """Some rows' explanations.
 
     Attributes:
-        answers: the class, or the target, that is explained, of each row.
+        answers: the class, the target or the text that is explained, of each row.
         scores, baseline_scores: of that answer, float64 [B].
         importances: float64 [B, F], of images [B, H, W], of texts by word, one array a row.
         gaps: what the importances lack of the difference of the two scores, as a share [B]; None where they
             do not add up by their nature.
-        words: of texts, where each word stands.
+        texts, words: of texts, what was read of each row, and where each word of it stands.
         attention: of texts that are read by attention, from word to word, [layers, words, words] each.
     """
 
@@ -53,6 +54,7 @@ class Explained:
     baseline_scores: npt.NDArray[np.float64]
     importances: Array | list[Array]
     gaps: npt.NDArray[np.float64] | None
+    texts: list[str] | None = None
     words: list[list[Word]] | None = None
     attention: list[Array | None] | None = None
 
@@ -63,7 +65,8 @@ class Explainer:
     Attributes:
         kind: of rows.
         method: how importances are found.
-        unit: what scores and importances are measured in: `logit`, `log-odds`, or `prediction`, the target's.
+        unit: what scores and importances are measured in: `logit`, `log-odds`, `log-probability`, or
+            `prediction`, the target's.
         baseline: what rows are compared with, in words.
         columns: of a table, in the order of the importances.
     """
@@ -117,25 +120,25 @@ class Explainer:
         from trainers.explaining.attention_maps import AttentionRecorder
 
         with torch.no_grad(), AttentionRecorder() as seen:
-            logits = self._scores.logits(self._runner.family.outputs(self._runner.module, batch))
-        answer_B = self._scores.choose(logits)
+            answers = self._scores.answers(self._runner, batch)
         if self._reading is None:
-            found = self._ask_trees(batch, answer_B)
+            found = self._ask_trees(batch, answers.given)
         else:
-            found = attribute(self._reading.inputs(batch, answer_B, self.method), self.method)
-        return self._as_people_read(found, answer_B.tolist(), rows, seen.maps)
+            found = attribute(self._reading.inputs(batch, answers.given, self.method), self.method)
+        return self._as_people_read(found, answers, rows, seen.maps)
 
     def _make_reading(self) -> Reading:
         if self.kind == "table":
             return TableReading(self._runner, self._scores)
-        made = ImageReading if self.kind == "image" else TextReading
-        return made(self._runner, self._scores)
+        if self.kind == "image":
+            return ImageReading(self._runner, self._scores)
+        return text_reading(self._runner, self._scores)
 
-    def _ask_trees(self, batch: Batch, answer_B: object) -> Attribution:
+    def _ask_trees(self, batch: Batch, answer_B: torch.Tensor) -> Attribution:
         import torch
 
         assert self._trees is not None
-        assert isinstance(answer_B, torch.Tensor)
+        assert isinstance(self._scores, AnswerScores)
         parts = torch.from_numpy(self._trees.contributions(batch["numbers"], batch["categories"]))
         if self.unit == "log-odds":  # one number, the second class's; the first's is its opposite
             signs = answer_B.double() * 2 - 1
@@ -151,23 +154,23 @@ class Explainer:
         )  # fmt: skip
 
     def _as_people_read(
-        self, found: Attribution, answers: list[int], rows: pd.DataFrame, maps: Sequence[torch.Tensor]
+        self, found: Attribution, answers: Answers, rows: pd.DataFrame, maps: Sequence[torch.Tensor]
     ) -> Explained:
         from trainers.explaining.attention_maps import attention_of_words
 
         importances: Array | list[Array] = found.importances.cpu().numpy()
-        words = attention = None
+        texts = words = attention = None
         if isinstance(self._reading, ImageReading):
             importances = np.asarray(importances)[:, self._reading.patches(self.method)]
         if isinstance(self._reading, TextReading):
-            words = self._reading.words([as_text(value) for value in rows["text"]])
+            texts, words = self._reading.texts(rows), self._reading.words(rows)
             importances = _sum_pieces(np.asarray(importances), words)
-            if maps:
+            if maps and self._reading.attends:
                 attention = [attention_of_words(maps, at, some) for at, some in enumerate(words)]
         return Explained(
-            answers=[self._scores.names[i] for i in answers],
+            answers=answers.texts,
             scores=found.scores.cpu().numpy(), baseline_scores=found.baseline_scores.cpu().numpy(),
-            importances=importances, words=words, attention=attention,
+            importances=importances, texts=texts, words=words, attention=attention,
             gaps=None if self.method == "occlusion" else found.gaps.cpu().numpy(),
         )  # fmt: skip
 

@@ -1,14 +1,10 @@
-"""How the rows of a table, images and texts stand before captum: what varies, and from where.
+"""How the rows of a table and images stand before captum: what varies, and from where.
 
-Shape legend: B examples, F numbers, K categories a row, H height, W width, C channels, L tokens, D numbers a
-token.
+Shape legend: B examples, F numbers, K categories a row, H height, W width, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,13 +12,12 @@ import numpy as np
 from trainers.data.prepare import TableState
 from trainers.errors import InputError
 from trainers.explaining.attributions import Method, ScoredInputs
-from trainers.explaining.scores import AnswerScores
-from trainers.inputs.tokenizers import cutting_tokenizer
+from trainers.explaining.scores import Scores
+from trainers.explaining.words import replaced_outputs
 from trainers.types import Batch
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from trainers.bundle.predictor import FamilyRunner
 
@@ -38,7 +33,7 @@ class Reading(Protocol):
 
     baseline: str
 
-    def inputs(self, batch: Batch, answer_B: torch.Tensor, method: Method) -> ScoredInputs:
+    def inputs(self, batch: Batch, answer: torch.Tensor, method: Method) -> ScoredInputs:
         """The batch as captum takes it."""
 
 
@@ -50,7 +45,7 @@ def table_columns(table: TableState) -> list[str]:
 class TableReading:
     """Numbers from their training mean, categories from one that training never saw."""
 
-    def __init__(self, runner: FamilyRunner, scores: AnswerScores) -> None:
+    def __init__(self, runner: FamilyRunner, scores: Scores) -> None:
         """Finds the categories' vectors.
 
         Raises:
@@ -71,7 +66,7 @@ class TableReading:
         middle = "training mean" if standard else "value that stands for a missing one"
         self.baseline = f"each number at its {middle}, each category one that training never saw"
 
-    def inputs(self, batch: Batch, answer_B: torch.Tensor, method: Method) -> ScoredInputs:
+    def inputs(self, batch: Batch, answer: torch.Tensor, method: Method) -> ScoredInputs:
         """As `Reading`: numbers and vectors of categories vary."""
         import torch
 
@@ -97,7 +92,7 @@ class TableReading:
         return ScoredInputs(
             values=tuple(value.detach() for value in values[kept]),
             baselines=tuple(start.detach() for start in starts[kept]),
-            given=(numbers, ids, answer_B),
+            given=(numbers, ids, answer),
             features=tuple(feature.to(numbers.device) for feature in features[kept]),
             count=count, score=score,
         )  # fmt: skip
@@ -123,11 +118,11 @@ class ImageReading:
 
     baseline = "every pixel at the mean colour of training"
 
-    def __init__(self, runner: FamilyRunner, scores: AnswerScores) -> None:
+    def __init__(self, runner: FamilyRunner, scores: Scores) -> None:
         self._runner, self._scores = runner, scores
         self.height, self.width, _ = (int(side) for side in runner.state["shape"])
 
-    def inputs(self, batch: Batch, answer_B: torch.Tensor, method: Method) -> ScoredInputs:
+    def inputs(self, batch: Batch, answer: torch.Tensor, method: Method) -> ScoredInputs:
         """As `Reading`: a pixel is a feature, a patch where they are occluded."""
         pixels = batch["inputs"].float()
         mean = pixels.new_tensor(self._runner.state["mean"]) * 255.0
@@ -139,7 +134,7 @@ class ImageReading:
             return self._scores.pick(outputs, answers)
 
         return ScoredInputs(
-            values=(pixels,), baselines=(mean.expand_as(pixels[:1]),), given=(answer_B,),
+            values=(pixels,), baselines=(mean.expand_as(pixels[:1]),), given=(answer,),
             features=(features.expand_as(pixels[:1]),), count=int(where.max()) + 1, score=score,
         )  # fmt: skip
 
@@ -148,116 +143,6 @@ class ImageReading:
         side = -(-min(self.height, self.width) // PATCHES) if method == "occlusion" else 1
         rows, columns = np.arange(self.height) // side, np.arange(self.width) // side
         return rows[:, None] * (int(columns[-1]) + 1) + columns[None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """A word of a text: its tokens' places, first and behind the last, and where it stands."""
-
-    tokens: tuple[int, int]
-    start: int
-    end: int
-
-
-class TextReading:
-    """Words' vectors from that of padding; the marks around a text stay."""
-
-    baseline = "every word replaced by padding"
-
-    def __init__(self, runner: FamilyRunner, scores: AnswerScores) -> None:
-        """Finds the words' vectors.
-
-        Raises:
-            InputError: the module has none.
-        """
-        self._runner, self._scores = runner, scores
-        state = runner.state
-        self._tokenizer = cutting_tokenizer(state["tokenizer"], state["length"])
-        self._vectors = _word_vectors(runner.module, self._tokenizer.get_vocab_size())
-        self._pad = int(state.get("pad_id", 0))
-
-    def words(self, texts: Sequence[str]) -> list[list[Word]]:
-        """The words of each text that the model reads, pieces put together."""
-        return [_merge_pieces(encoding) for encoding in self._tokenizer.encode_batch(list(texts))]
-
-    def inputs(self, batch: Batch, answer_B: torch.Tensor, method: Method) -> ScoredInputs:
-        """As `Reading`: a token is a feature."""
-        import torch
-
-        ids, names = batch["inputs"], sorted(batch)
-        vectors = self._vectors(ids.long()).detach()
-        padding = self._vectors.weight[self._pad].detach()
-        special = torch.tensor(
-            [i for i in self._specials() if i != self._pad], dtype=torch.int64, device=ids.device
-        )
-        stays = torch.isin(ids.long(), special)[:, :, None]
-        where = torch.arange(ids.shape[1], device=ids.device)[None, :, None]
-
-        def score(x_BLD: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
-            *arrays, answers = given
-            with replaced_outputs([self._vectors], [x_BLD]):
-                outputs = self._runner.family.outputs(
-                    self._runner.module, dict(zip(names, arrays, strict=True))
-                )
-            return self._scores.pick(outputs, answers)
-
-        return ScoredInputs(
-            values=(vectors,), baselines=(torch.where(stays, vectors, padding),),
-            given=(*(batch[name] for name in names), answer_B),
-            features=(where.expand_as(vectors[:1]),), count=ids.shape[1], score=score,
-        )  # fmt: skip
-
-    def _specials(self) -> list[int]:
-        """Ids of the marks that the tokenizer puts around a text."""
-        encoding = self._tokenizer.encode("")
-        return [i for i, mark in zip(encoding.ids, encoding.special_tokens_mask, strict=True) if mark]
-
-
-def _merge_pieces(encoding: Any) -> list[Word]:
-    found: list[Word] = []
-    last: int | None = None
-    for place, (word, span) in enumerate(zip(encoding.word_ids, encoding.offsets, strict=True)):
-        if word is None or span[0] == span[1]:
-            last = None
-        elif word == last:
-            before = found[-1]
-            found[-1] = Word(tokens=(before.tokens[0], place + 1), start=before.start, end=span[1])
-        else:
-            found.append(Word(tokens=(place, place + 1), start=span[0], end=span[1]))
-            last = word
-    return found
-
-
-def _word_vectors(module: nn.Module, tokens: int) -> nn.Embedding:
-    from torch import nn
-
-    known = getattr(module, "get_input_embeddings", None)
-    found = known() if known is not None else None
-    candidates = [found] if found is not None else [
-        m for m in module.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == tokens
-    ]  # fmt: skip
-    if not candidates or not isinstance(candidates[0], nn.Embedding):
-        raise InputError(
-            "a model of texts must have a vector for each of its tokens", "no such embedding",
-            "explain one of Velodrome's own families",
-        )  # fmt: skip
-    return candidates[0]
-
-
-@contextmanager
-def replaced_outputs(modules: Sequence[nn.Module], values: Sequence[torch.Tensor]) -> Iterator[None]:
-    """Within the block each module gives what is given here, cut as its own output is along the second
-    dimension (texts lose what lies beyond the longest of a batch)."""
-    with ExitStack() as hooks:
-        for module, value in zip(modules, values, strict=True):
-
-            def replace(
-                _module: nn.Module, _given: Any, own: torch.Tensor, value: torch.Tensor = value
-            ) -> Any:
-                return value[:, : own.shape[1]] if own.dim() == 3 else value
-
-            hooks.callback(module.register_forward_hook(replace).remove)
-        yield
 
 
 def _int64() -> torch.dtype:

@@ -1,26 +1,64 @@
 """Which number of a model's outputs an explanation is of.
 
 Of two classes it is the log-odds of the answer (its logit less the other's, which decide together), of more
-its logit, of numbers the prediction in the target's own unit.
+its logit, of numbers the prediction in the target's own unit, of what was written, or found in a context, its
+log-probability.
 
-Shape legend: B examples, K outputs.
+Shape legend: B examples, K outputs, T tokens written, V tokens of the vocabulary, C tokens of a context.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from trainers.errors import InputError
-from trainers.tasks.outputs import output_tensor
-from trainers.types import Outputs, State
+from trainers.tasks.outputs import IGNORED, output_tensor
+from trainers.tasks.question_answering import LONGEST, best_span
+from trainers.types import Batch, Outputs, State
 
 if TYPE_CHECKING:
     import torch
 
-EXPLAINED = ("classification", "regression")
+    from trainers.bundle.predictor import FamilyRunner
+
+EXPLAINED = ("classification", "regression", "seq2seq", "question-answering")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What is explained of a batch.
+
+    Attributes:
+        given: int64 [B, …]: what `Scores.pick` takes.
+        texts: as people read it, one a row.
+    """
+
+    given: torch.Tensor
+    texts: list[str]
+
+
+class Scores(Protocol):
+    """How the answers of one task are scored.
+
+    Attributes:
+        unit: what a score is.
+    """
+
+    @property
+    def unit(self) -> str:
+        """As people call it."""
+
+    def answers(self, runner: FamilyRunner, batch: Batch) -> Answers:
+        """The answers that are explained."""
+
+    def added(self, given: torch.Tensor) -> Batch:
+        """What a batch must have beside what people give, for the outputs to hold the answers' scores."""
+
+    def pick(self, outputs: Outputs, given: torch.Tensor) -> torch.Tensor:
+        """The scores [B] of the answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +95,77 @@ class AnswerScores:
             return logits.argmax(dim=1)
         return torch.full((len(logits),), self.chosen, dtype=torch.int64, device=logits.device)
 
-    def pick(self, outputs: Outputs, answer_B: torch.Tensor) -> torch.Tensor:
+    def answers(self, runner: FamilyRunner, batch: Batch) -> Answers:
+        """As `Scores`: int64 [B]."""
+        given = self.choose(self.logits(runner.family.outputs(runner.module, batch)))
+        return Answers(given=given, texts=[self.names[i] for i in given.tolist()])
+
+    def added(self, given: torch.Tensor) -> Batch:
+        """Nothing."""
+        return {}
+
+    def pick(self, outputs: Outputs, given: torch.Tensor) -> torch.Tensor:
         """The scores [B] of the answers."""
-        return self.logits(outputs).gather(1, answer_B[:, None])[:, 0]
+        return self.logits(outputs).gather(1, given[:, None])[:, 0]
 
 
-def answer_scores(state: State, answer: str | None) -> AnswerScores:
+class WrittenScores:
+    """The log-probability of the text that the model writes by itself, its end among its tokens."""
+
+    unit = "log-probability"
+
+    def answers(self, runner: FamilyRunner, batch: Batch) -> Answers:
+        """As `Scores`: int64 [B, T], -100 behind each end."""
+        outputs = runner.family.answers(runner.module, batch, runner.state)
+        tokens = output_tensor(outputs, "tokens")[:, 0]
+        ends = (tokens == runner.state["end_id"]).cumsum(dim=1)
+        behind = (ends > 0) & ~((ends == 1) & (tokens == runner.state["end_id"]))
+        texts = runner.family.to_user({"tokens": tokens[:, None]}, runner.state)["output"]
+        return Answers(given=tokens.masked_fill(behind, IGNORED), texts=[str(text) for text in texts])
+
+    def added(self, given: torch.Tensor) -> Batch:
+        """The text itself: each word is read by the model that writes the next."""
+        return {"target": given}
+
+    def pick(self, outputs: Outputs, given: torch.Tensor) -> torch.Tensor:
+        """The sum over tokens, [B]."""
+        chances = output_tensor(outputs, "logits").float().log_softmax(dim=2)
+        found = chances.gather(2, given.clamp(min=0)[:, :, None])[:, :, 0]
+        return found.masked_fill(given == IGNORED, 0.0).sum(dim=1)
+
+
+class SpanScores:
+    """The log-probability that the answer begins and ends where the model says."""
+
+    unit = "log-probability"
+
+    def answers(self, runner: FamilyRunner, batch: Batch) -> Answers:
+        """As `Scores`: int64 [B, 2], the places of the first and the last token.
+
+        Raises:
+            InputError: a context without a word.
+        """
+        import torch
+
+        outputs = runner.family.answers(runner.module, batch, runner.state)
+        longest = int(runner.state.get("max_answer", LONGEST))
+        first, last, chances = best_span(output_tensor(outputs, "scores"), longest)
+        if not bool(chances.all()):
+            row = int((chances == 0).nonzero()[0, 0])
+            raise InputError("an explained context must have words", f"none in row {row + 1} of these")
+        texts = runner.family.to_user(outputs, runner.state)["answer"]
+        return Answers(given=1 + torch.stack([first, last], dim=1), texts=[str(text) for text in texts])
+
+    def added(self, given: torch.Tensor) -> Batch:
+        """Nothing."""
+        return {}
+
+    def pick(self, outputs: Outputs, given: torch.Tensor) -> torch.Tensor:
+        """The sum of both, [B]."""
+        return output_tensor(outputs, "scores").gather(1, given[:, None, :])[:, 0].sum(dim=1)
+
+
+def answer_scores(state: State, answer: str | None) -> Scores:
     """The scores of a state's task.
 
     Args:
@@ -74,9 +177,15 @@ def answer_scores(state: State, answer: str | None) -> AnswerScores:
     task = state.get("task")
     if task not in EXPLAINED:
         raise InputError(
-            "explained answers must be classes or numbers", f"a model whose task is {task}",
-            "explain a model of classification or regression",
+            "explained answers must be classes, numbers, written texts or answers to questions",
+            f"a model whose task is {task}", f"explain a model of {', '.join(EXPLAINED)}",
         )  # fmt: skip
+    if task in ("seq2seq", "question-answering"):
+        if answer is not None:
+            raise InputError(
+                f"--answer must be left out of {task}", repr(answer), "the model's own is explained"
+            )
+        return WrittenScores() if task == "seq2seq" else SpanScores()
     if task == "classification":
         names = tuple(map(str, state["classes"]))
         unit = "log-odds" if len(names) == 2 else "logit"

@@ -24,7 +24,32 @@ class _Sampled(Protocol):
     directory: Path
 
 
-class OptunaNames:
+class _AsksFloats(Protocol):
+    """What the former names need of a trial."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """As Optuna's."""
+
+
+class FormerNames:
+    """What `suggest_float` was called before Optuna 3: many objectives still do."""
+
+    def suggest_uniform(self: _AsksFloats, name: str, low: float, high: float) -> float:
+        """`suggest_float(name, low, high)`."""
+        return self.suggest_float(name, low, high)
+
+    def suggest_loguniform(self: _AsksFloats, name: str, low: float, high: float) -> float:
+        """`suggest_float(name, low, high, log=True)`."""
+        return self.suggest_float(name, low, high, log=True)
+
+    def suggest_discrete_uniform(self: _AsksFloats, name: str, low: float, high: float, q: float) -> float:
+        """`suggest_float(name, low, high, step=q)`."""
+        return self.suggest_float(name, low, high, step=q)
+
+
+class OptunaNames(FormerNames):
     """`suggest_…` and user attributes, by Optuna's names. `suggest` only looks up: the sweep's sampler has
     chosen already, by the space in its file (`velodrome new module:objective` writes it)."""
 

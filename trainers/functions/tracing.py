@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -16,6 +17,7 @@ from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError
 from trainers.functions.exits import ProcessExit, refuse_exits
 from trainers.functions.isolation import isolate_process
+from trainers.functions.optuna_names import FormerNames
 
 if TYPE_CHECKING:
     from trainers.types import Document, Json
@@ -31,13 +33,24 @@ class _Asked(BaseException):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Traced:
-    """What one run asked for, in order: definitions and the values that it was given."""
+    """What one run asked for, in order: definitions and the values that it was given, and how many numbers it
+    returned, where it came so far."""
 
     asked: Mapping[str, Document]
     values: Mapping[str, Json]
+    returned: int | None
 
 
-class TracingTrial:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedObjective:
+    """What an objective asks for, each parameter with its `when`, in the order of asking; and how many
+    numbers it is judged by."""
+
+    space: dict[str, Document]
+    goals: int
+
+
+class TracingTrial(FormerNames):
     """A trial that notes what is asked, answers with what is chosen, and ends at the first report."""
 
     number, attempt, rank, world_size, seed, device = 0, 1, 0, 1, 0, "cpu"
@@ -46,6 +59,8 @@ class TracingTrial:
         """`chosen`: answers by name; the rest gets its first choice or its low end."""
         self.params: dict[str, Json] = {}
         self.directory = directory
+        self.user_attrs: dict[str, Json] = {}
+        self.datetime_start = datetime.now()
         self.asked: dict[str, Document] = {}
         self._chosen = chosen
 
@@ -72,7 +87,8 @@ class TracingTrial:
     should_prune = over = epochs = report
 
     def set_user_attr(self, key: str, value: Json) -> None:
-        """Nothing is kept."""
+        """Kept for this run alone."""
+        self.user_attrs[key] = value
 
     def _answer(self, name: str, definition: Document, default: Json) -> Any:
         former = self.asked.setdefault(name, definition)
@@ -83,8 +99,8 @@ class TracingTrial:
         return self.params[name]
 
 
-def trace_space(objective: Callable[..., object]) -> dict[str, Document]:
-    """The space that an objective asks for, each parameter with its `when`, in the order of asking.
+def trace_objective(objective: Callable[..., object]) -> TracedObjective:
+    """The space that an objective asks for.
 
     The objective is run until its first report, again for each value of what may branch: choices, and whole
     numbers of few values.
@@ -107,27 +123,28 @@ def trace_space(objective: Callable[..., object]) -> dict[str, Document]:
                     tried.append((name, value))
                     waiting.append({**traced.values, name: value})
             tried.append((name, traced.values[name]))
-    return _join_runs(runs)
+    return TracedObjective(space=_join_runs(runs), goals=max(run.returned or 1 for run in runs))
 
 
 def _run_once(objective: Callable[..., object], chosen: Mapping[str, Json]) -> _Traced:
     with TemporaryDirectory() as folder, discard_mlflow_calls(), isolate_process(), refuse_exits(), _clock():
-        trial = TracingTrial(chosen, Path(folder))
+        trial, returned = TracingTrial(chosen, Path(folder)), None
         try:
-            objective(trial)
+            found = objective(trial)
+            returned = len(found) if isinstance(found, (tuple, list)) else 1
         except _Asked:
             pass
         except InputError:
             raise
         except (Exception, SystemExit, ProcessExit) as error:  # people's code may raise anything
-            found = f"{type(error).__name__}: {error}"[:300]
+            said = f"{type(error).__name__}: {error}"[:300]
             do = "correct it, or write the space by hand"
-            raise InputError("an objective must run to its first report", found, do) from error
+            raise InputError("an objective must run to its first report", said, do) from error
     if not trial.asked:
         raise InputError(
             "an objective must ask its trial for parameters", "none: it calls no trial.suggest_…"
         )
-    return _Traced(asked=trial.asked, values=dict(trial.params))
+    return _Traced(asked=trial.asked, values=dict(trial.params), returned=returned)
 
 
 def _join_runs(runs: Sequence[_Traced]) -> dict[str, Document]:

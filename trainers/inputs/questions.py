@@ -66,7 +66,8 @@ def _plain_tokenizer(document: str) -> Tokenizer:
     return tokenizer
 
 
-def _encode_texts(document: str, texts: Sequence[str]) -> list[Encoding]:
+def encode_texts(document: str, texts: Sequence[str]) -> list[Encoding]:
+    """Texts without the marks, the padding and the cut that a pretrained tokenizer may bring."""
     return _plain_tokenizer(document).encode_batch(list(texts), add_special_tokens=False)
 
 
@@ -118,7 +119,7 @@ def _array_layout(
 def _longest_text(document: str, texts: Iterator[str]) -> int:
     rest, longest = list(texts), 0
     for at in range(0, len(rest), CHUNK_ROWS):
-        chunk = _encode_texts(document, rest[at : at + CHUNK_ROWS])
+        chunk = encode_texts(document, rest[at : at + CHUNK_ROWS])
         longest = max(longest, *(len(encoding.ids) for encoding in chunk))
     return longest
 
@@ -149,8 +150,8 @@ def _question_arrays(
     widths: tuple[int, int, int] | None = None,
 ) -> dict[str, Array]:
     """The arrays of some rows but the target; as wide as their longest, or as told."""
-    asked = [encoding.ids[: state["question_length"]] for encoding in _encode_texts(document, questions)]
-    read = _encode_texts(document, contexts)
+    asked = [encoding.ids[: state["question_length"]] for encoding in encode_texts(document, questions)]
+    read = encode_texts(document, contexts)
     kept = slice(state["context_length"])
     given = [encoding.ids[kept] for encoding in read]
     spans = [_token_bytes(t, encoding.offsets[kept]) for t, encoding in zip(contexts, read, strict=True)]
@@ -172,14 +173,15 @@ def _question_arrays(
 
 def _token_bytes(text: str, offsets: Sequence[tuple[int, int]]) -> Array:
     """The bytes of each token, int32 [tokens, 2], without the blanks that some tokenizers put into one."""
-    spans = np.array([_trim_blanks(text, start, end) for start, end in offsets], np.int32).reshape(-1, 2)
+    spans = np.array([trim_blanks(text, start, end) for start, end in offsets], np.int32).reshape(-1, 2)
     if text.isascii():
         return spans
     sizes = np.fromiter((len(character.encode()) for character in text), np.int32, len(text))
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)[spans]
 
 
-def _trim_blanks(text: str, start: int, end: int) -> tuple[int, int]:
+def trim_blanks(text: str, start: int, end: int) -> tuple[int, int]:
+    """A stretch of a text without the blanks at its ends."""
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():

@@ -123,7 +123,7 @@ def likeliest_answers(
         longest: tokens that an answer has at most.
     """
     first, last, chances = (
-        part.cpu() for part in _best_span(output_tensor(outputs, "scores").detach(), longest)
+        part.cpu() for part in best_span(output_tensor(outputs, "scores").detach(), longest)
     )
     offsets, texts = batch["offsets"].cpu(), batch["text"].cpu().numpy()
     for row, chance in enumerate(chances.tolist()):
@@ -136,7 +136,7 @@ def likeliest_answers(
         yield AnswerSpan(text=text, score=chance, start=before, end=before + len(text))
 
 
-def _best_span(scores: torch.Tensor, longest: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def best_span(scores: torch.Tensor, longest: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """First and last token, and the probability, of the likeliest stretch of at most `longest` tokens."""
     import torch
 

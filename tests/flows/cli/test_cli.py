@@ -11,9 +11,11 @@ import sys
 import time
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from flows.cli import run_commands
 from flows.cli.error_boundary import Terminated, raise_on_sigterm
 from flows.commands import PLACES
 from flows.sweeps.status import status
@@ -182,6 +184,20 @@ def test_error_block_says_must_found_and_remedy(velodrome, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("command", [("status",), ("sweep", "digits.yaml", "--json")])
+def test_current_folder_that_was_removed_is_no_defect(home, velodrome, monkeypatch, tmp_path, command):
+    monkeypatch.delenv("VELODROME_HOME")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    result = velodrome(*command)
+    assert result.status == 4
+    assert "found      it was removed" in result.err
+    assert "defect" not in result.err
+    if "--json" in command:
+        assert json.loads(result.out)["error"]["exit_status"] == 4
+
+
 def test_defect_prints_traceback_and_writes_log(home, velodrome, monkeypatch):
     make_status_raise(monkeypatch, ZeroDivisionError("oops"))
     ended = velodrome("status")
@@ -269,3 +285,22 @@ def test_versions_of_a_sweep_stand_side_by_side(home, velodrome):
     write_sweep(home, spec_of(version=2))
     names = [line["sweep"] for line in json.loads(velodrome("status", "--json").out)["sweeps"]]
     assert names == ["digits", "digits@2"]
+
+
+@pytest.mark.parametrize(("front", "top"), [(0, 1), (3, 3), (40, 10)])
+def test_end_of_a_sweep_with_several_objectives_shows_its_front(monkeypatch, tmp_path, front, top):
+    class Ended(Exception):
+        pass
+
+    def compare(name, **options):
+        raise Ended(options["top"])
+
+    ahead = [SimpleNamespace(family="mlp", number=number) for number in range(front)]
+    file = tmp_path / "two.yaml"
+    file.touch()
+    found = SimpleNamespace(state="finished", front=ahead)
+    monkeypatch.setattr("flows.sweeps.sweep.sweep", lambda *given, **options: found)
+    monkeypatch.setattr("flows.comparison.compare.compare", compare)
+    with pytest.raises(Ended) as kept:
+        run_commands.sweep(file)
+    assert kept.value.args == (top,)

@@ -43,6 +43,27 @@ def test_the_file_of_an_objective_loads_with_its_space_and_direction(module: str
     assert depth.to_json()["when"] == {"booster": ["tree"]}
 
 
+@pytest.mark.parametrize(
+    ("study", "directions"),
+    [
+        ("directions=['minimize', 'maximize']", ["minimize", "maximize"]),
+        ("directions=('maximize',)", ["minimize", "minimize"]),  # of another objective
+        ("direction='maximize'", ["minimize", "minimize"]),
+    ],
+)
+def test_the_file_of_an_objective_of_two_numbers_has_two_goals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, study: str, directions: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    name = f"two_mod_{abs(hash(study))}"
+    body = "def both(trial):\n    x = trial.suggest_uniform('x', 0, 5)\n    return x ** 2, (x - 2) ** 2\n"
+    (tmp_path / f"{name}.py").write_text(f"{body}\ndef run():\n    optuna.create_study({study})\n")
+    spec = resolve_sweep(load_sweep(new(f"{name}:both").path))
+    assert [goal.metric for goal in spec.objectives] == ["val/value_0", "val/value_1"]
+    assert [goal.direction for goal in spec.objectives] == directions
+
+
 def test_a_sweep_of_an_objective_takes_the_file_that_is_there(module: str) -> None:
     first = find_sweep_file(module)
     first.write_text(first.read_text() + "# mine\n")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from flows.inference.predict import predict
-from infra.errors import OwnedElsewhere, WrongInput
+from infra.errors import ClusterUnavailable, OwnedElsewhere, WrongInput
 from infra.predicting.format import PartSizes
 from infra.predicting.output_parts import open_parts
 from infra.predicting.parquet_and_images import open_input
@@ -259,9 +259,12 @@ def test_predict_killed_in_the_middle_resumes(registered: RegistryFixture, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_predict_on_ray_gives_the_same_output(registered: RegistryFixture, tmp_path: Path) -> None:
+def test_predict_on_ray_gives_the_same_output(
+    registered: RegistryFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
 
+    from infra.predicting import on_ray
     from infra.predicting.on_ray import ActorPool, score_on_ray
 
     path, sizes, pool = write_rows(tmp_path / "rows.csv", 2_000), PartSizes(rows=150), ActorPool(actors=1)
@@ -280,16 +283,24 @@ def test_predict_on_ray_gives_the_same_output(registered: RegistryFixture, tmp_p
     try:
         kind, artifact, fields = _pieces(registered, path)
         with open_parts(out, ".csv", {}, overwrite=False) as parts:
-            with pytest.raises(SimulatedKill):
+            with pytest.raises(SimulatedKill) as kept:  # and with it the frames of the run that it ended
                 score_on_ray(kind, artifact, fields, parts, sizes, pool, stop)
             assert 0 < len(parts.done_numbers()) < 14
-            assert score_on_ray(kind, artifact, fields, parts, sizes, pool, ignore) == 2_000
+            assert kept.value.__traceback__ is not None
+            every = ActorPool(actors=2)  # all processors of the cluster: none is left for the reading
+            assert score_on_ray(kind, artifact, fields, parts, sizes, every, ignore) == 2_000
             parts.join_parts(kind, out)
         with (
             open_parts(tmp_path / "bad-out.csv", ".csv", {}, overwrite=False) as parts,
             pytest.raises(WrongInput, match="row 2001"),
         ):
             score_on_ray(open_input(bad), artifact, fields, parts, sizes, pool, ignore)
+        monkeypatch.setattr(on_ray, "START_LIMIT_S", 2)
+        with (
+            open_parts(tmp_path / "more.csv", ".csv", {}, overwrite=False) as parts,
+            pytest.raises(ClusterUnavailable, match="no room for 3 of 1 CPU"),
+        ):
+            score_on_ray(kind, artifact, fields, parts, sizes, ActorPool(actors=3), ignore)
     finally:
         ray.shutdown()
     assert out.read_bytes() == (tmp_path / "here.csv").read_bytes()

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from flows.upkeep.gc import GcResult, gc
-from infra.home import Home
+from infra.home import Home, storage_place
 from infra.ledger import views
 from infra.ledger.store import Ledger
+from infra.mirror import publish
 from infra.storage.checkpoints import CheckpointStore
 from tests.flows.conftest import CommandResult
 from tests.flows.ledger_sweeps import living_owner, set_owner, spec_of, write_sweep
+from tests.infra.object_store import running_store
 
 Velodrome = Callable[..., CommandResult]
 
@@ -258,3 +260,37 @@ def test_gc_with_a_wrong_limit_is_refused(home: Home, velodrome: Velodrome, wron
     ended = velodrome("gc", *wrong)
     assert ended.status == 2
     assert f"{wrong[0]} must be" in ended.err
+
+
+def test_gc_finds_and_removes_what_was_left_in_a_bucket(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_store(monkeypatch) as store:
+        monkeypatch.setenv("VELODROME_STORAGE", "s3://models/team")
+        write_sweep(home, state="stopped")
+        elsewhere = storage_place(Home(home.path.with_name("elsewhere")), "s3://models/team") / "digits"
+        for name in (
+            "text_cnn/search-0001/checkpoints/00000001-a/tensors",
+            "image_cnn/search-0003/checkpoints/00000001-a/tensors",  # it runs
+            "image_cnn/search-0001/model-1/weights",
+            "image_cnn/search-0099/files/own",
+            "image_cnn/search-0098/model-1/weights",
+        ):
+            write(elsewhere / name)
+        publish(elsewhere)
+        store.objects = {name: (content, time.time() - OLD_S) for name, (content, _) in store.objects.items()}
+        root = storage_place(home, None) / "digits"
+        result = gc()
+        assert found(result) == {
+            ("checkpoints", root / "text_cnn" / "search-0001" / "checkpoints"),
+            ("trial", root / "image_cnn" / "search-0099"),
+        }
+        assert result.size_bytes == 16
+        assert str(root / "image_cnn" / "search-0098") in result.passed_over
+        assert not gc(apply=True).failed
+        assert [name.removeprefix("models/team/digits/") for name in store.names()] == [
+            "image_cnn/search-0001/model-1/weights",
+            "image_cnn/search-0003/checkpoints/00000001-a/tensors",
+            "image_cnn/search-0098/model-1/weights",
+        ]
+        write(root / "image_cnn" / "search-0001" / "model-1" / "weights")
+        assert found(gc(apply=True)) == {("cache", root)}
+        assert len(store.names()) == 3

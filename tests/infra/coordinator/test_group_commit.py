@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from infra.coordinator import actor as actor_module
 from infra.coordinator.actor import CoordinatorActor
@@ -212,3 +213,26 @@ def test_coordinator_with_many_lanes_at_once_loses_no_report(
     told = [(event.number, event.payload["epoch"]) for event in events if event.kind == "reported"]
     assert len(told) == len(set(told))
     assert shaky.refused >= (5 if every else 0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_row_that_the_ledger_refuses_ends_the_coordinator_without_a_second_try(
+    any_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second attempt of one id is a defect: what waits for the ledger's return would wait ten minutes."""
+    commits = Shaky(0)
+
+    def write_twice(ledger: Ledger, sweep_id: int, epoch: int, batch: WriteBatch) -> None:
+        commits(ledger, sweep_id, epoch, batch)
+        if batch.attempts:
+            commits(ledger, sweep_id, epoch, batch)
+
+    with run_actor(any_bench, monkeypatch) as actor:
+        me = hello()
+        actor.register_lane(me)
+        monkeypatch.setattr(Ledger, "commit", write_twice)
+        with pytest.raises(IntegrityError):
+            while not actor.next_attempts(me, None).attempts:
+                time.sleep(0.01)
+        failure = actor.status().failure
+    assert "IntegrityError" in str(failure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from infra.serving.column_values import check_values
 from infra.serving.limits import RequestLimits, ScoringError
 from infra.serving.model_schema import Field
 from infra.serving.scoring_protocol import read_rows
@@ -194,6 +196,13 @@ def test_any_json_request_gives_rows_or_a_reason(fields: list[Field], key: str, 
 def test_request_of_random_bytes_is_never_a_defect(body: bytes) -> None:
     for kind in ("application/json", "text/csv"):
         assert outcome(body, kind, TABLE) in (400, 413)
+
+
+def test_numbers_that_training_found_spelt_are_taken_as_numbers_and_texts() -> None:
+    assert check_values("cost", "spelt", ["1.234,50 €", 5, 2.5, None]) == ["1.234,50 €", 5.0, 2.5, None]
+    for odd in (True, [1], math.inf, 1e31):
+        with pytest.raises(ScoringError, match=r"row 0: a .*number"):
+            check_values("cost", "spelt", [odd])
 
 
 def repeated_key() -> bytes:

@@ -26,13 +26,16 @@ FIELDS = [Field(name="plan", type="string"), Field(name="x", type="double")]
 SPELLINGS: list[list[Any]] = [
     [True, "True", "true", "TRUE", np.True_],
     [False, "False", "false", np.False_],
-    [1, 1.0, "1", "1.0", np.int64(1), np.float32(1)],
+    [1, 1.0, "1", "1.0", "+1", np.int64(1), np.float32(1)],
+    [0, -0.0, "0", "-0", "-0.0", "+0", np.float32(-0.0)],
+    ["gold", " gold", "gold ", "gold\u00a0", "\ufeffgold", "go\u200bld"],
+    ["caf\u00e9", "cafe\u0301"],
     [["gold", "eu"], '["gold", "eu"]', '["gold","eu"]', np.array(["gold", "eu"])],
     [{"a": 1}, '{"a": 1}', '{"a":1}'],
     [None, "", "NA", "n/a", "NULL", math.nan, pd.NA, pd.NaT],
-    ["gold"],
+    ["gold", b"gold", np.bytes_(b"gold")],
 ]
-WORDS = ["True", "False", "1", '["gold", "eu"]', '{"a": 1}', "gold"]
+WORDS = ["True", "False", "1", "0", "caf\u00e9", '["gold", "eu"]', '{"a": 1}', "gold"]
 
 
 @pytest.mark.parametrize("spellings", SPELLINGS, ids=lambda spellings: str(spellings[0]))
@@ -44,6 +47,11 @@ def test_category_in_any_spelling_has_one_number(spellings: list[Any]) -> None:
 def test_known_spelling_comes_before_what_is_alike() -> None:
     read = category_reader(["True", "true", "x"])
     assert [read("True"), read("true"), read(True), read("TRUE"), read("X")] == [1, 2, 2, 1, 0]
+
+
+def test_blanks_that_training_tells_apart_stay_apart() -> None:
+    read = category_reader(["no", "no ", "cafe\u0301"])
+    assert [read("no"), read("no "), read(" no"), read("caf\u00e9"), read("No")] == [1, 2, 0, 3, 0]
 
 
 def test_versions_and_postal_codes_stay_apart() -> None:

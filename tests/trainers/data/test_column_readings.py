@@ -73,6 +73,7 @@ def test_other_texts_are_numbers_in_no_spelling(text: str) -> None:
         (["$5", "$6", "€7"], 2),  # two currencies are two units
         (["12 kg", "7 lb", "3 kg"], 2),
         (["12 %", "7 %", "0.05"], 2),  # 0.05 may be 5 %
+        (["12 %", "7 %", "0"], 3),
         (["1.5k", "2k", "300"], 2),
         (["SKU12", "SKU13"], 0),
         (["Q1", "Q2"], 0),
@@ -277,3 +278,70 @@ def test_whole_numbers_that_doubles_cannot_tell_apart_are_a_category(tmp_path: P
     )
     asked = {**spec, "columns": {**spec["columns"], "types": {"code": "number"}}}
     assert open_dataset(asked, base=tmp_path, cache=tmp_path).columns["code"].kind == "number"
+
+
+@pytest.mark.parametrize("others", [("US", "DE", "ZA"), ("EU", "AS", "SA"), ("FR", "GB")])
+def test_na_among_codes_of_countries_is_namibia_in_training_and_in_use(
+    opened: Open, tmp_path: Path, others: tuple[str, ...]
+) -> None:
+    codes = ["NA", *others]
+    rows = [f"{codes[n % len(codes)]},{n},{codes[n % 7 % len(codes)]}" for n in range(200)]
+    (tmp_path / "a.csv").write_text("\n".join(["country,x,label", *rows]))
+    found = opened("csv:a.csv")
+    assert found.classes == tuple(sorted(codes))
+    assert None not in found.columns["country"].values
+    assert "column 'country' holds codes of countries or regions: NA in" in " ".join(found.notes)
+    ids = apply_table(fit_table(found), pd.DataFrame({"country": ["NA", None, ""], "x": [1, 2, 3]}))[1]
+    assert ids[0] > 0
+    assert list(ids[1:]) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "others", [("S", "C", "Q"), ("ZA",), ("NY", "TX", "CA"), ("na", "DE", "FR"), ("US", "")]
+)
+def test_na_among_other_words_is_missing(opened: Open, tmp_path: Path, others: tuple[str, ...]) -> None:
+    codes = ["NA", *others]
+    rows = [f"{codes[n % len(codes)]},{n},{'ab'[n % 2]}" for n in range(200)]
+    (tmp_path / "a.csv").write_text("\n".join(["country,x,label", *rows]))
+    assert opened("csv:a.csv").columns["country"].values[0] is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (["inf", "-Infinity", "1.5", "2"], "column 'v' has 100 infinite numbers"),
+        (["2020-01-01T00:00:00Z", "2020-01-01 02:00"], "100 of 200 times of column 'v' have no zone"),
+        (["2020-01-01 10:00+02:00", "2020-01-01 02:00:00.5"], "100 of 200 times of column 'v' have no zone"),
+        (["1.234", "12.001", "123.456", "7"], "are they thousands?"),
+    ],
+)
+def test_cells_that_may_mean_something_else_are_said(
+    opened: Open, tmp_path: Path, cells: list[str], says: str
+) -> None:
+    rows = [f"{cells[n % len(cells)]};{n};{'ab'[n % 2]}" for n in range(200)]
+    (tmp_path / "a.csv").write_text("\n".join(["v;x;label", *rows]))
+    assert says in " ".join(opened("csv:a.csv").notes)
+
+
+@pytest.mark.parametrize("cells", [["1.5", "2"], ["2020-01-01", "2020-01-02"], ["1.23", "12.001"], ["info"]])
+def test_usual_cells_are_not_spoken_of(opened: Open, tmp_path: Path, cells: list[str]) -> None:
+    rows = [f"{cells[n % len(cells)]};{n};{'ab'[n % 2]}" for n in range(200)]
+    (tmp_path / "a.csv").write_text("\n".join(["v;x;label", *rows]))
+    assert not any("'v'" in note for note in opened("csv:a.csv").notes)
+
+
+def test_invisible_signs_around_numbers_are_passed_over(opened: Open, tmp_path: Path) -> None:
+    rows = [f"\u200b{n},\ufeff{n} ,{'ab'[n % 2]}" for n in range(200)]
+    (tmp_path / "a.csv").write_text("\n".join(["v,w,label", *rows]), encoding="utf-8")
+    found = opened("csv:a.csv")
+    np.testing.assert_array_equal(np.asarray(found.columns["v"].values), np.arange(200))
+    np.testing.assert_array_equal(np.asarray(found.columns["w"].values), np.arange(200))
+
+
+def test_target_whose_name_has_blanks_is_found_and_alike_names_are_said(opened: Open, tmp_path: Path) -> None:
+    rows = [f"{n}, {n % 7}, {'ab'[n % 2]}" for n in range(200)]
+    (tmp_path / "a.csv").write_text("\n".join(["x, X, label", *rows]))
+    found = opened("csv:a.csv")
+    assert found.target is not None
+    assert found.target.name == " label"
+    assert any("columns 'x', ' X' differ by blanks or case alone" in note for note in found.notes)

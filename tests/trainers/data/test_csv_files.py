@@ -124,7 +124,7 @@ def test_rules_that_are_said_decide(opened: Open, tmp_path: Path) -> None:
         (b"a,b\n1,2\n1,2,3\n", {}, ("data", "source"), "2 fields; but got 3 in line 3: 1,2,3"),
         (b"# x\na,b\n1,2\n", {}, ("data", "source"), "comment: '#'"),
         ("ä,b\n".encode() + b"1,2\n\xfc,2\n", {}, ("data", "source"), "byte 0xfc in line 3"),
-        (b"a\0b,c\n1,2\n", {}, ("data", "source"), "bytes of zero"),
+        (b"a\0b,c\n1,2\n", {}, ("data", "source"), "byte of zero in line 1"),
         (b"a,b\n1,2\n", {"encoding": "utf-99"}, ("data", "read", "encoding"), "'utf-99'"),
         (b"a,b\n1,2\n", {"delimiter": "::"}, ("data", "read", "delimiter"), "one character"),
         (b"a,b\n1,2\n", {"encoding": "rot13"}, ("data", "read", "encoding"), "'rot13'"),

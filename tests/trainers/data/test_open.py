@@ -436,7 +436,7 @@ def test_data_spec_with_wrong_keys_is_refused(
         ("header.csv", b"a,b\n", "must have rows"),
         ("ragged.csv", b"a,b\n1,2\n1,2,3\n", "2 fields; but got 3 in line 3: 1,2,3"),
         ("twice.csv", b"a,a\n1,2\n", "name each column once"),
-        ("bytes.csv", b"a,b\n\xff\xfe\x00,2\n", "bytes of zero"),
+        ("bytes.csv", b"a,b\n\xff\xfe\x00,2\n", "a byte of zero in line 2"),
         ("one.csv", b"x,label\n" + b"1,a\n2,a\n" * 40, "two classes"),
         ("ids.csv", b"x,label\n" + b"".join(b"1,n%d\n" % i for i in range(50)), "classes of several rows"),
         ("gone.csv", b"x,label\n" + b"1,\n2,\n" * 40, "usable rows"),

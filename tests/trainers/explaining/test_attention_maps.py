@@ -15,7 +15,7 @@ from tests.trainers.explaining.trained import predictor_of
 from tests.trainers.families import cases
 from trainers.explaining.attention_maps import AttentionRecorder, attention_of_words
 from trainers.explaining.explainer import Explainer
-from trainers.explaining.readings import Word
+from trainers.explaining.words import Word
 
 BERT = {"width": 16, "heads": 2, "layers": 2, "feed_forward": 16, "vocabulary": 300}
 TRANSFORMER = {"width": 16, "heads": 2, "layers": 2, "feed_forward": 16}

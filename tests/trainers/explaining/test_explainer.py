@@ -59,6 +59,52 @@ CASES: Any = {
         {"width": 16, "heads": 2, "layers": 1, "feed_forward": 16, "vocabulary": 300, **LEARNS},
     ),
 }
+SMALL: Any = {"width": 16, "heads": 2, "layers": 1, "feed_forward": 16, "vocabulary": 300, **LEARNS}
+WRITING: Any = {
+    "t5": (cases.pairs, {"prefix": "twice "}, SMALL),
+    "transformer": (cases.pairs, {"unit": "characters"}, SMALL),
+    "bert": (cases.questions, {"max_tokens": 24, "stride": 5}, SMALL),
+}
+
+
+@pytest.mark.parametrize("reference", WRITING)
+def test_written_and_found_answers_are_explained_by_their_words(reference: str, tmp_path: Path) -> None:
+    """A context is read in several windows: a word counts in each."""
+    make, options, params = WRITING[reference]
+    dataset = make()
+    predictor = predictor_of(reference, dataset, tmp_path, options=options, **params)
+    rows = rows_of(dataset).drop(index=2)  # of pairs the one without a word
+    made, told = Explainer(predictor).explain(rows), predictor.predict(rows)
+    assert made.gaps is not None
+    assert made.gaps.max() < 0.01
+    distance = made.scores - made.baseline_scores
+    totals = [float(np.sum(row)) for row in made.importances]
+    assert totals == pytest.approx(list(distance), abs=0.011 * float(np.abs(made.scores).max()))
+    assert np.abs(distance).max() > 1e-3
+    if reference == "bert":
+        assert np.exp(made.scores) == pytest.approx(told["score"], abs=1e-6)
+        read = [f"{q}\n{c}" for q, c in zip(rows["question"], rows["context"], strict=True)]
+        assert made.answers == told["answer"].tolist()
+    else:
+        read = [options.get("prefix", "") + text for text in rows["input"]]
+        assert made.answers == told["output"].tolist()
+    assert made.texts == read
+    assert made.words is not None
+    for text, words, parts in zip(read, made.words, made.importances, strict=True):
+        assert len(words) == len(parts)
+        assert "".join(text[word.start : word.end] for word in words) == "".join(text.split())
+
+
+def test_letter_that_is_doubled_has_the_largest_importance(tmp_path: Path) -> None:
+    params = {**SMALL, "width": 32, "dropout": 0.0}
+    options = {"unit": "characters"}
+    predictor = predictor_of("transformer", cases.pairs(), tmp_path, epochs=40, options=options, **params)
+    rows = rows_of(cases.pairs(), 12).drop(index=2)
+    methods: Any = ("integrated-gradients", "occlusion")
+    for method in methods:
+        made = Explainer(predictor, method=method).explain(rows)
+        right = [int(np.argmax(parts)) == len(parts) - 1 for parts in made.importances]
+        assert sum(right) >= 9, method
 
 
 @pytest.mark.parametrize("reference", CASES)
@@ -143,7 +189,7 @@ def test_maps_of_random_weights_are_others(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("reference", "make", "said"),
-    [("transformer", cases.pairs, "classes or numbers"), ("rnn", cases.series, "one by one")],
+    [("autoencoder", cases.unlabelled_images, "written texts"), ("rnn", cases.series, "one by one")],
 )
 def test_models_that_are_not_explained_are_refused(
     reference: str, make: Any, said: str, tmp_path: Path

@@ -95,6 +95,18 @@ def test_values_that_several_objectives_return_are_one_report(job: FunctionJob) 
     assert outcome.values == (0.5, 0.2)
 
 
+def test_names_of_former_versions_are_answered(job: FunctionJob) -> None:
+    def former(trial: Any) -> float:
+        assert trial.datetime_start.year > 2000
+        rate: float = trial.suggest_loguniform("lr", 1e-5, 1e-1)
+        return rate + trial.suggest_uniform("u", 0, 1) + trial.suggest_discrete_uniform("q", 0, 1, 0.25)
+
+    params: dict[str, Any] = {"lr": 0.01, "u": 0.5, "q": 0.75}
+    assert run_function(replace(job, function=former, params=params), Recorder()).values == (1.26,)
+    with pytest.raises(TrialError, match=r"q must be a multiple of 0\.25"):
+        run_function(replace(job, function=former, params={**params, "q": 0.7}), Recorder())
+
+
 def test_a_dry_run_sees_what_an_objective_reports(job: FunctionJob) -> None:
     assert dry_run_function(job).reported["val/accuracy"] > 0
 

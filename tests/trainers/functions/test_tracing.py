@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainers.functions.test_optuna_objectives import objective
 from trainers.errors import InputError
-from trainers.functions.tracing import trace_space
+from trainers.functions.tracing import trace_objective
 
 
 def classifier(trial: Any) -> float:
@@ -26,7 +26,7 @@ def classifier(trial: Any) -> float:
 
 
 def test_branches_become_conditions_on_the_nearest_choice() -> None:
-    assert trace_space(classifier) == {
+    assert trace_objective(classifier).space == {
         "classifier": {"type": "categorical", "choices": ["SVC", "RandomForest"]},
         "kernel": {"type": "categorical", "choices": ["linear", "rbf"], "when": {"classifier": ["SVC"]}},
         "gamma": {"type": "float", "low": 1e-3, "high": 1.0, "log": True, "when": {"kernel": ["rbf"]}},
@@ -37,11 +37,29 @@ def test_branches_become_conditions_on_the_nearest_choice() -> None:
 
 
 def test_layers_of_a_number_that_is_searched_become_conditions_on_it() -> None:
-    space = trace_space(objective)
+    space = trace_objective(objective).space
     assert list(space) == ["layers", "units_0", "units_1", "units_2", "optimizer", "lr"]
     assert "when" not in space["units_0"]
     assert space["units_1"]["when"] == {"layers": [2, 3]}
     assert space["units_2"]["when"] == {"layers": [3]}
+
+
+def former_names(trial: Any) -> tuple[float, float]:
+    """As objectives of Optuna 2 have it."""
+    rate, share = trial.suggest_loguniform("rate", 1e-5, 1e-1), trial.suggest_uniform("share", 0, 1)
+    trial.set_user_attr("started", str(trial.datetime_start))
+    assert trial.user_attrs["started"]
+    return rate + trial.suggest_discrete_uniform("quarter", 0, 1, 0.25), share
+
+
+def test_names_of_former_versions_are_traced_and_numbers_counted() -> None:
+    traced = trace_objective(former_names)
+    assert traced.space == {
+        "rate": {"type": "float", "low": 1e-5, "high": 1e-1, "log": True},
+        "share": {"type": "float", "low": 0, "high": 1},
+        "quarter": {"type": "float", "low": 0, "high": 1, "step": 0.25},
+    }
+    assert traced.goals == 2
 
 
 def asks_nothing(trial: Any) -> float:
@@ -70,7 +88,7 @@ def asks_in_two_ways(trial: Any) -> None:
 )
 def test_an_objective_without_a_space_is_refused_with_the_reason(function: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        trace_space(function)
+        trace_objective(function)
 
 
 def test_an_objective_that_trains_on_without_a_report_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,4 +102,4 @@ def test_an_objective_that_trains_on_without_a_report_is_ended(monkeypatch: pyte
             except Exception:
                 continue
 
-    assert list(trace_space(endless)) == ["lr"]
+    assert list(trace_objective(endless).space) == ["lr"]

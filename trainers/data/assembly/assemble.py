@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from trainers.data import hashing
 from trainers.data.assembly.answer_places import find_answers, places_digest
-from trainers.data.assembly.column_names import ColumnNames, find_answer_columns, label_order
+from trainers.data.assembly.column_names import ColumnNames, find_answer_columns, fold_name, label_order
 from trainers.data.assembly.column_roles import TARGETS, ColumnRoles, KindOf, decide_roles
 from trainers.data.assembly.sensitive import check_judged_groups, describe_groups, digest_groups, read_groups
 from trainers.data.assembly.sides import choose_sides, hash_inputs, note_few_different, note_thin_parts
@@ -126,7 +126,7 @@ def _read_columns(
 ) -> ReadColumns:
     if former or raw.kind == "corpus":
         return ReadColumns(raw=raw, kinds={}, readings={}, of_late=(), notes=())
-    targets = {named.target, raw.target, *(name for name in raw.columns if name.lower() in TARGETS)}
+    targets = {named.target, raw.target, *(name for name in raw.columns if fold_name(name) in TARGETS)}
     few_are_classes = frozenset() if task == "regression" else frozenset(filter(None, targets))
     aside = {
         *named.drop,
@@ -229,7 +229,7 @@ def _select_usable(
         asked = roles.kind == "questions" and name in (roles.target, *roles.features.values())
         written = asked or (name == roles.target and roles.kind == "pairs")
         column_kind: ColumnKind = "text" if written else kind(name)
-        missing = missing_mask(raw.columns[name], column_kind) & keep
+        missing = missing_mask(raw.columns[name], column_kind, is_code=name in raw.codes) & keep
         if missing.any():
             notes.append(f"{int(missing.sum()):,} rows without {what} ({name}) are left out")
         keep &= ~missing
@@ -289,7 +289,7 @@ def _convert_columns(
         kinds = dict.fromkeys(kinds, "text")
     digest = hashlib.sha256(repr(sorted(readings.items())).encode()).hexdigest()[:8]
     folder = raw.folder.with_name(f"{raw.folder.name}-derived-{digest}") if raw.folder else None
-    values = convert_columns({name: raw.columns[name] for name in kinds}, kinds, folder)
+    values = convert_columns({name: raw.columns[name] for name in kinds}, kinds, folder, raw.codes)
     columns = {
         name: replace(values[column], name=name, reading=readings.get(column))
         for name, column in roles.features.items()
@@ -297,7 +297,8 @@ def _convert_columns(
     if roles.target is None:
         return columns, None
     target_kind = _target_kind(roles, task, kind(roles.target))
-    target = convert_columns({roles.target: raw.columns[roles.target]}, {roles.target: target_kind}, folder)
+    learned = {roles.target: raw.columns[roles.target]}
+    target = convert_columns(learned, {roles.target: target_kind}, folder, raw.codes)
     return columns, target[roles.target]
 
 

@@ -77,15 +77,20 @@ class ColumnNames:
                 )  # fmt: skip
 
 
+def fold_name(name: str) -> str:
+    """What names that are told by their words have in common: all but case and the blanks around them."""
+    return name.strip().lower()
+
+
 def find_answer_columns(named: ColumnNames, raw: RawDataset) -> set[str | None]:
     """The columns of questions, contexts and answers, as named or by obvious names: `3 nuts` is an answer
     there, and no number."""
-    asked = any(name.lower() in QUESTIONS for name in raw.columns) and any(
-        name.lower() in CONTEXTS for name in raw.columns
+    asked = any(fold_name(name) in QUESTIONS for name in raw.columns) and any(
+        fold_name(name) in CONTEXTS for name in raw.columns
     )
     if not asked:
         return set(named.asking)
-    return {*named.asking, named.target, *(name for name in raw.columns if name.lower() in ANSWERS)}
+    return {*named.asking, named.target, *(name for name in raw.columns if fold_name(name) in ANSWERS)}
 
 
 def _check_column(name: Json, raw: RawDataset, *key: str) -> str:

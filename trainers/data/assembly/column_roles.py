@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from trainers.data.assembly.column_names import ANSWERS, ASKING, CONTEXTS, QUESTIONS, ColumnNames
+from trainers.data.assembly.column_names import ANSWERS, ASKING, CONTEXTS, QUESTIONS, ColumnNames, fold_name
 from trainers.data.dataset import WITHOUT_TARGET, ColumnKind, Kind, Task
 from trainers.data.raw import RawDataset, RawImages
 from trainers.errors import InputError
@@ -80,7 +80,7 @@ def _find_questions(raw: RawDataset, named: ColumnNames, task: Task | None) -> C
     if not meant and any(others):
         return None
     aside = (*named.drop, *named.id, *named.sensitive, named.time)
-    free = {n.lower(): n for n in raw.columns if n not in aside}
+    free = {fold_name(n): n for n in raw.columns if n not in aside}
 
     def find_column(name: str | None, known: tuple[str, ...]) -> str | None:
         return name or next((free[word] for word in known if word in free), None)
@@ -134,7 +134,7 @@ def _find_target(raw: RawDataset, named: ColumnNames, task: Task | None, notes: 
         return None
     taken = {named.text, named.input, named.image, named.group, named.time}
     taken |= {*named.drop, *named.id, *named.sensitive}
-    free = {name.lower(): name for name in raw.columns if name not in taken and name not in named.features}
+    free = {fold_name(name): name for name in raw.columns if name not in taken and name not in named.features}
     found = next((free[name] for name in TARGETS if name in free), None)
     if found is not None and named.reference is None:
         notes.append(f"the target is column {found!r}, by its name")
@@ -164,7 +164,7 @@ def _find_pairs(
     if not given and task not in (None, "seq2seq"):
         return None
     names = [*left, *([target] if target and target not in left else [])]
-    source = named.input or next((n for n in names if n.lower() in INPUTS and n != named.reference), None)
+    source = named.input or next((n for n in names if fold_name(n) in INPUTS and n != named.reference), None)
     reference = named.reference or named.target or _find_reference(names, source)
     if given or task == "seq2seq":
         if source is None or reference is None:
@@ -185,7 +185,7 @@ def _find_pairs(
 
 
 def _find_reference(names: list[str], source: str | None) -> str | None:
-    return next((name for name in names if name.lower() in REFERENCES and name != source), None)
+    return next((name for name in names if fold_name(name) in REFERENCES and name != source), None)
 
 
 def _find_single_input(
@@ -218,11 +218,13 @@ def _find_text(
     named: ColumnNames, task: Task | None, left: list[str], kind_of: KindOf, notes: list[str]
 ) -> str | None:
     if task in ("language-model", "masked-words"):
-        found = next((name for name in left if name.lower() in TEXTS), None) or (left[0] if left else None)
+        found = next((name for name in left if fold_name(name) in TEXTS), None) or (left[0] if left else None)
         if found is None:
             raise InputError(f"{task} needs a column of texts", "none", key=("data", "columns", "text"))
         return found
-    texts = [name for name in left if kind_of(name) == "text" or (len(left) == 1 and name.lower() in TEXTS)]
+    texts = [
+        name for name in left if kind_of(name) == "text" or (len(left) == 1 and fold_name(name) in TEXTS)
+    ]
     if len(left) == 1 and texts:
         return texts[0]
     for name in texts:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from trainers.data import hashing
 from trainers.data.dataset import Part
+from trainers.data.images import FEW_GREYS
 from trainers.data.raw import RawColumn, RawDataset, RawImages, arrow_column
 from trainers.data.sources.paths import LARGE_BYTES, PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.split import PARTS
@@ -29,9 +30,11 @@ def read_npz(path: Path, cache: Path) -> RawDataset:
     """
     arrays = _load_arrays(require_path(path), cache)
     inputs, labels = _group_by_part(arrays, INPUTS), _group_by_part(arrays, LABELS)
+    _check_one_input(arrays)
     if not inputs:
         found = ", ".join(arrays) or "no arrays"
-        raise InputError(f"{path.name} must hold an array named images or x", found, key=SOURCE_KEY)
+        do = "name them: numpy.savez(path, images=…, labels=…)"
+        raise InputError(f"{path.name} must hold an array named images or x", found, do, key=SOURCE_KEY)
     if labels and inputs.keys() != labels.keys():
         found = f"inputs for {sorted(map(str, inputs))}, labels for {sorted(map(str, labels))}"
         raise InputError("every part of an npz file must have inputs and labels", found, key=SOURCE_KEY)
@@ -42,11 +45,39 @@ def read_npz(path: Path, cache: Path) -> RawDataset:
     part = None
     if None not in ordered:
         part = np.concatenate([np.full(len(inputs[p]), PARTS.index(p), np.int8) for p in ordered if p])
-    columns = _input_columns(_concatenate([inputs[p] for p in ordered]))
+    given = _concatenate([inputs[p] for p in ordered])
+    columns = _input_columns(given)
     if labels:
         target = _concatenate([labels[p] for p in ordered])
         columns["target"] = arrow_column(_check_labels(target, len(next(iter(columns.values())))))
-    return RawDataset(columns=columns, part=part, target="target" if labels else None)
+    notes = _describe_arrays(arrays, given)
+    return RawDataset(columns=columns, part=part, target="target" if labels else None, notes=notes)
+
+
+def _stem(name: str) -> str:
+    """The array's name without the part that it is of."""
+    if name in INPUTS or name in LABELS:
+        return name
+    return "_".join(word for word in name.lower().split("_") if word not in PART_NAMES)
+
+
+def _check_one_input(arrays: dict[str, Array]) -> None:
+    for known, what in ((INPUTS, "inputs"), (LABELS, "labels")):
+        stems = sorted({_stem(name) for name in arrays} & set(known))
+        if len(stems) > 1:
+            must = f"an npz file must have one array of {what}, or one a part"
+            do = "leave the others out, or rename them"
+            raise InputError(must, ", ".join(stems), do, key=SOURCE_KEY)
+
+
+def _describe_arrays(arrays: dict[str, Array], inputs: Array) -> tuple[str, ...]:
+    """What of the file is not read, and what shape made images of."""
+    unread = [name for name in arrays if _stem(name) not in (*INPUTS, *LABELS)]
+    notes = [f"arrays that are not read: {', '.join(unread[:8])}"] if unread else []
+    if inputs.ndim >= 3 and not any("image" in name.lower() for name in arrays):
+        shape = " x ".join(map(str, inputs.shape[1:]))
+        notes.append(f"rows of {shape} numbers are read as images; as columns: x.reshape(len(x), -1)")
+    return tuple(notes)
 
 
 def _concatenate(arrays: list[Array]) -> Array:
@@ -94,6 +125,13 @@ def _check_array(name: str, found: Array | bytes) -> Array:
     return found
 
 
+def _usual_numbers(values: Array) -> Array:
+    """The numbers in this machine's order of bytes and in no more than 64 bits, as Arrow takes them."""
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        return values.astype(np.float64)
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
 def _check_room(path: Path, unpacked: int, cache: Path) -> None:
     import shutil
 
@@ -127,6 +165,7 @@ def _load_mapped(path: Path, cache: Path) -> dict[str, Array]:
 
 
 def _input_columns(inputs: Array) -> dict[str, RawColumn]:
+    inputs = _usual_numbers(inputs)
     if inputs.ndim == 1:
         return {"text" if inputs.dtype.kind == "U" else "x0": arrow_column(inputs)}
     if inputs.ndim == 2:
@@ -159,6 +198,9 @@ def as_images(values: Array) -> npt.NDArray[np.uint8]:
         raise InputError(
             "images must hold numbers from 0 to 255, or 0 to 1", f"{low:g} to {high:g}", do, key=SOURCE_KEY
         )
+    if 1 < high < FEW_GREYS and (values != np.round(values)).any():
+        found, do = f"fractions from {low:g} to {high:g}", f"scale them before they are saved: x / {high:g}"
+        raise InputError("images must hold numbers from 0 to 255, or 0 to 1", found, do, key=SOURCE_KEY)
     scale = 255.0 if values.dtype.kind in "fb" and high <= 1.0 else 1.0
     return np.round(values * scale).astype(np.uint8)
 
@@ -179,6 +221,10 @@ def _check_labels(labels: Array, rows: int) -> Array:
         found = f"{'x'.join(map(str, labels.shape))} for {rows} rows"
         do = "save numbers of classes: y.argmax(1)" if labels.shape[:1] == (rows,) else ""
         raise InputError("labels must be one a row", found, do, key=SOURCE_KEY)
-    if labels.dtype.kind == "S":
+    if labels.dtype.kind != "S":
+        return _usual_numbers(labels)
+    try:
         return np.char.decode(labels, "utf-8")
-    return labels
+    except UnicodeDecodeError as error:
+        do = "save text: labels.astype('U'), or numpy.char.decode(labels, 'latin-1')"
+        raise InputError("labels of bytes must be UTF-8", str(error), do, key=SOURCE_KEY) from error

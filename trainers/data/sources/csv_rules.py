@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,19 +13,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow as pa
-
 from trainers.data.raw import check_names
 from trainers.data.sources.paths import SOURCE_KEY
+from trainers.data.sources.text_encodings import START_BYTES, find_encoding, read_start
 from trainers.errors import InputError
 from trainers.types import Json
 
-START_BYTES = 1 << 20
 START_ROWS = 100
+MOST_TITLES = 20
 DELIMITERS = (",", ";", "\t", "|")
+UNUSUAL = (" ", ":", "^", "~", "\x01", "\x1f")  # delimiters that are asked for and not taken
 READ = ("delimiter", "encoding", "decimal", "thousands", "header", "names", "comment", "quote")
 KEY = ("data", "read")
-_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*")
 _EXCELS_MARK = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line that tells Excel the delimiter
 _EMPTY = ' \t\r\n,;|"'  # what a line of a spreadsheet that has nothing in its cells is made of
@@ -78,14 +78,17 @@ def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
     """
     said = said or {}
     check_names(said, READ, *KEY)
-    start = _read_start(path)
-    encoding = _text(said, "encoding") or _find_encoding(path, start)
+    start = read_start(path)
+    encoding = _text(said, "encoding") or find_encoding(path, start)
     text = _decode(path, start, encoding)
     comment = _text(said, "comment")
     if comment is not None:
         text = "".join(line for line in io.StringIO(text, newline="") if not line.startswith(comment))
     skip, marked, text = _skip_lines(text)
-    usual = marked or ("\t" if ".tsv" in path.name else _find_delimiter(text))
+    titles = _count_titles(text)
+    text = "".join(io.StringIO(text, newline="").readlines()[titles:])
+    of_name = "\t" if ".tsv" in path.name and "\t" in text else ""
+    usual = marked or of_name or _find_delimiter(text)
     delimiter = _text(said, "delimiter") or usual
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '\r\n"' or delimiter.isalnum():
         must = "a delimiter must be one character of ASCII, no letter, digit, quote or line end"
@@ -94,11 +97,11 @@ def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
     if not isinstance(quote, bool):
         raise InputError("data.read.quote must be true or false", repr(quote), key=(*KEY, "quote"))
     rules = CsvRules(
-        delimiter=delimiter, encoding=encoding, names=(), comment=comment, quote=quote, skip=skip,
+        delimiter=delimiter, encoding=encoding, names=(), comment=comment, quote=quote, skip=skip + titles,
         decimal=_mark(said, "decimal"), thousands=_mark(said, "thousands"),
     )  # fmt: skip
     rows = _first_rows(text, rules)
-    return _name_columns(path, _describe(rules, path, rows), rows, said)
+    return _name_columns(path, _describe(rules, path, rows, titles), rows, said)
 
 
 def _skip_lines(text: str) -> tuple[int, str, str]:
@@ -110,6 +113,25 @@ def _skip_lines(text: str) -> tuple[int, str, str]:
             return skip, marked, "".join(lines[skip:])
         marked = found[1] if found else marked
     return 0, marked, text
+
+
+def _count_titles(text: str) -> int:
+    """How many lines before the header are a title: of one cell each, and beneath them a line without
+    anything, or one of words alone that is as wide as the title with its empty cells."""
+    lines = io.StringIO(text, newline="").readlines()[:MOST_TITLES]
+    empty = next((at for at, line in enumerate(lines) if not line.strip(_EMPTY)), None)
+    if empty is None:
+        padded = bool(lines) and re.fullmatch(r"[^,;\t|]+([,;\t|])\1+\s*", lines[0]) is not None
+        below = re.split(r"[,;\t|]", lines[1].strip()) if len(lines) > 1 else []
+        words = bool(below) and all(cell.strip() and not _NUMBER.fullmatch(cell) for cell in below)
+        return int(padded and words and len(below) == len(re.findall(r"[,;\t|]", lines[0])) + 1)
+    rest = [line for line in lines[empty:] if line.strip(_EMPTY)]
+    wide = [len(re.findall(r"[,;\t|]", line)) for line in rest[:2]]
+    single = all(not re.search(r"[,;\t|]", line.strip(_EMPTY)) for line in lines[:empty])
+    prose = any(re.search(r"[,;] ", line) for line in rest[:2])
+    if not (empty and single and len(wide) == 2 and wide[0] == wide[1] > 0) or prose:
+        return 0
+    return next(at for at, line in enumerate(lines) if at > empty and line.strip(_EMPTY))
 
 
 def _text(said: Mapping[str, Json], name: str) -> str | None:
@@ -125,37 +147,6 @@ def _mark(said: Mapping[str, Json], name: str) -> str | None:
         must = f"data.read.{name} must be one character, no letter, digit or sign"
         raise InputError(must, repr(value), key=(*KEY, name))
     return value
-
-
-def _read_start(path: Path) -> bytes:
-    with pa.input_stream(str(path), compression="detect") as stream:
-        return bytes(stream.read(START_BYTES))
-
-
-def _find_encoding(path: Path, start: bytes) -> str:
-    """By its mark, UTF-8, else the usual one of Western Windows, whose bytes are never wrong."""
-    for mark, name in _BOMS:
-        if start.startswith(mark):
-            return name
-    if b"\0" in start:
-        do = "is it UTF-16 without a mark? data.read: {encoding: utf-16-le}"
-        raise InputError(f"{path} must be text", "bytes of zero", do, key=SOURCE_KEY)
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with pa.input_stream(str(path), compression="detect") as stream:
-        several = False
-        try:
-            while piece := bytes(stream.read(START_BYTES)):
-                several = len(decoder.decode(piece)) < len(piece) or several
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError as error:
-            whole = error.object[: error.start]
-            if several or len(whole.decode("utf-8", "replace")) < len(whole):
-                line = error.object[: error.start].count(b"\n") + 1
-                do = "repair the line, or name what the file is in: data.read: {encoding: cp1252}"
-                found = f"byte 0x{error.object[error.start]:02x} in line {line:,}, and UTF-8 before it"
-                raise InputError(f"{path} must be in one encoding", found, do, key=SOURCE_KEY) from error
-            return "cp1252"
-    return "utf-8-sig"
 
 
 def _decode(path: Path, start: bytes, encoding: str) -> str:
@@ -200,15 +191,21 @@ def _first_rows(text: str, rules: CsvRules) -> list[list[str]]:
     return rows[:-1] if len(rows) > 1 and len(text) >= START_BYTES // 4 and len(rows) <= START_ROWS else rows
 
 
-def _describe(rules: CsvRules, path: Path, rows: Sequence[Sequence[str]]) -> CsvRules:
+def _describe(rules: CsvRules, path: Path, rows: Sequence[Sequence[str]], titles: int) -> CsvRules:
     notes = []
-    if rules.encoding in ("cp1252", "utf-16"):
+    if rules.encoding in ("cp1252", "utf-16", "utf-32"):
         notes.append(f"{path.name} is read as {rules.encoding}; data.read.encoding says otherwise")
     if rules.delimiter == "|":
         notes.append(f"fields of {path.name} are separated by {rules.delimiter!r}")
-    blanks = [len(row[0].split()) for row in rows if len(row) == 1]
-    if len(blanks) == len(rows) > 1 and min(blanks) > 1 and len(set(blanks)) == 1:
-        notes.append(f"{path.name} has one column, of {blanks[0]} words each: data.read: {{delimiter: ' '}}?")
+    if titles:
+        notes.append(f"{titles:,} lines of {path.name} before its header are left out: a title")
+    if len(rows) > 1 and all(len(row) == 1 for row in rows):
+        for mark in UNUSUAL:
+            parts = {len(row[0].split(None if mark == " " else mark)) for row in rows}
+            if len(parts) == 1 and (count := parts.pop()) > 1:
+                do = f"data.read: {{delimiter: {json.dumps(mark)}}}?"
+                notes.append(f"{path.name} has one column, of {count} parts each: {do}")
+                break
     return replace(rules, notes=tuple(notes))
 
 
@@ -222,7 +219,7 @@ def _name_columns(
     first = list(rows[0]) if rows else []
     notes = list(rules.notes)
     if header is None:
-        header = names is None and not _looks_like_data(first, rows[1:])
+        header = names is None and not looks_like_data(first, rows[1:])
         if names is None and not header:
             notes.append(
                 f"the first line of {path.name} is a row, not a header: columns are called column 1, 2, …; "
@@ -252,7 +249,7 @@ def _given_names(names: Json, width: int) -> list[str]:
     return [str(name) for name in names]
 
 
-def _looks_like_data(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+def looks_like_data(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first line is a row like the others: numbers stand in it where they stand below, and they
     do not count the columns."""
     numbers = [place for place, cell in enumerate(first) if _NUMBER.fullmatch(cell)]

@@ -2,52 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 
 from trainers.data.cell_values import spell_value
-from trainers.data.sources.csv_rules import UNNAMED
+from trainers.data.sources.csv_rules import UNNAMED, looks_like_data
 from trainers.data.sources.paths import SOURCE_KEY
 from trainers.errors import InputError
 from trainers.types import Cell
 
+if TYPE_CHECKING:
+    from openpyxl import Workbook
 
-def read_excel(path: Path) -> Iterator[pa.RecordBatch]:
-    """The rows below the first, which names the columns; rows and columns without anything are passed over.
+ERRORS = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})  # of formulas
+Row = tuple[Cell, ...]
+
+
+def read_excel(path: Path, notes: list[str]) -> Iterator[pa.RecordBatch]:
+    """The rows below the header; rows and columns without anything are passed over, and so is a title.
+
+    Args:
+        notes: what there is to say of it is added.
 
     Raises:
         InputError: openpyxl is not installed, no workbook, or columns that are not named once each.
     """
-    header, *rows = _read_cells(path)
+    header, *rows = _without_title(path, _read_cells(path, notes), notes)
+    spelt = [spell_value(cell) or "" for cell in header]
+    if looks_like_data(spelt, [[spell_value(cell) or "" for cell in row] for row in rows[:100]]):
+        notes.append(f"the first row of {path.name} is no header: columns are called column 1, 2, …")
+        header, rows = (None,) * len(header), [header, *rows]
     names = [spell_value(name) or UNNAMED.format(place) for place, name in enumerate(header, start=1)]
     if len(set(names)) != len(names):
         twice = ", ".join(sorted({repr(name) for name in names if names.count(name) > 1})[:5])
         must = f"the first row of {path} must name each column once"
         raise InputError(must, f"{twice} twice", "rename them", key=SOURCE_KEY)
-    columns = {
-        name: pa.array([spell_value(row[place]) for row in rows], pa.string())
+    _check_results(path, names, rows)
+    yield pa.RecordBatch.from_pydict({
+        name: pa.array([_spell_cell(row[place]) for row in rows], pa.string())
         for place, name in enumerate(names)
-    }
-    yield pa.RecordBatch.from_pydict(columns)
+    })  # fmt: skip
 
 
-def _read_cells(path: Path) -> list[tuple[Cell, ...]]:
+def _spell_cell(cell: Cell) -> str | None:
+    return None if isinstance(cell, str) and cell in ERRORS else spell_value(cell)
+
+
+def _without_title(path: Path, rows: Sequence[Row], notes: list[str]) -> Sequence[Row]:
+    """The rows from the header on: a title is one cell above rows of several."""
+    filled = [sum(cell is not None for cell in row) for row in rows[:20]]
+    first = next((at for at, count in enumerate(filled) if count > 1), 0)
+    if first:
+        notes.append(f"{first:,} rows of {path.name} before its header are left out: a title")
+    return rows[first:]
+
+
+def _check_results(path: Path, names: Sequence[str], rows: Sequence[Row]) -> None:
+    """That no named column is empty throughout: what programs write as formulas has no values before a
+    spreadsheet has computed them."""
+    empty = [name for place, name in enumerate(names) if all(row[place] is None for row in rows)]
+    if not (rows and empty):
+        return
+    with path.open("rb") as file, closing(_open_book(file, values=False)) as book:
+        cells = (cell for row in book.worksheets[0].iter_rows(values_only=True) for cell in row)
+        if any(isinstance(cell, str) and cell.startswith("=") for cell in cells):
+            must = f"formulas of {path} must have been computed"
+            do = "open the workbook in a spreadsheet and save it, or save values"
+            raise InputError(must, f"no value in column {empty[0]!r}", do, key=SOURCE_KEY)
+
+
+def _open_book(file: IO[bytes], *, values: bool) -> Workbook:
     try:
         from openpyxl import load_workbook
     except ImportError as error:
         do = "pip install 'velodrome[excel]', or save it as csv"
         raise InputError("workbooks need openpyxl", str(error), do, key=SOURCE_KEY) from error
+    return load_workbook(file, read_only=True, data_only=values)
+
+
+def _read_cells(path: Path, notes: list[str]) -> list[Row]:
     try:
-        with path.open("rb") as file, closing(load_workbook(file, read_only=True, data_only=True)) as book:
+        with path.open("rb") as file, closing(_open_book(file, values=True)) as book:
             sheet = book.worksheets[0].iter_rows(values_only=True)
             rows = [row for row in sheet if any(cell is not None for cell in row)]
+            others = [other.title for other in book.worksheets[1:]]
+    except InputError:
+        raise
     except Exception as error:  # what a damaged archive of XML makes its parsers raise is anything
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} must be a readable workbook", text, key=SOURCE_KEY) from error
+    if others:
+        notes.append(f"the first sheet of {path.name} is read, not {', '.join(others[:5])}")
     if not rows:
-        raise InputError("data must have rows", f"none in the first sheet of {path}", key=SOURCE_KEY)
+        do = f"move {others[0]!r} before it" if others else ""
+        raise InputError("data must have rows", f"none in the first sheet of {path}", do, key=SOURCE_KEY)
     used = [any(row[place] is not None for row in rows) for place in range(len(rows[0]))]
     return [tuple(cell for cell, kept in zip(row, used, strict=True) if kept) for row in rows]

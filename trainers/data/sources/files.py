@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trainers.data.cell_values import spell_value
 from trainers.data.dataset import Part
 from trainers.data.number_spellings import NumberMarks
 from trainers.data.raw import RawDataset
@@ -24,6 +23,7 @@ from trainers.data.sources.joining import (
     leave_out_unlabelled,
     leave_out_unnamed,
 )
+from trainers.data.sources.json_rows import read_jsonl
 from trainers.data.sources.paths import (
     LARGE_BYTES,
     SOURCE_KEY,
@@ -32,10 +32,11 @@ from trainers.data.sources.paths import (
     submissions,
     total_bytes,
 )
+from trainers.data.sources.text_encodings import find_encoding, read_start
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
-from trainers.types import Json, JsonObject
+from trainers.types import Json
 
 ENDINGS = {
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
@@ -44,7 +45,6 @@ ENDINGS = {
     "excel": (".xlsx", ".xlsm"),
     "text": (".txt", ".text", ".md"),
 }
-JSON_ROWS = 20_000
 Batches = Iterator[pa.RecordBatch]
 
 
@@ -60,10 +60,11 @@ def read_files(scheme: str, path: Path, cache: Path, read: Mapping[str, Json]) -
     folder = cache / "sources" / _cache_key(scheme, paths, read) if large else None
     rules = {file: find_rules(file, read) for file in paths} if scheme == "csv" else {}
     parts = [(part, file) for part, files in found.items() for file in files]
-    tables = [(part, _read_table(scheme, file, folder, rules.get(file))) for part, file in parts]
+    read_notes: list[str] = []
+    tables = [(part, _read_table(scheme, file, folder, rules.get(file), read_notes)) for part, file in parts]
     tables, repeated = leave_out_headers(tables, paths, rules)
     tables, paths, notes = leave_out_unlabelled(tables, paths)
-    notes += repeated
+    notes += [*read_notes, *repeated]
     _check_same_columns(tables, paths)
     joined = join_tables([table for _, table in tables])
     first = next(iter(rules.values()), None)
@@ -108,10 +109,14 @@ def _check_same_columns(tables: list[tuple[Part | None, pa.Table]], paths: list[
             raise InputError("all files of a source must have the same columns", found, key=SOURCE_KEY)
 
 
-def _read_table(scheme: str, path: Path, folder: Path | None, rules: CsvRules | None) -> pa.Table:
+def _read_table(
+    scheme: str, path: Path, folder: Path | None, rules: CsvRules | None, notes: list[str]
+) -> pa.Table:
     """The file's rows, in memory or, where a folder is given, memory-mapped from an Arrow file in it."""
 
     def read() -> Batches:
+        if scheme in NOTED:
+            return NOTED[scheme](path, notes)
         return READERS[scheme](path) if rules is None else read_rows(path, rules)
 
     try:
@@ -139,94 +144,26 @@ def _write_batches(batches: Batches, aside: Path) -> None:
         writer.close()
 
 
-def _read_jsonl(path: Path) -> Batches:
-    """Every value as text, as in a csv file, so that a column may mix numbers and words."""
-    names = _json_names(path)
-    for rows in _json_rows(path):
-        columns = {
-            name: pa.array([spell_value(row.get(name)) for row in rows], pa.string()) for name in names
-        }
-        yield pa.RecordBatch.from_pydict(columns)
-
-
-def _json_names(path: Path) -> list[str]:
-    names: dict[str, None] = {}
-    for rows in _json_rows(path):
-        for row in rows:
-            names.update(dict.fromkeys(row))
-    return list(names)
-
-
-def _json_rows(path: Path) -> Iterator[list[JsonObject]]:
-    """The objects, `JSON_ROWS` at a time: one a line, or all in one array."""
-    import io
-
-    if is_json_array(path):
-        array = read_json_array(path)
-        yield from (array[at : at + JSON_ROWS] for at in range(0, len(array), JSON_ROWS))
-        return
-    rows: list[JsonObject] = []
-    with pa.input_stream(str(path), compression="detect") as stream:
-        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), start=1):
-            if line.strip():
-                rows.append(_json_row(line, path, number))
-            if len(rows) == JSON_ROWS:
-                yield rows
-                rows = []
-    if rows:
-        yield rows
-
-
-def is_json_array(path: Path) -> bool:
-    """Whether the file is one array of objects, and not an object a line."""
-    with pa.input_stream(str(path), compression="detect") as stream:
-        return bytes(stream.read(1 << 10)).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-
-
-def read_json_array(path: Path) -> list[JsonObject]:
-    """The objects of such a file.
-
-    Raises:
-        InputError: it is no JSON, or holds something else.
-    """
-    must = f"{path} must hold JSON objects, one a line or all in one array"
-    try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            rows = json.loads(bytes(stream.read()).decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(must, str(error), key=SOURCE_KEY) from error
-    odd = next((at for at, row in enumerate(rows) if not isinstance(row, dict)), None)
-    if odd is not None:
-        raise InputError(must, f"{type(rows[odd]).__name__} in place {odd + 1}", key=SOURCE_KEY)
-    return list(rows)
-
-
-def _json_row(line: str, path: Path, number: int) -> JsonObject:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} must hold one JSON object a line", f"line {number}: {error}", key=SOURCE_KEY
-        ) from error
-    if not isinstance(row, dict):
-        found = f"line {number}: {type(row).__name__}"
-        raise InputError(f"{path} must hold one JSON object a line", found, key=SOURCE_KEY)
-    return row
-
-
 def _read_parquet(path: Path) -> Batches:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path, memory_map=True) as file:
+        names = file.schema_arrow.names
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            must, found = f"{path} must name each column once", f"{', '.join(map(repr, twice[:5]))} twice"
+            raise InputError(must, found, "rename them before they are saved", key=SOURCE_KEY)
         yield from file.iter_batches()
 
 
-def _read_text(path: Path) -> Batches:
+def _read_text(path: Path, notes: list[str]) -> Batches:
     from trainers.data.sources.blocks import text_blocks
 
     rows: list[str] = []
+    encoding = find_encoding(path, read_start(path))
+    if encoding != "utf-8-sig":
+        notes.append(f"{path.name} is read as {encoding}")
     with pa.input_stream(str(path), compression="detect") as stream:
-        for block in text_blocks(_read_lines(stream)):
+        for block in text_blocks(_read_lines(stream, encoding)):
             rows.append(block)
             if len(rows) == 1000:
                 yield pa.RecordBatch.from_pydict({"text": pa.array(rows)})
@@ -235,17 +172,17 @@ def _read_text(path: Path) -> Batches:
         yield pa.RecordBatch.from_pydict({"text": pa.array(rows)})
 
 
-def _read_lines(stream: pa.NativeFile) -> Iterator[str]:
+def _read_lines(stream: pa.NativeFile, encoding: str) -> Iterator[str]:
     import io
 
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    text = io.TextIOWrapper(stream, encoding=encoding, newline="")
     while line := text.readline(1 << 16):
         yield line
 
 
 READERS: dict[str, Callable[[Path], Batches]] = {
-    "excel": read_excel,
-    "jsonl": _read_jsonl,
+    "jsonl": read_jsonl,
     "parquet": _read_parquet,
-    "text": _read_text,
 }
+NOTED: dict[str, Callable[[Path, list[str]], Batches]] = {"excel": read_excel, "text": _read_text}
+"""Those that have something to say of a file."""

@@ -60,7 +60,7 @@ def leave_out_headers(
     for (part, table), path in zip(tables, paths, strict=True):
         alike = pa.chunked_array([], pa.bool_())
         if path in rules and rules[path].header and len(table):
-            alike = pc.equal(table.columns[0], table.column_names[0])
+            alike = pc.equal(pc.utf8_ltrim(table.columns[0], "\ufeff"), table.column_names[0])
         for column, name in zip(table.columns[1:], table.column_names[1:], strict=True):
             if not pc.any(alike).as_py():
                 break

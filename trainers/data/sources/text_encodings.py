@@ -1,0 +1,113 @@
+"""What encoding a file of text is in, by its beginning; what is no text is told by what it is."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from trainers.data.sources.paths import SOURCE_KEY
+from trainers.errors import InputError
+
+START_BYTES = 1 << 20
+_BOMS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_OTHERS = (
+    (b"PK\x03\x04", "a zip archive or a workbook", "unpack it, or write excel:FILE.xlsx"),
+    (b"\xd0\xcf\x11\xe0", "a workbook of an old kind", "save it as .xlsx or .csv"),
+    (b"\x1f\x8b", "gzip", "let its name end with .gz"),
+    (b"\x28\xb5\x2f\xfd", "zstandard", "let its name end with .zst"),
+    (b"\xfd7zXZ", "xz", "unpack it: unxz FILE"),
+    (b"PAR1", "Parquet", "write parquet:FILE"),
+    (b"\x89PNG", "a picture", "write images:DIR for a folder of them"),
+    (b"\xff\xd8\xff", "a picture", "write images:DIR for a folder of them"),
+    (b"%PDF", "a PDF", "save its text"),
+    (b"SQLite format 3", "a SQLite database", "export the table as CSV"),
+    (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    (b"<!doctype html", "a web page", "download the file itself"),
+    (b"<html", "a web page", "download the file itself"),
+)
+_CONTROLS = bytes([*range(2, 9), *range(14, 26), 27])  # what no text has; \x01, \x1c to \x1f part fields
+
+
+@contextmanager
+def refuse_unreadable(path: Path) -> Iterator[None]:
+    """Damaged archives, disks and folders as wrong input.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        yield
+    except (OSError, EOFError, pa.ArrowException) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        do = "fetch or pack it again: what its name ends with must be how it is packed"
+        raise InputError(f"{path} must be a readable file", text, do, key=SOURCE_KEY) from error
+
+
+def read_start(path: Path) -> bytes:
+    """The file's first bytes, unpacked."""
+    with refuse_unreadable(path), pa.input_stream(str(path), compression="detect") as stream:
+        return bytes(stream.read(START_BYTES))
+
+
+def find_encoding(path: Path, start: bytes) -> str:
+    """By its mark, UTF-8, else the usual one of Western Windows, whose bytes are never wrong.
+
+    Raises:
+        InputError: it is no text, or in two encodings.
+    """
+    for mark, name in _BOMS:
+        if start.startswith(mark):
+            return name
+    for beginning, what, do in _OTHERS:
+        if start[:64].lower().startswith(beginning.lower()):
+            raise InputError(f"{path} must be text", what, do, key=SOURCE_KEY)
+    if b"\0" in start:
+        raise _zero_bytes(path, start)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with refuse_unreadable(path), pa.input_stream(str(path), compression="detect") as stream:
+        several = False
+        try:
+            while piece := bytes(stream.read(START_BYTES)):
+                several = len(decoder.decode(piece)) < len(piece) or several
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            whole = error.object[: error.start]
+            if several or len(whole.decode("utf-8", "replace")) < len(whole):
+                line = error.object[: error.start].count(b"\n") + 1
+                do = "repair the line, or name what the file is in: data.read: {encoding: cp1252}"
+                found = f"byte 0x{error.object[error.start]:02x} in line {line:,}, and UTF-8 before it"
+                raise InputError(f"{path} must be in one encoding", found, do, key=SOURCE_KEY) from error
+            _refuse_control_signs(path, start)
+            return "cp1252"
+    return "utf-8-sig"
+
+
+def _refuse_control_signs(path: Path, start: bytes) -> None:
+    """Bytes that are no UTF-8 are Windows' letters only where no signs stand among them that no text has."""
+    odd = next((sign for sign in _CONTROLS if sign in start), None)
+    if odd is not None:
+        do = "is it a file of another kind? data.read: {encoding: …} of csv says what it is"
+        raise InputError(f"{path} must be text", f"byte 0x{odd:02x}", do, key=SOURCE_KEY)
+
+
+def _zero_bytes(path: Path, start: bytes) -> InputError:
+    """UTF-16 has them in every second place; alone they are damage."""
+    first, second = start[:1000:2].count(0), start[1:1000:2].count(0)
+    if max(first, second) > len(start[:1000]) / 4 and min(first, second) < max(first, second) / 4:
+        do = (
+            f"is it UTF-16 without a mark? data.read: {{encoding: utf-16-{'be' if first > second else 'le'}}}"
+        )
+        return InputError(f"{path} must be text", "bytes of zero", do, key=SOURCE_KEY)
+    line = start[: start.index(b"\0")].count(b"\n") + 1
+    do = "repair the line: an interrupted copy leaves zeros"
+    return InputError(f"{path} must be text", f"a byte of zero in line {line:,}", do, key=SOURCE_KEY)

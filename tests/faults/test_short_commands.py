@@ -16,11 +16,12 @@ import pytest
 from tests.faults.harness import Stage, left_behind, until
 
 ROUNDS = int(os.environ.get("SHORT_COMMANDS", "100" if "EVERY_WRITE" in os.environ else "2"))
+TRIALS = 20  # of each of two families: some hundred events are not sent yet when training ends
 FILE = """
 name: round-{number}
 data: {{source: "csv:rows.csv", columns: {{target: price}}, task: regression}}
 objective: {{metric: mse}}
-budget: {{trials: 4, epochs: 8}}
+budget: {{trials: {trials}, epochs: 60}}
 search: {{sampler: random, pruner: {{name: asha, min_epochs: 2, reduction: 2}}}}
 families: {{linear_regression: {{}}, mlp: {{}}}}
 """
@@ -43,7 +44,7 @@ def test_short_commands_end_with_their_status_and_document(tmp_path: Path) -> No
     write_rows(stage)
     for number in range(ROUNDS):
         name = f"round-{number}"
-        stage.write(f"{name}.yaml", FILE.format(number=number))
+        stage.write(f"{name}.yaml", FILE.format(number=number, trials=TRIALS))
         for words in (
             ("sweep", f"{name}.yaml", "--json"),
             ("confirm", name, "--each-family", "--seeds", "2", "--json"),
@@ -60,5 +61,5 @@ def test_short_commands_end_with_their_status_and_document(tmp_path: Path) -> No
 def check_tracking_of_round(stage: Stage, name: str) -> None:
     """All of it arrived: no run is RUNNING."""
     runs = stage.tracking_runs(name)
-    assert len(runs) == 1 + 8 + 4
+    assert len(runs) == 1 + 2 * TRIALS + 4
     assert all(run.status != "RUNNING" for run in runs)

@@ -289,7 +289,7 @@ def test_f1_of_a_class_is_judged_by_its_interval() -> None:
 
 
 def test_f1_comparison_counts_whose_answers_were_right_alone() -> None:
-    """Of the class: one right alone twice, the other once; not of it: one right alone once, the other twice."""
+    """Of the class the one twice and the other once; not of it the one once and the other twice."""
     named = np.array([1, 1, 1, 1, 0, 0, 0, 0], np.bool_)
     one = np.array([1, 1, 0, 1, 0, 1, 1, 0], np.bool_)
     other = np.array([0, 0, 1, 1, 1, 0, 0, 0], np.bool_)

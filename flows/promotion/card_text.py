@@ -74,7 +74,7 @@ def card_body(known: CardFacts, *, listed: bool = False) -> str:
 
 
 def card_head(known: CardFacts, *, listed: bool = False) -> str:
-    """The first lines: what it is for, and how good it is, which stands first and plain where it is listed."""
+    """The first lines: what it is for, and how good it is, which stands first, and plain, where listed."""
     judged = _judged(known)
     name = next(iter(judged), None)
     purpose = str(known.written.get("purpose") or "").strip()

@@ -13,7 +13,7 @@ from flows.config.errors import dotted_path, redacted_repr, validation_issues
 from flows.config.policy import Policy, to_document
 from flows.promotion.gates.scoring import judged_metrics
 from flows.promotion.judging.notification import check_webhook
-from flows.promotion.registry_access import open_mover
+from flows.promotion.registry_access import check_reason, open_mover
 from infra.errors import WrongInput, join_errors
 from infra.home import Home
 from search_spaces.errors import YamlError
@@ -63,6 +63,7 @@ def policy(
         WrongInput: the file, with line and key; or no such model.
         Unavailable: the registry does not answer.
     """
+    check_reason(reason)
     place = home or Home.from_environment()
     written = None if set is None else _with_fingerprint(load_policy(Path(set)), Path(set), place)
     mover = open_mover(model, place, registry, known=set is None)

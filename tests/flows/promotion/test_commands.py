@@ -80,6 +80,19 @@ def test_promotion_commands_move_refuse_list_and_roll_back(
     assert "did you mean shop" in velodrome("history", "shp").err
 
 
+@pytest.mark.parametrize("reason", ["x" * 3_001, "ü" * 501])
+@pytest.mark.parametrize(
+    "command",
+    [["promote", "none"], ["rollback", "shop"], ["adopt", "shop"], ["approve", "shop/1"], ["policy", "shop"]],
+    ids=lambda command: command[0],
+)
+def test_reason_that_no_entry_has_room_for_is_refused_first(
+    shop: Shop, velodrome: Velodrome, command: list[str], reason: str
+) -> None:
+    ended = velodrome(*command, "--reason", reason)
+    assert (ended.status, "a reason must have at most 3,000 characters" in ended.err) == (2, True)
+
+
 BAD = {
     "margn: 1\n": ("line 1: margn", "key that Velodrome knows"),
     "compare: {confidence: 2}\n": ("line 1: compare.confidence", "less than 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,8 @@ from flows.cli.output import (
     show_busy,
     stdout_console,
 )
+
+MOST_AHEAD = 10
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file.")]
 Set = Annotated[
@@ -118,7 +121,9 @@ def sweep(
         again = shlex.join([*words, *(["--address", address] if address else [])])
         print_note(f"{result.sweep} is stopped: `{again}` carries it on")
     # By its file, which may name another ledger than the usual one, as the overrides may another sweep.
-    table = compare(str(file.absolute()), overrides=set_ or (), latency=False)
+    ahead = Counter(trial.family for trial in result.front).values()  # of several objectives there is no best
+    top = min(MOST_AHEAD, max(ahead, default=1))
+    table = compare(str(file.absolute()), top=top, overrides=set_ or (), latency=False)
     print_leaderboard(stdout_console(), table, address=address or job_address())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from flows.explanation.pictures import encode_png
 from flows.inspection.result import Inspection, SuspectRow
+from trainers.data.images import open_picture
 from trainers.data.sources.listed_rows import COLUMN, spell_row
 
 if TYPE_CHECKING:
@@ -89,13 +90,11 @@ def write_inspection(folder: Path, made: Inspection, dataset: Dataset, rows: npt
 
 def _pixels(value: Cell) -> Array:
     """uint8 [H, W, 3] of an array uint8 [H, W, C], a file's path or its bytes."""
-    import io
-
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     if isinstance(value, np.ndarray):
         return value if value.shape[2] == 3 else np.repeat(value[..., :1], 3, axis=2)
-    with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
+    with open_picture(value) as picture:
         ImageOps.exif_transpose(picture, in_place=True)
         return np.asarray(picture.convert("RGB"))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -61,6 +63,18 @@ def explain_best_models(
         say("explaining the best model of each family")
     find_code_of_row(row)
     return tuple(_explain_model(row, trial, home) for trial in best.values())
+
+
+def importances_file(found: ModelImportances) -> tuple[str, bytes]:
+    """An ending and the content: a table of features, or a picture; nothing where nothing was explained."""
+    if found.picture:
+        return "png", base64.b64decode(found.picture)
+    if not found.features:
+        return "", b""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerows([("word" if found.kind == "text" else "column", "mean_absolute"), *found.features])
+    return "csv", table.getvalue().encode()
 
 
 def _explain_model(row: SweepRow, trial: TrialRow, home: Home) -> ModelImportances:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.export.atomic_file import write_atomic
+from flows.report.model_importances import importances_file
 from flows.report.page import render_page
 from flows.report.report_data import gather_report_data
 from infra.errors import WrongInput
@@ -50,7 +51,8 @@ def report(
     home: Home | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Report:
-    """Writes one page on a sweep that needs nothing but a browser.
+    """Writes one page on a sweep that needs nothing but a browser. MLflow gets it with the sweep's run, and
+    what the best models answer from with theirs, below `samples`.
 
     Args:
         name: the sweep's name or its file.
@@ -72,6 +74,13 @@ def report(
     from infra.tracking.attachments import attach_file
 
     kept = attach_file(sweep, place, content, "report.html")
+    for found in material.explained if kept.run_id else ():
+        ending, samples = importances_file(found)
+        if samples:
+            attach_file(
+                sweep, place, samples, f"importances.{ending}", trial=(found.family, found.number),
+                folder="samples",
+            )  # fmt: skip
     return Report(
         sweep=sweep.label, path=str(path), size_bytes=len(content), run_id=kept.run_id, note=kept.trouble
     )

@@ -6,7 +6,7 @@ import gc
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,15 @@ from infra.coordinator.policy import signed_value
 from infra.coordinator.process_faults import find_process_fault
 from infra.durations import parse_seconds_or_epochs
 from infra.errors import StorageUnavailable
-from infra.lanes.attempt_functions import RunSource, keep_own_files, load_function, route_mlflow
+from infra.lanes.attempt_functions import (
+    MemberContext,
+    RunSource,
+    discard_shared_mlflow,
+    keep_own_files,
+    load_function,
+    route_member_mlflow,
+    route_mlflow,
+)
 from infra.lanes.settings import LaneSettings
 from infra.mirror import fetch, publish
 from infra.spec import FamilySpec, SweepSpec
@@ -133,6 +141,15 @@ class AttemptRunner:
         job = self.make_job(assignment)
         with route_mlflow(self._runs, spec, assignment, self._own_folder(assignment)):
             return train(job, self.encode(job), hooks)
+
+    def route_member(self, assignment: Assignment) -> MemberContext:
+        """What a stack's member runs its own code in."""
+        spec = self.spec.family(assignment.family)
+        return route_member_mlflow(self._runs, spec, assignment, self._own_folder(assignment))
+
+    def route_stack(self, assignment: Assignment) -> AbstractContextManager[None]:
+        """What a stack runs in that begins with this attempt."""
+        return discard_shared_mlflow(self.spec.family(assignment.family))
 
     def _own_folder(self, assignment: Assignment) -> Path:
         relative = files_folder(self.spec.label, assignment.role, assignment.family, assignment.number)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache, partial
 from pathlib import Path
-from typing import Protocol
+from tempfile import TemporaryDirectory
+from typing import Protocol, TypeAlias
 
 from infra.coordinator.messages import Assignment
 from infra.coordinator.run_requests import RunAnswer, TrialKey
@@ -15,7 +17,7 @@ from infra.storage.kept_files import keep_files
 from infra.storage.paths import FILES, KEPT
 from infra.tracking.mapping import space_names
 from infra.tracking.trial_calls import TrialCalls, route_trial_calls
-from trainers.code.mlflow_calls import discard_mlflow_calls
+from trainers.code.mlflow_calls import discard_mlflow_calls, folder_store, mlflow_environment
 from trainers.functions.command import bind_command
 from trainers.job import Outcome
 from trainers.registry import COMMAND, is_function, load_reference
@@ -24,6 +26,11 @@ from trainers.types import Goal
 RUN_LIMIT_S = 30.0  # the driver makes a run in a second or two, where tracking is there
 _ASK_S = 0.2
 _SPARE = "mlflow"  # in a trial's own folder
+_SHARED = (
+    "what code logs by MLflow that is run for all trials of a stack at once is in no run; `stack: off` in the"
+    " family's place in the file trains them one by one"
+)
+MemberContext: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
 class RunSource(Protocol):
@@ -44,19 +51,58 @@ def route_mlflow(
         runs: None: it is thrown away.
         directory: the trial's own.
     """
-    if ":" not in spec.reference:  # ours
+    if _is_ours(spec):
         return nullcontext()
+    calls = _find_calls(runs, spec, assignment, directory)
+    return discard_mlflow_calls() if calls is None else route_trial_calls(calls)
+
+
+def route_member_mlflow(
+    runs: RunSource | None, spec: FamilySpec, assignment: Assignment, directory: Path
+) -> MemberContext:
+    """The same for a member of a stack, whose own code runs now and then, between what is for all of them.
+
+    Returns:
+        What makes the context, again and again; its run is asked for once.
+    """
+    calls = None if _is_ours(spec) else _find_calls(runs, spec, assignment, directory)
+    return nullcontext if calls is None else partial(route_trial_calls, calls)
+
+
+@contextmanager
+def discard_shared_mlflow(spec: FamilySpec) -> Iterator[None]:
+    """Within, what code logs by MLflow that is run for all members of a stack at once goes to no run: it is
+    no member's. The first such call says so."""
+    if _is_ours(spec):
+        yield
+        return
+    with TemporaryDirectory(prefix="velodrome-mlflow-") as folder:
+        nowhere = Path(folder) / "nowhere"
+        calls = TrialCalls(
+            uri=nowhere.as_uri(), run_id=None, find_run=lambda: None, parameters=frozenset(),
+            spare=Path(folder) / _SPARE, missing=_SHARED,
+        )  # fmt: skip
+        with mlflow_environment(folder_store(nowhere)), route_trial_calls(calls):
+            yield
+
+
+def _is_ours(spec: FamilySpec) -> bool:
+    return ":" not in spec.reference
+
+
+def _find_calls(
+    runs: RunSource | None, spec: FamilySpec, assignment: Assignment, directory: Path
+) -> TrialCalls | None:
+    """Where the calls of a trial go; None where lanes have no tracking."""
     trial = (assignment.role, assignment.family, assignment.number)
     known = None if runs is None else runs.find_run(trial, False)
     if runs is None or known is None or not known.uri:
-        return discard_mlflow_calls()
+        return None
     if spec.reference == COMMAND:
         known = _await_run(runs, trial)
-    return route_trial_calls(
-        TrialCalls(
-            uri=known.uri, run_id=known.run_id, find_run=lambda: _await_run(runs, trial).run_id,
-            parameters=frozenset(space_names(spec)), spare=directory / _SPARE,
-        )
+    return TrialCalls(
+        uri=known.uri, run_id=known.run_id, find_run=cache(lambda: _await_run(runs, trial).run_id),
+        parameters=frozenset(space_names(spec)), spare=directory / _SPARE,
     )  # fmt: skip
 
 

@@ -113,7 +113,8 @@ class StackRun:
             began.append(member)
         assert self._encoded is not None
         try:
-            train_stack(began, self._encoded, refill=self._refill, ended=self._end, width=self.width)
+            with self._runner.route_stack(self._structure):
+                train_stack(began, self._encoded, refill=self._refill, ended=self._end, width=self.width)
         except Exception as error:  # of all of them together: whose it is shows where each is alone
             self._break(error)
         finally:
@@ -146,7 +147,8 @@ class StackRun:
             self._runner.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
         )
         hooks = AttemptHooks(assignment, self._line, store)
-        member = Member(job=self._runner.make_job(assignment), hooks=hooks)
+        job, alone = self._runner.make_job(assignment), self._runner.route_member(assignment)
+        member = Member(job=job, hooks=hooks, alone=alone)
         self._encoded = self._encoded or self._runner.encode(member.job)
         seat = _Seat(
             assignment=assignment, hooks=hooks, store=store, member=member, log=self._log_of(assignment),

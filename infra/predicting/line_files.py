@@ -22,6 +22,7 @@ from infra.predicting.format import (
 )
 from infra.serving.model_schema import Field
 from trainers.data.sources.json_rows import is_json_array, parse_json, read_json_array
+from trainers.data.sources.text_encodings import find_encoding, read_start
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +88,11 @@ class TextLines:
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""
-        with _open_text(self.path) as file:
+        try:
+            encoding = find_encoding(self.path, read_start(self.path))
+        except InputError as error:
+            raise WrongInput(error.must, error.found, error.do) from error
+        with _open_text(self.path, encoding) as file:
             for held in split_rows(_read_lines(self.path, file), sizes, len):
                 yield pa.table({LINE: pa.array(held, pa.string())})
 
@@ -122,9 +127,9 @@ def _object_lines(path: Path) -> Iterator[str]:
         yield from (line.strip() for line in _read_lines(path, file) if line.strip())
 
 
-def _open_text(path: Path) -> io.TextIOWrapper:
+def _open_text(path: Path, encoding: str = "utf-8-sig") -> io.TextIOWrapper:
     stream = pa.input_stream(str(path), compression="detect")
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n")
+    return io.TextIOWrapper(stream, encoding=encoding, newline="\n")
 
 
 def _read_lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:

@@ -42,9 +42,13 @@ class ParquetFile:
         from pyarrow import parquet
 
         try:
-            return list(parquet.read_schema(self.path).names)
+            names = list(parquet.read_schema(self.path).names)
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable_error(error) from error
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            must, found = f"{self.path} must name each column once", f"{', '.join(twice[:5])} twice"
+            raise WrongInput(must, found, "rename them before they are saved")
+        return names
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from infra.errors import WrongInput
 from infra.registry.artifacts import check_tree, find_bundle
 from infra.registry.contents import OURS, loading_objection, model_loader
-from infra.serving.model_schema import Field, ModelSchema
+from infra.serving.model_schema import SPELT, Field, ModelSchema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,14 +191,17 @@ class _BundleModel:
     """One of our bundles."""
 
     def __init__(self, folder: Path, device: str, manifest_sha256: str | None) -> None:
-        from trainers.bundle.bundle import infer_signature, load_bundle, read_description
+        from trainers.bundle.bundle import infer_signature, load_bundle, read_description, spelt_numbers
 
         self.predictor = load_bundle(folder, device=device, manifest_sha256=manifest_sha256)
         signature = read_description(folder).signature or infer_signature(self.predictor)
         self.example: pd.DataFrame | None = self.predictor.example
-        self.fields = [Field(name=c.name, type=c.type) for c in signature.inputs]
-        self.outputs = [column.name for column in signature.outputs]
         state, facts = self.predictor.document.get("state", {}), self.predictor.document["facts"]
+        spelt = spelt_numbers(state)
+        self.fields = [
+            Field(name=c.name, type=SPELT if c.name in spelt else c.type) for c in signature.inputs
+        ]
+        self.outputs = [column.name for column in signature.outputs]
         distribution, read = facts.get("distribution"), facts.get("read")
         self.schema = ModelSchema(
             fields=self.fields,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from infra.serving.limits import bad_request
+from infra.serving.model_schema import SPELT
 from trainers.data.cell_values import read_number, spell_value
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def _check_double(value: Json) -> float | None:
     if type(value) is str or isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"a number is wanted, but got {_quote_value(value)}")
     if isinstance(value, str):  # a field of CSV
-        number = read_number(value)
+        try:
+            number = read_number(value)
+        except ValueError:
+            raise ValueError(f"a number is wanted, but got {_quote_value(value)}") from None
         return None if number != number else _check_finite(number)
     return _check_finite(value)
 
@@ -54,6 +57,15 @@ def _check_finite(value: float) -> float:
         raise ValueError("a finite number is wanted, but got infinity or NaN")
     if abs(number) > LARGEST:
         raise ValueError(f"a number of at most {LARGEST:g} is wanted, but got {number:g}")
+    return number
+
+
+def _check_spelt(value: Json) -> float | str:
+    """A number, or a text that the model reads as its training file spelt them: `1.234,50 €`."""
+    if isinstance(value, str):
+        return str(value)
+    number = _check_double(value)
+    assert number is not None
     return number
 
 
@@ -102,9 +114,11 @@ def _check_image(value: Json) -> bytes | list[Json]:
 def _decode_image(text: str) -> bytes:
     from PIL import Image
 
+    from trainers.data.images import open_picture
+
     try:
         content = base64.b64decode(text.removeprefix(_BYTES).encode("ascii"), validate=True)
-        with Image.open(io.BytesIO(content)) as picture:
+        with open_picture(content) as picture:
             width, height = picture.size
     except (binascii.Error, UnicodeEncodeError):
         raise ValueError("an image is wanted in base64 or as nested lists, but got other text") from None
@@ -137,4 +151,5 @@ _CHECKS: dict[str, Callable[[Json], Cell]] = {
     "long": _check_long,
     "boolean": _check_boolean,
     "string": _check_string,
+    SPELT: _check_spelt,
 }

@@ -10,9 +10,13 @@ if TYPE_CHECKING:
     from trainers.types import Json, JsonObject
 
 
+SPELT = "spelt"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """A column that a model takes or gives; `type` as in `trainers.bundle.signature.ColumnSpec`."""
+    """A column that a model takes or gives; `type` as in `trainers.bundle.signature.ColumnSpec`, or `spelt`:
+    numbers, and texts that stand for them as the training file spelt them."""
 
     name: str
     type: str

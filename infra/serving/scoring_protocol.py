@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SHOWN = 5
+_LONGEST_TYPE = 200
+_MOST_UNLIKE = 8  # cells of a table for each value that is given
 _MARKS = re.compile(rb'["\[\]{}]')
 _OPEN, _CLOSE = tuple(b"[{"), tuple(b"]}")
 _CLOSING = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -74,6 +76,8 @@ def media_type(content_type: str, known: Sequence[str] = ("application/json", "t
     Raises:
         ScoringError: 415, it is none of those that are known, or not in UTF-8.
     """
+    if len(content_type) > _LONGEST_TYPE:  # reading its parameters takes the square of its length
+        raise ScoringError(415, f"Content-Type must have at most {_LONGEST_TYPE} characters")
     message = Message()
     message["content-type"] = content_type or "application/json"
     kind = message.get_content_type()
@@ -92,9 +96,13 @@ def _count_rows(columns: Columns, limits: RequestLimits) -> int:
     count = lengths.pop() if lengths else 0
     if not count:
         raise bad_request("a request must have at least one row, but got none")
+    _check_count(count, limits)
+    return count
+
+
+def _check_count(count: int, limits: RequestLimits) -> None:
     if count > limits.rows:
         raise ScoringError(413, f"a request must have at most {limits.rows} rows, but got {count}")
-    return count
 
 
 def _check_present(columns: Columns, fields: Sequence[Field]) -> None:
@@ -147,7 +155,9 @@ def _parse_json_rows(body: bytes, fields: Sequence[Field], limits: RequestLimits
         )
     if not isinstance(document.get("params", {}), dict):
         raise bad_request(f"params must be an object, but got {kind_name(document['params'])}")
-    return _READERS[given[0]](document[given[0]], [field.name for field in fields])
+    content = document[given[0]]
+    _check_count(len(content) if isinstance(content, list) else 0, limits)
+    return _READERS[given[0]](content, [field.name for field in fields])
 
 
 def parse_json(body: bytes, limits: RequestLimits) -> Json:
@@ -222,7 +232,8 @@ def _read_split(given: Json, _names: Sequence[str]) -> Columns:
     return _columns_by_position(data, names, "dataframe_split.data")
 
 
-def _read_records(given: Json, _names: Sequence[str]) -> Columns:
+def _read_records(given: Json, wanted: Sequence[str]) -> Columns:
+    """Rows by name; where they differ, what a model does not take is not written out for all of them."""
     if not _is_list_of(given, dict):
         raise bad_request("dataframe_records must be a list of objects")
     if not given:
@@ -230,7 +241,17 @@ def _read_records(given: Json, _names: Sequence[str]) -> Columns:
     names = list(given[0])
     if any(row.keys() != given[0].keys() for row in given[1:]):
         names = list(dict.fromkeys(name for row in given for name in row))
+        if wanted and set(wanted) <= set(names):
+            names = list(wanted)
+        else:
+            _check_likeness(len(names) * len(given), sum(map(len, given)))
     return {name: [row.get(name) for row in given] for name in names}
+
+
+def _check_likeness(cells: int, values: int) -> None:
+    """Refuses rows without a column in common: as a table they would be the square of what was sent."""
+    if cells > _MOST_UNLIKE * values + 10_000:
+        raise bad_request(f"rows must have the same columns, but {values} values would fill {cells} cells")
 
 
 def _read_instances(given: Json, names: Sequence[str]) -> Columns:

@@ -1,4 +1,5 @@
-"""A file of ours with a sweep's parent run. What tracking does or does not do never fails the command."""
+"""A file of ours with a sweep's parent run or a trial's. What tracking does or does not do never fails the
+command."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from infra.errors import Unavailable, WrongInput
 from infra.home import Home, tracking_uri
 from infra.ledger.rows import SweepRow
 from infra.tracking.client import Connect, TrackingError, TrackingStore, connect, prepare_tracking
-from infra.tracking.mapping import KEY, parent_key, sweep_identity
+from infra.tracking.mapping import KEY, parent_key, sweep_identity, trial_key
 from infra.tracking.outbox import Outbox
 
 
@@ -23,22 +24,37 @@ class AttachmentResult:
 
 
 def attach_file(
-    sweep: SweepRow, home: Home, content: bytes, name: str, *, connect: Connect = connect
+    sweep: SweepRow,
+    home: Home,
+    content: bytes,
+    name: str,
+    *,
+    trial: tuple[str, int] | None = None,
+    folder: str | None = None,
+    connect: Connect = connect,
 ) -> AttachmentResult:
-    """Puts a file into the artifacts of the sweep's parent run; an earlier one of the name is replaced."""
+    """Puts a file into the artifacts of a run; an earlier one of the name is replaced.
+
+    Args:
+        trial: family and number of a trial of the search; else it is the sweep's parent run.
+        folder: of the run's artifacts.
+    """
     try:
         uri = tracking_uri(home, sweep.spec)
         if uri == home.mlflow_uri and not (home.path / "mlflow.db").exists():
             return AttachmentResult(run_id=None, trouble="nothing of this sweep was sent to MLflow yet")
         prepare_tracking(uri, home)
         tracking = connect(uri)
-        run_id = find_run(sweep, home, uri, tracking, parent_key(sweep_identity(sweep)))
+        identity = sweep_identity(sweep)
+        key = parent_key(identity) if trial is None else trial_key(identity, "search", *trial)
+        run_id = find_run(sweep, home, uri, tracking, key)
         if run_id is None:
-            return AttachmentResult(run_id=None, trouble="MLflow has no run of this sweep")
+            whose = "sweep" if trial is None else "trial"
+            return AttachmentResult(run_id=None, trouble=f"MLflow has no run of this {whose}")
         with tempfile.TemporaryDirectory(prefix="velodrome-") as aside:
             path = Path(aside) / name
             path.write_bytes(content)
-            tracking.call("log_artifact", run_id, str(path))
+            tracking.call("log_artifact", run_id, str(path), folder)
     except (TrackingError, Unavailable, WrongInput, OSError) as error:
         return AttachmentResult(run_id=None, trouble=f"not kept in MLflow: {error}")
     return AttachmentResult(run_id=run_id)

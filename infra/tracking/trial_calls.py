@@ -24,7 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 from infra.tracking.mapping import KEY, SWEEP
 from infra.tracking.mlflow_environment import DEFAULTS
-from trainers.code.mlflow_calls import folder_store, mlflow_environment, remember_mlflow
+from trainers.code.mlflow_calls import (
+    folder_store,
+    mlflow_environment,
+    remember_mlflow,
+    set_runs_aside,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,7 +51,8 @@ class TrialCalls:
         run_id: of the trial's run, where it is known already.
         find_run: gives it, when the code first needs it; None where tracking is away.
         parameters: names that the run has by itself, with the values that were sampled.
-        spare: a folder that takes what is logged while tracking is away.
+        spare: a folder that takes what is logged where there is no run.
+        missing: what is then said.
     """
 
     uri: str
@@ -54,6 +60,7 @@ class TrialCalls:
     find_run: Callable[[], str | None]
     parameters: frozenset[str]
     spare: Path
+    missing: str = "tracking is away: what this trial logs by MLflow is in {}"
 
 
 @contextmanager
@@ -62,7 +69,7 @@ def route_trial_calls(calls: TrialCalls) -> Iterator[None]:
     global _route
     quiet = {name: value for name, value in DEFAULTS.items() if name != _PICKLES}
     settings = {**quiet, **_PATIENCE, "MLFLOW_TRACKING_URI": calls.uri}
-    with mlflow_environment(settings), ExitStack() as undo:
+    with mlflow_environment(settings), set_runs_aside(), ExitStack() as undo:
         before, _route = _route, _Route(calls)
         if "mlflow" in sys.modules:
             _wrap_calls(sys.modules["mlflow"], undo)
@@ -101,9 +108,7 @@ class _Route:
                 self._tell_children()
                 if self._gave_up:
                     os.environ.update(folder_store(self.calls.spare))
-                    _log.warning(
-                        "tracking is away: what this trial logs by MLflow is in %s", self.calls.spare
-                    )
+                    _log.warning("%s", self.calls.missing.format(self.calls.spare))
         return self.run_id
 
     def _tell_children(self) -> None:

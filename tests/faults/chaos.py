@@ -2,6 +2,8 @@
 
     python tests/faults/chaos.py                       two lanes, ten minutes, 300 trials
     python tests/faults/chaos.py --lanes 1 --seed 4    and the table must be that of a run without kills
+    python tests/faults/chaos.py --clock               the clock is set among the kills, too
+    python tests/faults/chaos.py --postgres            with a ledger in PostgreSQL
 
 Every trial ends exactly once, MLflow has one run a trial below one parent, nothing is left behind. The exit
 status is 1 where something of this does not hold.
@@ -25,8 +27,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from infra.errors import LedgerUnavailable
 from tests.faults import tally
+from tests.faults.clock import STEPS_S, SteppedClock
 from tests.faults.harness import ROOT, Stage, check_tracking, children, kill, table
+from tests.postgres import run_postgres
 
 NAME = "chaos"
 FILE = """
@@ -47,6 +52,8 @@ families:
 code: {{root: {root}}}
 """
 KINDS = ("lane", "coordinator", "driver")
+CLOCK = "clock"  # is set, and nothing is killed
+LEDGER = "CHAOS_LEDGER"
 QUIET_END_S = 300.0  # without kills, what is left must be done within this time
 
 
@@ -57,6 +64,7 @@ class Chaos:
     stage: Stage
     every_s: float
     random: random.Random
+    clock: SteppedClock | None = None
     kills: Counter[str] = field(default_factory=Counter)
     exits: Counter[int] = field(default_factory=Counter)
     said: list[str] = field(default_factory=list)
@@ -109,16 +117,30 @@ class Chaos:
 
     def _strike(self, at: float) -> None:
         assert self.driver is not None
-        kind = self.random.choice(KINDS)
+        kind = self.random.choice(KINDS if self.clock is None else (*KINDS, CLOCK))
+        if kind == CLOCK and self.clock is not None:
+            self._set_clock(self.clock, at)
+            return
         victims = self._victims(kind)
         if not victims:  # nothing of that kind is up just now
             self.kills[f"no {kind} to kill"] += 1
             return
         victim = self.random.choice(victims)
-        ended = sum(trial.has_ended for trial in self.stage.trials(NAME))
-        print(f"{at:6.1f} s  {ended:3} ended  kill -9 {kind} ({victim})", flush=True)
+        self._tell(at, f"kill -9 {kind} ({victim})")
         kill(victim)
         self.kills[kind] += 1
+
+    def _set_clock(self, clock: SteppedClock, at: float) -> None:
+        seconds = self.random.choice(STEPS_S)
+        self._tell(at, f"the clock is set by {seconds:+} s")
+        clock.step(seconds)
+        self.kills[CLOCK] += 1
+
+    def _tell(self, at: float, what: str) -> None:
+        ended = 0
+        with contextlib.suppress(LedgerUnavailable):  # not made yet
+            ended = sum(trial.has_ended for trial in self.stage.trials(NAME))
+        print(f"{at:6.1f} s  {ended:3} ended  {what}", flush=True)
 
     def _victims(self, kind: str) -> list[int]:
         assert self.driver is not None
@@ -147,10 +169,17 @@ def complaints(stage: Stage, trials: int, quiet: Sequence[tuple[Any, ...]] | Non
     return said
 
 
-def stage_sweep(folder: Path, asked: argparse.Namespace) -> Stage:
-    """A folder with the sweep's file."""
-    stage = Stage(folder, {"SCRIPTED_SLEEP": str(asked.sleep)})
+def stage_sweep(folder: Path, asked: argparse.Namespace, url: str = "") -> Stage:
+    """A folder with the sweep's file.
+
+    Args:
+        url: of its ledger; empty: the embedded one.
+    """
+    stage = Stage(folder, {"SCRIPTED_SLEEP": str(asked.sleep)}, ledger_url=url)
     text = FILE.format(seed=asked.seed, trials=asked.trials, lanes=asked.lanes, root=ROOT)
+    if url:
+        stage.environment[LEDGER] = url
+        text += f"ledger: ${{{LEDGER}}}\n"
     stage.write(f"{NAME}.yaml", text)
     return stage
 
@@ -162,6 +191,16 @@ def _folder(asked: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+@contextlib.contextmanager
+def _ledger(in_postgres: bool) -> Iterator[str]:
+    """The URL of a database of its own server; empty where the embedded one does."""
+    if not in_postgres:
+        yield ""
+        return
+    with run_postgres() as server:
+        yield server.database()
 
 
 def quiet_table(folder: Path, asked: argparse.Namespace) -> list[tuple[Any, ...]]:
@@ -177,10 +216,12 @@ def main(words: Sequence[str] | None = None) -> int:
     """The command."""
     asked = _parser().parse_args(words)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    with _folder(asked.folder) as folder:
+    with _folder(asked.folder) as folder, _ledger(asked.postgres) as url:
         quiet = quiet_table(folder / "quiet", asked) if asked.lanes == 1 else None
-        stage = stage_sweep(folder / "killed", asked)
-        chaos = Chaos(stage, asked.every, random.Random(asked.seed))
+        stage = stage_sweep(folder / "killed", asked, url)
+        clock = SteppedClock(folder) if asked.clock else None
+        stage.environment |= clock.environment if clock else {}
+        chaos = Chaos(stage, asked.every, random.Random(asked.seed), clock)
         began = time.monotonic()
         try:
             chaos.run(asked.minutes)
@@ -197,7 +238,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _print(stage: Stage, chaos: Chaos, asked: argparse.Namespace, took_s: float) -> None:
     trials = stage.trials(NAME)
     print(f"{asked.lanes} lane(s), seed {asked.seed}, {took_s:.0f} s, {asked.trials} trials wanted")
-    print(f"kills: {dict(chaos.kills)}; the command's ends: {dict(chaos.exits)}")
+    ledger = "PostgreSQL" if asked.postgres else "SQLite"
+    print(f"ledger in {ledger}; strikes: {dict(chaos.kills)}; the command's ends: {dict(chaos.exits)}")
     print(f"trials: {dict(Counter(trial.state for trial in trials))}")
     print(f"attempts a trial: {dict(sorted(Counter(trial.attempts for trial in trials).items()))}")
     print(f"attempts' ends: {dict(Counter(attempt.outcome for attempt in stage.attempts(NAME)))}")
@@ -211,6 +253,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--every", type=float, default=15.0, metavar="SECONDS", help="between two kills")
     parser.add_argument("--sleep", type=float, default=0.5, metavar="SECONDS", help="an epoch's length")
+    parser.add_argument("--clock", action="store_true", help="set the clock among the kills")
+    parser.add_argument("--postgres", action="store_true", help="the killed sweep's ledger is in PostgreSQL")
     parser.add_argument("--folder", type=Path, help="a folder to stay; chaos that began there goes on")
     parser.add_argument("--seed", type=int, default=0, help="of the sweep and of the kills")
     return parser

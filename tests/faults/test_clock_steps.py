@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import struct
 import subprocess
 import time
 from itertools import pairwise
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.clock import STEPS_S, SteppedClock
 from tests.faults.harness import (
     ROOT,
     Stage,
@@ -24,7 +24,6 @@ from tests.faults.harness import (
     until,
 )
 
-STEPS_S = (1, -1, 7_200, -10_800, 3_600)
 FILE = f"""
 name: survive
 seed: 3
@@ -42,29 +41,6 @@ families:
       momentum: {{type: float, low: 0, high: 0.9, when: {{optimizer: sgd}}}}
 code: {{root: {ROOT}}}
 """
-
-
-class SteppedClock:
-    """The time of day of all Python processes that are started with its environment; those that run see each
-    step. libfaketime would not do: it refuses Python's sleeps, and Ray does not come up under it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file, library = folder / "clock", folder / "stepped_clock.so"
-        self._file.write_bytes(struct.pack("q", 0))
-        source = Path(__file__).with_name("stepped_clock.c")
-        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-        self.environment = {
-            "LD_PRELOAD": str(library),
-            "STEPPED_CLOCK": str(self._file),
-            "SCRIPTED_SLEEP": "3",
-        }
-
-    def step(self, seconds: int) -> None:
-        """Sets it by so much, back where that is below 0; as the kernel does, at once and for all."""
-        with self._file.open("r+b") as file:
-            (offset_s,) = struct.unpack("q", file.read())
-            file.seek(0)
-            file.write(struct.pack("q", offset_s + seconds))
 
 
 @pytest.fixture
@@ -91,7 +67,7 @@ def test_clock_that_is_set_while_a_sweep_runs_changes_nothing(tmp_path: Path, qu
     """Steps under way, then the coordinator and the driver die between two steps; the table is the quiet
     run's, no attempt but those that were killed was repeated, and a second driver is refused all the time."""
     clock = SteppedClock(tmp_path)
-    stage = Stage(tmp_path / "stepped", environment=clock.environment)
+    stage = Stage(tmp_path / "stepped", environment={**clock.environment, "SCRIPTED_SLEEP": "3"})
     stage.write("survive.yaml", FILE)
     driver = stage.start("sweep", "survive.yaml")
     for done, step_s in enumerate(STEPS_S[:2], 1):

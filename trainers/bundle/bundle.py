@@ -265,7 +265,7 @@ def infer_signature(predictor: Predictor) -> Signature:
         return Signature(inputs=(), outputs=())
     answers = predictor.predict(predictor.example)
     state = predictor.document.get("state") or {}
-    whole, spelt = _whole_numbers(state), _spelt_numbers(state)
+    whole, spelt = _whole_numbers(state), spelt_numbers(state)
     if "family" not in predictor.document:  # people's own rows, as their example has them
         whole = {str(name) for name, kind in predictor.example.dtypes.items() if kind.kind in "iu"}
     inputs = [
@@ -277,8 +277,8 @@ def infer_signature(predictor: Predictor) -> Signature:
     return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
 
 
-def _spelt_numbers(state: State) -> set[str]:
-    """Columns whose cells may be texts that stand for numbers."""
+def spelt_numbers(state: State) -> set[str]:
+    """Columns of a family's state whose cells may be texts that stand for numbers."""
     return {entry["name"] for entry in (state.get("table") or {}).get("numbers", ()) if "spelling" in entry}
 
 

@@ -61,11 +61,21 @@ def _unnamed_columns(given: Array | Sequence[Cell]) -> list[str]:
 
 
 def _column_lists(given: Mapping[str, Cell]) -> dict[str, list[Cell]]:
-    single = not any(isinstance(value, (list, tuple, np.ndarray)) for value in given.values())
-    return {name: [value] if single else list(value) for name, value in given.items()}
+    listed = all(_is_listed(value) for value in given.values())  # else one row, whose values may be lists
+    return {name: list(value) if listed else [value] for name, value in given.items()}
+
+
+def _is_listed(value: Cell) -> bool:
+    """Whether it is a column's values: a list, an array, a frame's column."""
+    return isinstance(value, (list, tuple)) or (hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0)
 
 
 def _match_columns(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    if twice := [name for name in columns if list(rows.columns).count(name) > 1]:
+        must = "rows must name each column that the model takes once"
+        raise InputError(
+            must, f"{', '.join(twice)} twice", "drop one of them: rows.loc[:, ~rows.columns.duplicated()]"
+        )
     missing = [name for name in columns if name not in rows.columns]
     if not missing:
         return rows

@@ -84,6 +84,20 @@ def import_without_runs() -> Iterator[None]:
                 _set_experiment(experiment)
 
 
+@contextmanager
+def set_runs_aside() -> Iterator[None]:
+    """Within, no run is active in this thread; afterwards those are that were."""
+    stack: Any = _value(_FLUENT, "_active_run_stack")
+    held = [] if stack is None else list(stack.get())
+    if held:
+        stack.set([])
+    try:
+        yield
+    finally:
+        if held:
+            stack.set(held)
+
+
 def remember_mlflow() -> Callable[[], None]:
     """What puts MLflow back as it is now: active runs, experiment, store and automatic logging."""
     run, experiment, uri = active_run_id(), _value(_FLUENT, _EXPERIMENT), _value(_SERVICE, "_tracking_uri")

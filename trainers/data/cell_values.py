@@ -26,10 +26,12 @@ EXACT = 2.0**53  # a larger double is no longer one whole number
 def spell_value(value: Cell) -> str | None:
     """The value as text, as a cell of CSV would have it; None where there is none.
 
-    Booleans are `true` and `false`, 3.0 is `3`, lists and objects are JSON, dates are ISO 8601.
+    Booleans are `true` and `false`, 3.0 is `3`, lists and objects are JSON, dates are ISO 8601, bytes UTF-8.
     """
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     if hasattr(value, "tolist"):  # numpy's scalars and arrays
         return spell_value(value.tolist())
     if type(value).__name__ in _PANDAS_MISSING:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data.dataset import Column, Dataset
+from trainers.data.images import open_picture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,10 +63,8 @@ def _nested_lists(value: Array | bytes | str) -> list[list[list[int]]]:
     if isinstance(value, np.ndarray):
         nested: list[list[list[int]]] = value.tolist()
         return nested
-    import io
+    from PIL import ImageOps
 
-    from PIL import Image, ImageOps
-
-    with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
+    with open_picture(value) as picture:
         ImageOps.exif_transpose(picture, in_place=True)
         return _nested_lists(np.asarray(picture.convert("RGB")))

@@ -29,8 +29,10 @@ Pixels = npt.NDArray[np.uint8]
 PIECE_ROWS = 256
 LYING = (5, 6, 7, 8)  # orientations that exchange height and width
 MOST_DAMAGED = 20  # pictures that a refusal names
+DEEP_LOOKED_AT = 16  # pictures
 FEW_GREYS = 32  # fractions of a lower range would be rounded to so few
 MOST_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
+PROGRAMS = ("EPS", "WMF")  # drawn by what another program makes of them: Ghostscript runs an EPS's code
 
 
 def common_size(column: Column) -> tuple[int, int, int] | None:
@@ -149,11 +151,27 @@ def _decode_image(value: Cell, where: str, size: tuple[int, int], channels: int,
     return resized.reshape(*size, channels)
 
 
+def open_picture(value: str | Path | bytes) -> Image.Image:
+    """A picture's file, or its bytes, before its pixels are read.
+
+    Raises:
+        ValueError: it is a program, which whoever sent it would have run here.
+        OSError, SyntaxError, DecompressionBombError: as Pillow's.
+    """
+    from PIL import Image
+
+    picture: Image.Image = Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+    if picture.format in PROGRAMS:
+        picture.close()
+        raise ValueError(f"{picture.format} is drawn by running it, and is not read")
+    return picture
+
+
 def _open_image(value: Cell, size: tuple[int, int]) -> Image.Image:
     from PIL import Image
 
     if isinstance(value, (str, Path, bytes)):
-        picture: Image.Image = Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+        picture = open_picture(value)
         if picture.width * picture.height > MOST_PIXELS:
             raise ValueError(f"{picture.width}x{picture.height} is more than {MOST_PIXELS:,} pixels")
         picture.draft(None, (size[1] * 2, size[0] * 2))  # a JPEG is decoded at a fraction of its size
@@ -244,6 +262,22 @@ def image_sizes(column: Column, rows: Sequence[int]) -> list[tuple[int, int, int
         raise _all_damaged(damaged or [error]) from error
 
 
+def peak_of_deep(column: Column) -> int | None:
+    """The greatest number in some pictures of 16 bits; None where there are none, or one cannot be read."""
+    from PIL import Image
+
+    peaks: list[int] = []
+    for value in [] if isinstance(column.values, np.ndarray) else column.values[:DEEP_LOOKED_AT]:
+        try:
+            with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
+                if not picture.mode.startswith("I;16"):
+                    return None
+                peaks.append(int(np.asarray(picture).max()))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # families say what is wrong
+            return None
+    return max(peaks, default=None)
+
+
 def _find_damage(value: Cell, row: int) -> InputError | None:
     try:
         _read_size(value, row)
@@ -258,7 +292,7 @@ def _read_size(value: Cell, row: int) -> tuple[int, int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
+            with open_picture(value) as picture:
                 channels = 1 if picture.mode in ("1", "L", "I", "F", "I;16") else 3
                 lying = picture.getexif().get(ExifTags.Base.Orientation, 1) in LYING
                 height, width = (picture.width, picture.height) if lying else (picture.height, picture.width)

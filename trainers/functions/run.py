@@ -39,6 +39,7 @@ def run_function(job: FunctionJob, hooks: Hooks) -> Outcome:
     with isolate_process(), fix_torch_flags(job.threads), catch_out_of_memory(job.device):
         seed_all(job.seed)
         trial = Trial(job, hooks)
+        trial.share_checkpoint()
         _call_function(job, trial)
         return trial.outcome()
 

@@ -75,6 +75,7 @@ class Trial(OptunaNames):
         self._crew = RankGroup(job.ranks, self.device)
         self._log = ReportLog(job, hooks)
         self._state: dict[str, Any] | None = None  # nothing asked for it yet
+        self._found: tuple[Mapping[str, torch.Tensor], Document] | None = None
         self._used_epochs = self._spent = False
         self._status: Status = "complete"
         self._may_finish: bool | None = None  # an objective may, after the last report; False: it went on
@@ -287,7 +288,7 @@ class Trial(OptunaNames):
         `epochs` saves them with the rest; without it `over` does, by `checkpoint.every`.
         """
         if self._state is None:
-            found = None if self._used_epochs else self._hooks.load()
+            found = None if self._used_epochs else self._load_checkpoint()
             self._state = {} if found is None else read_plain(found[1].get("plain"))
         return self._state
 
@@ -356,10 +357,24 @@ class Trial(OptunaNames):
             self._hooks.save(tensors, {**document, "seen": sorted(self._log.seen), "plain": plain})
         self._saved_at, self._saved_reports = time.monotonic(), progress.reports
 
+    def share_checkpoint(self) -> None:
+        """Has every rank load its checkpoint before the function begins, where there are several: which of
+        them asks for its state is the function's affair.
+
+        Raises:
+            InputError: they found different ones, or one found none.
+        """
+        if self.world_size > 1:
+            self._found = self._hooks.load()
+            self._crew.require_same(_reports_in(self._found), "report")
+
+    def _load_checkpoint(self) -> tuple[Mapping[str, torch.Tensor], Document] | None:
+        return self._found if self.world_size > 1 else self._hooks.load()
+
     def _resume(self, stateful: Mapping[str, Stateful]) -> None:
         check_states(stateful)
-        found, log = self._hooks.load(), self._log
-        self._crew.require_same(_reports_in(found), "report")
+        found, log = self._load_checkpoint(), self._log
+        self._found = None  # what is in it is the function's from now on
         if found is None:
             return
         tensors, document = found

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,10 +31,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One trial's attempt, as `trainers.loop.training.train` takes it."""
+    """One trial's attempt, as `trainers.loop.training.train` takes it.
+
+    Attributes:
+        alone: makes what this member's own code is run in, apart from what is run for all members at once.
+    """
 
     job: Job
     hooks: Hooks
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 Refill = Callable[[], Member | None]
@@ -115,7 +121,8 @@ class _StackRun:
             if member is None:
                 return
             try:
-                seat = self._open(member)
+                with member.alone():
+                    seat = self._open(member)
             except Exception as error:  # the member's own end, which its neighbours do not share
                 self._ended(member, error)
                 continue
@@ -145,7 +152,8 @@ class _StackRun:
                 continue
             found: Outcome | Exception
             try:
-                found = seat.failure or seat.attempt.outcome()
+                with member.alone():
+                    found = seat.failure or seat.attempt.outcome()
             except Exception as error:  # the member's own end, which its neighbours do not share
                 found = error
             seat.attempt.close()
@@ -257,8 +265,10 @@ class _StackRun:
 
     def _guard(self, seat: Seat, turn: Callable[[], None]) -> None:
         """What a member raises is its own end."""
+        member, _ = self._seats[id(seat)]
         try:
-            turn()
+            with member.alone():
+                turn()
         except Exception as error:
             if is_out_of_memory(error) and len(self._seats) > 1:
                 raise

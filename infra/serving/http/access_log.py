@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging.handlers
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 STANDARD_OUTPUT = "-"
+_FOUND = re.compile(r"[,;] but ")  # what follows is what was found, which may be a row's value
 
 
 class AccessLog:
@@ -58,7 +60,7 @@ class AccessLog:
             "span_id": exchange.span_id,
         }
         if exchange.reason:
-            line["error"] = exchange.reason[:200]
+            line["error"] = _FOUND.split(exchange.reason)[0][:200]
         text = json.dumps(line, ensure_ascii=True)
         self._handler.emit(logging.LogRecord("access", logging.INFO, "", 0, text, None, None))
 

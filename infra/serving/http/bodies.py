@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
+MOST_MEMBERS = 200  # each copies what comes after it
 
 
 async def read_body(request: Request, limits: RequestLimits) -> bytes:
@@ -61,7 +62,9 @@ def unpack_gzip(body: bytes, most: int) -> bytes:
     """
     found = b""
     try:
-        while body:  # a gzip file may be several, one after another
+        for _ in range(MOST_MEMBERS):  # a gzip file may be several, one after another
+            if not body:
+                return found
             unpacking = zlib.decompressobj(GZIP_WINDOW)
             found += unpacking.decompress(body, most - len(found) + 1)
             if len(found) > most:
@@ -71,7 +74,7 @@ def unpack_gzip(body: bytes, most: int) -> bytes:
             body = unpacking.unused_data
     except zlib.error as error:
         raise bad_request(f"the body must be gzip, as Content-Encoding says: {error}") from None
-    return found
+    raise bad_request(f"the body must be one gzip file, or {MOST_MEMBERS} at most, one after another")
 
 
 def _body_size_error(most: int, found: str) -> ScoringError:

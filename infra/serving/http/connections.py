@@ -67,7 +67,7 @@ class ConnectionTable:
         """Closes the client's oldest idle connection; the newest may be a probe's, and stays."""
         oldest = next(iter(self._idle[client]), newest)
         if oldest is not newest:
-            oldest.transport.close()
+            oldest.close_soon()
             self.remove(oldest, client)
 
 
@@ -85,6 +85,7 @@ class HeaderLimitProtocol(HttpToolsProtocol):
     limits: RequestLimits
     count_refused: Callable[[int], None]
     _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _unparsed_bytes = 0
     _header_bytes = 0
     _client = ""
@@ -99,6 +100,7 @@ class HeaderLimitProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets it."""
         self._cancel_header_timer()
+        self._cancel_unread_timer()
         self.table.remove(self, self._client)
         super().connection_lost(exc)
 
@@ -145,6 +147,33 @@ class HeaderLimitProtocol(HttpToolsProtocol):
         else:
             self._close_with_error(400, "the request must be HTTP/1.1, with a method that is known")
 
+    def pause_writing(self) -> None:
+        """An answer waits to be read: whoever never does so keeps neither the connection nor the memory."""
+        super().pause_writing()
+        self._cancel_unread_timer()
+        self._unread = self.loop.call_later(self.limits.answer_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The answer is being read."""
+        self._cancel_unread_timer()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes what has been idle for long."""
+        self.close_soon()
+
+    def close_soon(self) -> None:
+        """Closes once what was written has been read, or after a while."""
+        if not self.transport.is_closing():
+            self.transport.close()
+            self._cancel_unread_timer()
+            self._unread = self.loop.call_later(self.limits.answer_s, self.transport.abort)
+
+    def _cancel_unread_timer(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def _unsupported_upgrade_warning(self) -> None:
         """An upgrade is answered as if it had not been asked for; nobody needs to install anything."""
 
@@ -177,7 +206,7 @@ class HeaderLimitProtocol(HttpToolsProtocol):
                 b"connection: close\r\n\r\n%b" % (status, HTTPStatus(status).phrase.encode(), len(body), body)
             )
             self.count_refused(status)
-        self.transport.close()
+        self.close_soon()
 
 
 def protocol_class(limits: RequestLimits, count: Callable[[int], None]) -> type[asyncio.Protocol]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -16,13 +17,13 @@ from infra.serving.http.bodies import read_body
 from infra.serving.http.documents import docs_page, openapi_document
 from infra.serving.http.responses import JSON, json_response
 from infra.serving.limits import ScoringError
-from infra.serving.model_schema import ModelSchema
+from infra.serving.model_schema import Field, ModelSchema
 from infra.serving.readiness import Readiness
-from infra.serving.scoring_protocol import media_type, read_rows
-from infra.serving.service import ScoringService
+from infra.serving.scoring_protocol import RequestRows, media_type, read_rows
+from infra.serving.service import LARGE_BODY, ScoringService
 
 if TYPE_CHECKING:
-    from trainers.types import JsonObject
+    from trainers.types import Document, JsonObject
 
 
 def exchange_of(request: Request) -> Exchange:
@@ -74,14 +75,20 @@ class Endpoints:
         media_type(request.headers.get("content-type", ""), (JSON,))
         limits, exchange = self._service.limits, exchange_of(request)
         body = await read_body(request, limits)
-        document = open_inference.read_request(body, limits)
-        read = functools.partial(open_inference.read_tensor_rows, document, limits=limits)
+        document: Document = {}
+
+        def read(fields: Sequence[Field]) -> RequestRows:
+            document.update(open_inference.read_request(body, limits))
+            return open_inference.read_tensor_rows(document, fields, limits)
+
         answer = await self._service.score(read, len(body), exchange, version=version)
         answered = exchange.version or ""
-        content = open_inference.write_response(
-            answer.content, document, self._model, answered.rpartition("/")[2], self._schema(answered)
-        )
-        return Response(content, 200, None, JSON)
+        write = functools.partial(
+            open_inference.write_response,
+            answer.content, document, self._model, answered.rpartition("/")[2], self._schema(answered),
+        )  # fmt: skip
+        large = len(answer.content) >= LARGE_BODY
+        return Response(await asyncio.to_thread(write) if large else write(), 200, None, JSON)
 
     async def metadata(self, request: Request) -> Response:
         """What the model takes and gives, as tensors."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.serving.column_values import LARGEST
 from infra.serving.limits import RequestLimits
-from infra.serving.model_schema import Field, ModelSchema
+from infra.serving.model_schema import SPELT, Field, ModelSchema
 
 _NUMBER = {"minimum": -LARGEST, "maximum": LARGEST}
 _TYPES: dict[str, dict[str, Any]] = {
@@ -15,6 +15,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "long": {"type": ["integer", "null"], **_NUMBER},
     "boolean": {"type": ["boolean", "null"]},
     "string": {"type": ["string", "number", "boolean", "array", "object", "null"]},
+    SPELT: {"type": ["number", "string", "null"], **_NUMBER},
     "any": {
         "description": "an image: its file in base64, or nested lists [H][W] or [H][W][C] of numbers from 0"
         " to 255, or from 0 to 1; lists of nothing but 0 and 1 are black and white. Never a path.",

@@ -11,9 +11,11 @@ import sys
 import time
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from flows.cli import run_commands
 from flows.cli.error_boundary import Terminated, raise_on_sigterm
 from flows.commands import PLACES
 from flows.sweeps.status import status
@@ -283,3 +285,22 @@ def test_versions_of_a_sweep_stand_side_by_side(home, velodrome):
     write_sweep(home, spec_of(version=2))
     names = [line["sweep"] for line in json.loads(velodrome("status", "--json").out)["sweeps"]]
     assert names == ["digits", "digits@2"]
+
+
+@pytest.mark.parametrize(("front", "top"), [(0, 1), (3, 3), (40, 10)])
+def test_end_of_a_sweep_with_several_objectives_shows_its_front(monkeypatch, tmp_path, front, top):
+    class Ended(Exception):
+        pass
+
+    def compare(name, **options):
+        raise Ended(options["top"])
+
+    ahead = [SimpleNamespace(family="mlp", number=number) for number in range(front)]
+    file = tmp_path / "two.yaml"
+    file.touch()
+    found = SimpleNamespace(state="finished", front=ahead)
+    monkeypatch.setattr("flows.sweeps.sweep.sweep", lambda *given, **options: found)
+    monkeypatch.setattr("flows.comparison.compare.compare", compare)
+    with pytest.raises(Ended) as kept:
+        run_commands.sweep(file)
+    assert kept.value.args == (top,)

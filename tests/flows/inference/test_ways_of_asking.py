@@ -16,11 +16,11 @@ from tests.infra.lanes.test_attempt import attempt
 from tests.infra.serving.registry_with_models import RegistryFixture
 from tests.infra.serving.scripted_server import LocalScorer, Server, run
 
-INPUTS = ["vip", "plan", "size", "count", "price", "since"]
+INPUTS = ["vip", "plan", "size", "count", "price", "since", "cost", "country"]
 
 
 def make_rows() -> pd.DataFrame:
-    """Booleans, words, numbers with and without gaps, codes that look like numbers, dates."""
+    """Booleans, words, numbers with and without gaps, codes that look like numbers, dates, spelt numbers."""
     rng, rows = np.random.default_rng(3), 240
     frame = pd.DataFrame({
         "vip": rng.random(rows) < 0.5,
@@ -28,6 +28,8 @@ def make_rows() -> pd.DataFrame:
         "size": np.where(rng.random(rows) < 0.1, np.nan, rng.normal(5, 2, rows).round(3)),
         "count": pd.array(rng.integers(0, 40, rows), "Int64"),
         "price": rng.normal(2e4, 5e3, rows).round(2),
+        "cost": [f"{n // 1000}.{n % 1000:03},50 €" for n in rng.integers(1000, 9000, rows)],
+        "country": rng.choice(["NA", "US", "DE"], rows),
         "since": pd.to_datetime("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
     })  # fmt: skip
     frame.loc[::17, "count"] = pd.NA
@@ -113,6 +115,12 @@ WAYS: dict[str, Callable[..., pd.DataFrame]] = {
     ),
     "jsonl": by_file(
         lambda rows, path: rows.to_json(path, orient="records", lines=True, date_format="iso"), ".jsonl"
+    ),
+    "jsonl with times as pandas writes them": by_file(
+        lambda rows, path: rows.assign(
+            since=(rows["since"] - pd.Timestamp(0)) // pd.Timedelta(milliseconds=1)
+        ).to_json(path, orient="records", lines=True),
+        ".jsonl",
     ),
     "parquet": by_file(lambda rows, path: rows.to_parquet(path), ".parquet"),
     "frame": ask_frame,

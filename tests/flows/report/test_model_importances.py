@@ -47,5 +47,5 @@ def test_report_says_why_a_model_is_not_explained(tmp_path: Path) -> None:
     (tmp_path / "digits.yaml").write_text(text.replace("digits}", "digits, task: reconstruction}"))
     train_and_write(home, tmp_path / "digits.yaml", {"learning_rate": 0.01})
     (found,) = gather_report_data("digits", home, latency=False).explained
-    assert found.how.startswith("not explained: explained answers must be classes or numbers")
+    assert found.how.startswith("not explained: explained answers must be classes, numbers")
     assert (found.features, found.picture) == ((), "")

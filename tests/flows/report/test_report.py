@@ -10,10 +10,13 @@ from dataclasses import replace
 import pytest
 
 import velodrome as public
+from flows.report import report_data
+from flows.report.model_importances import ModelImportances, importances_file
 from flows.report.page import render_page
+from flows.report.report import report
 from flows.report.report_data import gather_report_data
 from flows.report.sections import build_sections
-from infra.tracking.attachments import attach_file
+from infra.tracking.attachments import AttachmentResult, attach_file
 from infra.tracking.client import TrackingStore
 from tests.flows.finished_sweeps import RANDOM, finish_sweep, rename_family
 from tests.flows.ledger_sweeps import ACCURACY, LATENCY, spec_of, trial_of, write_sweep
@@ -170,22 +173,22 @@ class Client:
     """A tracking client that knows one experiment with one run."""
 
     def __init__(self, *, away: bool = False) -> None:
-        self.away, self.kept = away, {}
+        self.away, self.kept, self.key = away, {}, "/sweep"
 
     def get_experiment_by_name(self, name):
         return type("Experiment", (), {"experiment_id": "7"}) if name == "digits" else None
 
     def search_runs(self, experiments, query, max_results):
         assert experiments == ["7"]
-        assert query.endswith("/sweep'")
+        assert query.endswith(f"{self.key}'")
         info = type("Info", (), {"run_id": "run-1"})
         return [type("Run", (), {"info": info})]
 
-    def log_artifact(self, run_id, path):
+    def log_artifact(self, run_id, path, folder):
         if self.away:
             raise OSError("connection refused to https://me:hunter2@mlflow.example")
         with open(path, "rb") as file:
-            self.kept[run_id, path.rpartition("/")[2]] = file.read()
+            self.kept[run_id, folder, path.rpartition("/")[2]] = file.read()
 
 
 @pytest.mark.parametrize("away", [False, True])
@@ -200,4 +203,42 @@ def test_report_is_logged_to_parent_run_or_says_why_not(home, monkeypatch, away)
         assert "hunter2" not in found.trouble
     else:
         assert found.run_id == "run-1"
-        assert client.kept == {("run-1", "report.html"): b"page"}
+        assert client.kept == {("run-1", None, "report.html"): b"page"}
+
+
+def test_report_logs_what_each_best_model_answers_from_with_its_run(home, monkeypatch, tmp_path):
+    logged = []
+
+    def attach(sweep, place, content, name, *, trial=None, folder=None):
+        logged.append((name, trial, folder, content[:20]))
+        return AttachmentResult(run_id="run-1")
+
+    write_sweep(home)
+    table = ModelImportances(
+        family="mlp", number=2, how="", kind="table", features=(("age, years", 1.5), ("sex", 0.25))
+    )
+    picture = ModelImportances(family="image_cnn", number=0, how="", kind="image", picture="UE5H")
+    none = ModelImportances(family="gan", number=1, how="not explained: …")
+    monkeypatch.setattr(report_data, "explain_best_models", lambda *given: (table, picture, none))
+    monkeypatch.setattr("infra.tracking.attachments.attach_file", attach)
+    monkeypatch.chdir(tmp_path)
+    report("digits", latency=False, home=home)
+    assert [entry[:3] for entry in logged] == [
+        ("report.html", None, None),
+        ("importances.csv", ("mlp", 2), "samples"),
+        ("importances.png", ("image_cnn", 0), "samples"),
+    ]
+    assert [entry[3] for entry in logged[1:]] == [b"column,mean_absolute", b"PNG"]
+    assert importances_file(table)[1].decode().splitlines()[1:] == ['"age, years",1.5', "sex,0.25"]
+
+
+def test_a_file_for_a_trial_goes_to_its_run(home, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
+    write_sweep(home)
+    row, client = gather_report_data("digits", home, latency=False).sweep, Client(away=False)
+    client.key = "/search/mlp/2"
+    attach_file(
+        row, home, b"a", "b.csv", trial=("mlp", 2), folder="samples",
+        connect=lambda uri: TrackingStore(uri, client),
+    )  # fmt: skip
+    assert client.kept == {("run-1", "samples", "b.csv"): b"a"}

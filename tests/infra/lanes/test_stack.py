@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
+from mlflow import MlflowClient
 
 from infra.coordinator.messages import (
     Assignment,
@@ -19,15 +21,41 @@ from infra.coordinator.messages import (
     StackHeartbeatReply,
     StackRequest,
 )
+from infra.coordinator.run_requests import RunAnswer, TrialKey
 from infra.lanes.attempt import AttemptRunner
+from infra.lanes.attempt_functions import RunSource
 from infra.lanes.settings import LaneSettings
 from infra.lanes.stack import StackRun
 from infra.spec import Budget, FamilySpec, Objective, Resources, SweepSpec
 from trainers.errors import OutOfMemory
+from trainers.families.linear_regression import LinearRegression
 from trainers.stacking import training as stacked_training
-from trainers.types import Ranks
+from trainers.tasks import MetricSink
+from trainers.types import Batch, Outputs, Params, Ranks, State
 
 RATES = [0.01 * (place + 1) for place in range(6)]
+
+
+class TellingMlflow(LinearRegression):
+    """Logs by MLflow what it does: alone in `start` and `judge`, for all at once in `loss`."""
+
+    def start(self, module: torch.nn.Module) -> None:
+        import mlflow
+
+        mlflow.log_metric("began", float(len(list(module.parameters()))))
+        super().start(module)
+
+    def judge(self, module: torch.nn.Module, batch: Batch, metrics: MetricSink) -> None:
+        import mlflow
+
+        super().judge(module, batch, metrics)
+        mlflow.log_metric("weight", float(next(module.parameters()).detach().abs().sum()))
+
+    def loss(self, outputs: Outputs, batch: Batch, params: Params, state: State) -> torch.Tensor:
+        import mlflow
+
+        mlflow.log_metric("shared", 1.0)
+        return super().loss(outputs, batch, params, state)
 
 
 def assignment(number: int, rate: float) -> Assignment:
@@ -78,9 +106,15 @@ class Line:
 def begin(tmp_path: Path) -> Callable[..., tuple[StackRun, Line]]:
     """Makes a stack of so many places beside a line of trials."""
 
-    def make(width: int, rates: Sequence[float] = RATES, **changes: object) -> tuple[StackRun, Line]:
+    def make(
+        width: int,
+        rates: Sequence[float] = RATES,
+        reference: str = "linear_regression",
+        runs: RunSource | None = None,
+        **changes: object,
+    ) -> tuple[StackRun, Line]:
         family = FamilySpec(
-            name="linear_regression", reference="linear_regression", budget=Budget(epochs=2), stack=width
+            name="linear_regression", reference=reference, budget=Budget(epochs=2), stack=width
         )
         spec = SweepSpec(
             name="stacked", data={"source": "builtin:diabetes"}, families=(family,),
@@ -90,7 +124,7 @@ def begin(tmp_path: Path) -> Callable[..., tuple[StackRun, Line]]:
             run="test", shape="", resources=Resources(), spec=spec.to_json(), base=str(tmp_path),
             storage=str(tmp_path / "storage"), cache=str(tmp_path / "cache"), logs=str(tmp_path / "logs"),
         )  # fmt: skip
-        runner = AttemptRunner(settings, device="cpu", ranks=Ranks())
+        runner = AttemptRunner(settings, device="cpu", ranks=Ranks(), runs=runs)
         line = Line(deque(assignment(number, rate) for number, rate in enumerate(rates)))
         return StackRun(runner, line, width, lambda one: tmp_path / f"{one.attempt}.log"), line
 
@@ -169,3 +203,47 @@ def test_stack_in_a_spoilt_process_trains_no_member_alone(
     with pytest.raises(RuntimeError, match="device-side"):
         run.run([line.waiting.popleft()])
     assert line.ended == {}
+
+
+class TrackedRuns:
+    """A store in a folder with a run for each trial, made when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.client = MlflowClient(folder.as_uri())
+        self.made: dict[int, str] = {}
+        self.uri = folder.as_uri()
+
+    def find_run(self, trial: TrialKey, wanted: bool) -> RunAnswer:
+        number = trial[2]
+        if wanted and number not in self.made:
+            self.made[number] = self.client.create_run("0").info.run_id
+        return RunAnswer(uri=self.uri, run_id=self.made.get(number))
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_stacked_member_logs_to_its_own_run_and_what_is_shared_to_none(
+    width: int,
+    begin: Callable[..., tuple[StackRun, Line]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    runs = TrackedRuns(tmp_path / "tracking")
+    monkeypatch.setattr(TellingMlflow, "stackable", True)
+    reference = f"{__name__}:TellingMlflow"
+    run, line = begin(width, RATES[:4], reference=reference, runs=runs)
+    run.run([line.waiting.popleft()])
+    assert {one.detail for one in line.ended.values()} == {""}
+    assert sorted(runs.made) == list(range(4))
+    logged = [runs.client.get_run(runs.made[number]).data.metrics for number in range(4)]
+    assert len({metrics["weight"] for metrics in logged}) == 4, "members' numbers are in each other's runs"
+    assert all({"began", "weight"} <= metrics.keys() for metrics in logged)
+    shared = [message for message in caplog.messages if "for all trials of a stack at once" in message]
+    assert len(shared) == (width > 1)
+    by_itself = sum("shared" in metrics for metrics in logged)
+    assert by_itself == (4 if width == 1 else 1), "one member's cost stands for all, measured by itself"
+    assert not list(Path.cwd().iterdir())
+    assert len(runs.client.search_runs(["0"])) == 4

@@ -154,7 +154,7 @@ def test_parts_end_by_size_at_the_same_places_each_time(tmp_path: Path) -> None:
     [
         ("rows.csv", b""), ("rows.csv", b"a,a\n1,2\n"), ("rows.csv", b"a,x\n1\n"),
         ("rows.csv", b"\xc3\xa4,x\n1,\xff\n"), ("rows.csv", b'a,x\n1,"2\n'), ("rows.jsonl", b"[1]\n"),
-        ("rows.jsonl", b"{\n"), ("rows.jsonl", b"[" * 100_000), ("rows.txt", b"\xff\n"),
+        ("rows.jsonl", b"{\n"), ("rows.jsonl", b"[" * 100_000), ("rows.txt", b"\xc3\xa4\n\xff\n"),
         ("rows.parquet", b"PAR1"), ("rows.xlsx", b"PK"), ("rows", b""), ("rows.pkl", b"\x80\x04."),
     ],
 )  # fmt: skip

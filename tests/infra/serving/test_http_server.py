@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from infra.errors import WrongInput
@@ -169,6 +172,34 @@ def test_requests_beyond_a_clients_limit_are_503_and_probes_are_answered() -> No
         assert server.service.figures.metric_value("velodrome_requests_total", **labels) == 7
 
     serve_story(server, limits, story)
+
+
+def test_client_that_reads_no_answer_is_dropped() -> None:
+    limits = RequestLimits(answer_s=0.5)
+    body = b'{"instances": [%b]}' % b",".join([b"1"] * 10_000)
+    large = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    async def story(port: int) -> None:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(deaf, ("127.0.0.1", port))
+            await loop.sock_sendall(deaf, large)
+            async with asyncio.timeout(20):
+                while accepted(port):
+                    with suppress(BlockingIOError, ConnectionError):
+                        deaf.send(large)
+                    await asyncio.sleep(0.05)
+        assert b" 200 OK" in await exchange(port, READY)
+
+    serve_story(Server(), limits, story)
+
+
+def accepted(port: int) -> int:
+    """How many connections of the server's this process has open."""
+    open_now = psutil.Process().net_connections("tcp4")
+    return sum(one.laddr.port == port and one.status != psutil.CONN_LISTEN for one in open_now)
 
 
 def test_upgrade_is_answered_as_if_it_had_not_been_asked_for(capfd: pytest.CaptureFixture[str]) -> None:

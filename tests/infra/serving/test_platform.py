@@ -191,18 +191,23 @@ def test_access_log_has_a_line_of_json_a_request(tmp_path: Path) -> None:
         await server.follower.poll_once()
         headers = {"authorization": "Bearer 0123456789abcdef", "x-request-id": "a", "traceparent": TRACE}
         await server.ask({"instances": [1.0, 2.0]}, headers=headers)
+        await server.ask({"instances": ["a secret"]}, headers=headers)
+        await server.ask(b"x\na secret\n", headers={**headers, "content-type": "text/csv"})
+        await server.ask(b"a secret\n1\n", headers={**headers, "content-type": "text/csv"})
         (tmp_path / "access.log").rename(tmp_path / "rotated.log")
         await server.ask(path="/nowhere\nx")
         log.close()
 
     run(story)
-    (first,) = (json.loads(line) for line in (tmp_path / "rotated.log").read_text().splitlines())
+    first, *wrong = (json.loads(line) for line in (tmp_path / "rotated.log").read_text().splitlines())
+    assert [(line["status"], "secret" in json.dumps(line)) for line in wrong] == [(400, False)] * 3
+    assert wrong[0]["error"] == "column 'x', row 0: a number is wanted"
     (second,) = (json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines())
     assert first["seconds"] > 0
     assert (first["status"], first["rows"], first["version"], first["request_id"]) == (200, 2, "m/1", "a")
     assert first["trace_id"] == TRACE[3:35]
     assert (second["status"], second["path"]) == (401, "/nowhere\nx")
-    assert "none" in second["error"]
+    assert "Bearer TOKEN" in second["error"]
     assert "0123456789abcdef" not in (tmp_path / "rotated.log").read_text()
 
 
@@ -214,9 +219,10 @@ def test_access_log_has_a_line_of_json_a_request(tmp_path: Path) -> None:
         (gzip.compress(b'{"instances": [3.0]}')[:-9], 400, "end is missing"),
         (b'{"instances": [3.0]}', 400, "must be gzip"),
         (gzip.compress(b" " * 50_000_000), 413, "unpacked"),
+        (gzip.compress(b"") * 4_000, 400, "200 at most"),
         (b"", 400, "JSON"),
     ],
-    ids=["whole", "two members", "cut", "plain", "bomb", "empty"],
+    ids=["whole", "two members", "cut", "plain", "bomb", "many", "empty"],
 )
 def test_gzip_body_is_read_within_the_limit_of_what_it_unpacks_to(
     body: bytes, status: int, says: str

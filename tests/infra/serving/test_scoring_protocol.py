@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from infra.serving.column_values import check_values
 from infra.serving.limits import RequestLimits, ScoringError
 from infra.serving.model_schema import Field
 from infra.serving.scoring_protocol import read_rows
@@ -84,6 +88,13 @@ def test_request_image_bomb_is_refused_by_its_header() -> None:
     with pytest.raises(ScoringError) as refused:
         read_json_rows({"instances": [base64.b64encode(png).decode()]}, IMAGE)
     assert refused.value.status == 400
+
+
+def test_request_image_that_is_a_program_is_refused() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "EPS")
+    with pytest.raises(ScoringError, match="EPS is drawn by running it"):
+        read_json_rows({"instances": [base64.b64encode(buffer.getvalue()).decode()]}, IMAGE)
 
 
 REFUSED = {
@@ -185,3 +196,47 @@ def test_any_json_request_gives_rows_or_a_reason(fields: list[Field], key: str, 
 def test_request_of_random_bytes_is_never_a_defect(body: bytes) -> None:
     for kind in ("application/json", "text/csv"):
         assert outcome(body, kind, TABLE) in (400, 413)
+
+
+def test_numbers_that_training_found_spelt_are_taken_as_numbers_and_texts() -> None:
+    assert check_values("cost", "spelt", ["1.234,50 €", 5, 2.5, None]) == ["1.234,50 €", 5.0, 2.5, None]
+    for odd in (True, [1], math.inf, 1e31):
+        with pytest.raises(ScoringError, match=r"row 0: a .*number"):
+            check_values("cost", "spelt", [odd])
+
+
+def repeated_key() -> bytes:
+    return b"{%b}" % b",".join([*(b'"k%d": 0' % n for n in range(40_000)), b'"k7": 1'])
+
+
+def unlike_records() -> bytes:
+    rows = (b"{%b}" % b",".join(b'"k%d": 0' % (row * 10 + at) for at in range(10)) for row in range(4_000))
+    return b'{"dataframe_records": [%b]}' % b",".join(rows)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "says"),
+    [
+        (repeated_key(), "", 400, "'k7' stands"),
+        (unlike_records(), "", 400, "rows must have the same columns"),
+        (b'{"dataframe_records": [%b]}' % b",".join([b"{}"] * 200_000), "", 413, "got 200000"),
+        (b'{"instances": [1]}', "application/json" + ";" * 60_000, 415, "at most 200 characters"),
+    ],
+    ids=["keys", "unlike rows", "rows", "content type"],
+)
+def test_request_made_to_take_the_square_of_its_length_is_refused_at_once(
+    body: bytes, kind: str, status: int, says: str
+) -> None:
+    began = time.process_time()
+    with pytest.raises(ScoringError, match=says) as refused:
+        read_rows(body, kind, TABLE, RequestLimits())
+    assert refused.value.status == status
+    assert time.process_time() - began < 2.0  # 40,000 keys took two minutes
+
+
+def test_sparse_rows_of_a_wide_model_are_read_as_they_are() -> None:
+    wide = [Field(name=f"c{n}", type="double") for n in range(300)]
+    rows = [{f"c{(row + at) % 300}": 1.0 for at in range(3)} | {"other": row} for row in range(600)]
+    found = read_json_rows({"dataframe_records": rows}, wide, RequestLimits())
+    assert list(found) == [field.name for field in wide]
+    assert sum(value is not None for values in found.values() for value in values) == 1_800

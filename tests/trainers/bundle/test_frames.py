@@ -89,3 +89,27 @@ def test_frame_column_specs_have_their_types() -> None:
     kinds = {spec.name: spec.type for spec in column_specs(frame, of_inputs=True)}
     assert kinds == {"n": "double", "t": "string", "image": "any", "f": "boolean"}
     assert {spec.name: spec.type for spec in column_specs(frame)}["n"] == "long"
+
+
+def test_frame_with_a_needed_column_twice_is_refused() -> None:
+    rows = pd.DataFrame([[1, 2, 3]], columns=["a", "a", "b"])
+    with pytest.raises(InputError, match="a twice"):
+        as_frame(rows, ["a", "b"])
+    assert list(as_frame(rows, ["b"]).columns) == ["a", "a", "b"]  # what no model takes is passed over
+
+
+@pytest.mark.parametrize("listed", [list, tuple, np.array, pd.Series])
+def test_frame_from_a_mapping_of_columns_has_their_rows(listed: Any) -> None:
+    found = as_frame({"a": listed([1, 2]), "b": listed(["x", "y"])}, ["a", "b"])
+    assert found["a"].tolist() == [1, 2]
+    assert found["b"].tolist() == ["x", "y"]
+
+
+def test_frame_from_one_row_may_hold_lists() -> None:
+    found = as_frame({"a": 1, "tags": ["gold", "eu"]}, ["a", "tags"])
+    assert len(found) == 1
+    assert found["tags"][0] == ["gold", "eu"]
+
+
+def test_frame_from_columns_named_with_blanks_has_the_models_names() -> None:
+    assert list(as_frame(pd.DataFrame({" A": [1], "b ": [2]}), ["a", "b"]).columns) == ["a", "b"]

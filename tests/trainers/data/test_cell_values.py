@@ -33,7 +33,7 @@ SPELLINGS: list[list[Any]] = [
     [["gold", "eu"], '["gold", "eu"]', '["gold","eu"]', np.array(["gold", "eu"])],
     [{"a": 1}, '{"a": 1}', '{"a":1}'],
     [None, "", "NA", "n/a", "NULL", math.nan, pd.NA, pd.NaT],
-    ["gold"],
+    ["gold", b"gold", np.bytes_(b"gold")],
 ]
 WORDS = ["True", "False", "1", "0", "caf\u00e9", '["gold", "eu"]', '{"a": 1}', "gold"]
 

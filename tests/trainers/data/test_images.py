@@ -134,6 +134,24 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytes
         decode_one(encode_picture())
 
 
+def test_picture_that_is_a_program_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands EPS to Ghostscript, which runs what stands in it."""
+    program, ran = tmp_path / "gs", tmp_path / "ran"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    file = tmp_path / "drawing.png"
+    file.write_bytes(encode_picture(form="eps"))
+    for value in (file.read_bytes(), str(file)):
+        with pytest.raises(InputError, match="EPS is drawn by running it"):
+            decode_one(value)
+    column = Column(name="image", kind="image", values=[str(file)])
+    with pytest.raises(InputError, match="EPS"):
+        image_sizes(column, [0])
+    assert not ran.exists()
+
+
 def paint_scene(orientation: int) -> bytes:
     """A picture that is bright on its left and wider than high, stored as a camera held so would."""
     upright = Image.new("RGB", (12, 8))

@@ -14,10 +14,12 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from infra.errors import WrongInput
 from infra.predicting.csv_file import CsvFile
-from infra.predicting.line_files import JsonLines
+from infra.predicting.format import PartSizes
+from infra.predicting.line_files import JsonLines, TextLines
 from tests.trainers.data.conftest import Open
 from trainers.data.images import as_pixels
 from trainers.errors import InputError
@@ -201,3 +203,72 @@ def test_archive_of_a_csv_is_refused_by_predict_too(tmp_path: Path) -> None:
         archive.writestr("a.csv", TEXT)
     with pytest.raises(WrongInput, match="a zip archive"):
         CsvFile(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123\n", "pointer of Git LFS"),
+        (b"<!DOCTYPE html>\n<html><body>404</body></html>", "a web page"),
+        ("a long text\n\n".encode("utf-16-le") * 99, "encoding: utf-16-le"),
+        (b"a long\0text\n\n" * 99, "a byte of zero in line 1"),
+    ],
+)
+@pytest.mark.parametrize("source", ["csv:a.csv", "text:a.txt"])
+def test_what_was_not_fetched_whole_is_refused(
+    opened: Open, tmp_path: Path, source: str, content: bytes, says: str
+) -> None:
+    (tmp_path / source.partition(":")[2]).write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        opened(source)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-32"])
+def test_text_in_another_encoding_is_the_same_corpus_and_the_same_lines(
+    opened: Open, tmp_path: Path, encoding: str
+) -> None:
+    text = "\n\n".join(f"Absatz {n} eines längeren Textes, {'mit Wörtern ' * 20}" for n in range(300))
+    (tmp_path / "usual.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "a.txt").write_bytes(text.encode(encoding))
+    found = opened("text:a.txt")
+    assert found.fingerprint == opened("text:usual.txt").fingerprint
+    assert f"a.txt is read as {encoding}" in found.notes
+    (part,) = TextLines(tmp_path / "a.txt").parts(PartSizes())
+    assert part.column("line").to_pylist() == text.split("\n")
+
+
+def pictures(folder: Path, names: list[str]) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 255, (4, 4), np.uint8)
+        Image.fromarray(noise).save(folder / name)
+
+
+def test_pictures_beside_the_parts_and_in_no_class_are_left_out_and_said(
+    opened: Open, tmp_path: Path
+) -> None:
+    names = [
+        f"{part}/{label}/{n}.png" for part in ("train", "val", "test") for label in "ab" for n in range(9)
+    ]
+    pictures(tmp_path / "d", [*names, "unlabelled/1.png", "test/7.png", "train/8.png"])
+    found = opened("images:d")
+    assert (found.rows, found.classes) == (54, ("a", "b"))
+    notes = " ".join(found.notes)
+    assert "folders beside the parts are left out: unlabelled" in notes
+    assert "1 pictures of test in no class's folder are left out" in notes
+
+
+def test_class_called_train_stays_a_class(opened: Open, tmp_path: Path) -> None:
+    pictures(tmp_path / "d", [f"{label}/{n}.png" for label in ("train", "bus", "test") for n in range(30)])
+    pictures(tmp_path / "d", ["loose.png"])
+    found = opened("images:d")
+    assert found.classes == ("bus", "test", "train")
+    assert any("1 pictures beside the classes are left out" in note for note in found.notes)
+
+
+def test_bytes_of_another_kind_are_no_letters_of_windows(opened: Open, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(1, 255, 4000, np.uint8).tobytes()
+    for name, source in (("a.csv", "csv:a.csv"), ("a.txt", "text:a.txt")):
+        (tmp_path / name).write_bytes(b"\xffa,b\n" + noise)
+        with pytest.raises(InputError, match="must be text; but got byte 0x"):
+            opened(source)

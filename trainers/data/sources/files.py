@@ -32,6 +32,7 @@ from trainers.data.sources.paths import (
     submissions,
     total_bytes,
 )
+from trainers.data.sources.text_encodings import find_encoding, read_start
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
@@ -114,8 +115,8 @@ def _read_table(
     """The file's rows, in memory or, where a folder is given, memory-mapped from an Arrow file in it."""
 
     def read() -> Batches:
-        if scheme == "excel":
-            return read_excel(path, notes)
+        if scheme in NOTED:
+            return NOTED[scheme](path, notes)
         return READERS[scheme](path) if rules is None else read_rows(path, rules)
 
     try:
@@ -154,12 +155,15 @@ def _read_parquet(path: Path) -> Batches:
         yield from file.iter_batches()
 
 
-def _read_text(path: Path) -> Batches:
+def _read_text(path: Path, notes: list[str]) -> Batches:
     from trainers.data.sources.blocks import text_blocks
 
     rows: list[str] = []
+    encoding = find_encoding(path, read_start(path))
+    if encoding != "utf-8-sig":
+        notes.append(f"{path.name} is read as {encoding}")
     with pa.input_stream(str(path), compression="detect") as stream:
-        for block in text_blocks(_read_lines(stream)):
+        for block in text_blocks(_read_lines(stream, encoding)):
             rows.append(block)
             if len(rows) == 1000:
                 yield pa.RecordBatch.from_pydict({"text": pa.array(rows)})
@@ -168,10 +172,10 @@ def _read_text(path: Path) -> Batches:
         yield pa.RecordBatch.from_pydict({"text": pa.array(rows)})
 
 
-def _read_lines(stream: pa.NativeFile) -> Iterator[str]:
+def _read_lines(stream: pa.NativeFile, encoding: str) -> Iterator[str]:
     import io
 
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    text = io.TextIOWrapper(stream, encoding=encoding, newline="")
     while line := text.readline(1 << 16):
         yield line
 
@@ -179,5 +183,6 @@ def _read_lines(stream: pa.NativeFile) -> Iterator[str]:
 READERS: dict[str, Callable[[Path], Batches]] = {
     "jsonl": read_jsonl,
     "parquet": _read_parquet,
-    "text": _read_text,
 }
+NOTED: dict[str, Callable[[Path, list[str]], Batches]] = {"excel": read_excel, "text": _read_text}
+"""Those that have something to say of a file."""

@@ -40,7 +40,7 @@ def read_images(path: Path, cache: Path) -> RawDataset:
             "a folder of images must hold one folder a class", f"{path.absolute()}", do, key=SOURCE_KEY
         )
     notes = (*wrapped, *_note_others([file for _, _, file in files if not file.lower().endswith(ENDINGS)]))
-    notes += _note_empty(path, {label for _, label, _ in found})
+    notes += (*_note_empty(path, {label for _, label, _ in found}), *_note_loose(path))
     part = None
     if all(name is not None for name, _, _ in found):
         part = np.array([PARTS.index(name) for name, _, _ in found if name], np.int8)
@@ -70,9 +70,24 @@ def _unwrap(path: Path) -> tuple[Path, tuple[str, ...]]:
 
 def _note_empty(path: Path, labels: Set[str]) -> tuple[str, ...]:
     """A note of folders that would be classes, and hold no picture."""
-    classes = [f for f in _list_folders(path) if f.name.lower() not in PART_NAMES]
+    if _part_folders(path):
+        return ()
+    classes = _list_folders(path)
     empty = [folder.name for folder in classes if folder.name not in labels]
     return (f"folders without a picture are no classes: {', '.join(empty[:5])}",) if empty else ()
+
+
+def _note_loose(path: Path) -> tuple[str, ...]:
+    """A note of pictures that lie in no class's folder, and of folders beside the parts."""
+    parts = _part_folders(path)
+    beside = [folder.name for folder in _list_folders(path) if folder not in parts] if parts else []
+    notes = [f"folders beside the parts are left out: {', '.join(beside[:5])}"] if beside else []
+    for folder in (path, *parts):
+        loose = [name for name in sorted(os.listdir(folder)) if name.lower().endswith(ENDINGS)]
+        if loose:
+            where = "beside the classes" if folder == path else f"of {folder.name} in no class's folder"
+            notes.append(f"{len(loose):,} pictures {where} are left out, for `velodrome predict` to answer")
+    return tuple(notes)
 
 
 def _note_others(files: list[str]) -> tuple[str, ...]:
@@ -86,21 +101,30 @@ def _note_others(files: list[str]) -> tuple[str, ...]:
 
 def _find_files(path: Path) -> list[tuple[Part | None, str, str]]:
     """(part, class, file) of every file in a folder of a class."""
-    folders = _list_folders(path)
-    parts = {folder: PART_NAMES.get(folder.name.lower()) for folder in folders}
-    if folders and all(parts.values()):
+    parts = _part_folders(path)
+    if parts:
         if "train" not in parts.values():
             raise InputError(
                 "a source with parts must have train among them", str(path.absolute()), key=SOURCE_KEY
             )
-        ordered = sorted(folders, key=lambda folder: PARTS.index(parts[folder] or "train"))
+        ordered = sorted(parts, key=lambda folder: PARTS.index(parts[folder]))
         return [
             (parts[f], label.name, file)
             for f in ordered
             for label in _list_folders(f)
             for file in _list_files(label)
         ]
-    return [(None, label.name, file) for label in folders for file in _list_files(label)]
+    return [(None, label.name, file) for label in _list_folders(path) for file in _list_files(label)]
+
+
+def _part_folders(path: Path) -> dict[Path, Part]:
+    """The folders that are parts, where there are any: all are named so, or train and another that are have
+    folders of classes within, which a class called train beside others hardly has."""
+    folders = _list_folders(path)
+    parts = {f: PART_NAMES[f.name.lower()] for f in folders if f.name.lower() in PART_NAMES}
+    nested = all(any(_list_files(label) for label in _list_folders(folder)) for folder in parts)
+    several = "train" in parts.values() and len({*parts.values()}) > 1 and nested
+    return parts if len(parts) == len(folders) or several else {}
 
 
 def _list_folders(path: Path) -> list[Path]:

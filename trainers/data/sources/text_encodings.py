@@ -27,8 +27,15 @@ _OTHERS = (
     (b"\x28\xb5\x2f\xfd", "zstandard", "let its name end with .zst"),
     (b"\xfd7zXZ", "xz", "unpack it: unxz FILE"),
     (b"PAR1", "Parquet", "write parquet:FILE"),
+    (b"\x89PNG", "a picture", "write images:DIR for a folder of them"),
+    (b"\xff\xd8\xff", "a picture", "write images:DIR for a folder of them"),
+    (b"%PDF", "a PDF", "save its text"),
     (b"SQLite format 3", "a SQLite database", "export the table as CSV"),
+    (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    (b"<!doctype html", "a web page", "download the file itself"),
+    (b"<html", "a web page", "download the file itself"),
 )
+_CONTROLS = bytes([*range(2, 9), *range(14, 26), 27])  # what no text has; \x01, \x1c to \x1f part fields
 
 
 @contextmanager
@@ -62,7 +69,7 @@ def find_encoding(path: Path, start: bytes) -> str:
         if start.startswith(mark):
             return name
     for beginning, what, do in _OTHERS:
-        if start.startswith(beginning):
+        if start[:64].lower().startswith(beginning.lower()):
             raise InputError(f"{path} must be text", what, do, key=SOURCE_KEY)
     if b"\0" in start:
         raise _zero_bytes(path, start)
@@ -80,8 +87,17 @@ def find_encoding(path: Path, start: bytes) -> str:
                 do = "repair the line, or name what the file is in: data.read: {encoding: cp1252}"
                 found = f"byte 0x{error.object[error.start]:02x} in line {line:,}, and UTF-8 before it"
                 raise InputError(f"{path} must be in one encoding", found, do, key=SOURCE_KEY) from error
+            _refuse_control_signs(path, start)
             return "cp1252"
     return "utf-8-sig"
+
+
+def _refuse_control_signs(path: Path, start: bytes) -> None:
+    """Bytes that are no UTF-8 are Windows' letters only where no signs stand among them that no text has."""
+    odd = next((sign for sign in _CONTROLS if sign in start), None)
+    if odd is not None:
+        do = "is it a file of another kind? data.read: {encoding: …} of csv says what it is"
+        raise InputError(f"{path} must be text", f"byte 0x{odd:02x}", do, key=SOURCE_KEY)
 
 
 def _zero_bytes(path: Path, start: bytes) -> InputError:

@@ -19,7 +19,7 @@ from infra.bucket import Bucket, StoredObject
 from trainers.storage.atomic_folders import ASIDE, MANIFEST
 
 MIRRORS = "mirror"  # of a home
-MARK = ".bucket"  # in the folder: the address that it mirrors
+MARK = ".velodrome-bucket"  # in the folder: the address that it mirrors
 _INCOMING = ".incoming"
 _SAME_S = 0.002  # file systems round times
 

@@ -171,12 +171,16 @@ def describe_changes(dataset: Dataset, challenger: TrainingRows, recorded: str) 
     now = np.concatenate([dataset.splits[part] for part in parts])
     gone, new = int((~np.isin(known, keys)).sum()), int((~np.isin(keys[now], known)).sum())
     words = "trained on" if contents is None else "trained and selected on"
-    relabelled = ""
+    relabelled, other = "", 0
     if contents is not None:
-        other = np.isin(keys, known) & ~np.isin(dataset.row_hashes, contents.contents)
-        relabelled = f"{int(other.sum()):,} have another target, "
+        other = int((np.isin(keys, known) & ~np.isin(dataset.row_hashes, contents.contents)).sum())
+        relabelled = f"{other:,} have another target, "
+    unseen = (
+        "" if gone or new or other else ": how often rows stand there, a sensitive column or a test row is"
+    )
     return (
         f"{prints}; of {len(known):,} rows that it was {words} {relabelled}{gone:,} are gone, {new:,} are new"
+        f"{unseen and unseen + ' another'}"
     )
 
 

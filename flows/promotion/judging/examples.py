@@ -175,13 +175,10 @@ def describe_changes(dataset: Dataset, challenger: TrainingRows, recorded: str) 
     if contents is not None:
         other = int((np.isin(keys, known) & ~np.isin(dataset.row_hashes, contents.contents)).sum())
         relabelled = f"{other:,} have another target, "
-    unseen = (
-        "" if gone or new or other else ": how often rows stand there, a sensitive column or a test row is"
-    )
-    return (
-        f"{prints}; of {len(known):,} rows that it was {words} {relabelled}{gone:,} are gone, {new:,} are new"
-        f"{unseen and unseen + ' another'}"
-    )
+    found = f"{relabelled}{gone:,} are gone, {new:,} are new"
+    if not (gone or new or other):
+        found += ": what differs is how often rows stand there, test rows, or a sensitive column"
+    return f"{prints}; of {len(known):,} rows that it was {words} {found}"
 
 
 def describe_foreign_data(dataset: Dataset, champion: TrainingRows) -> str | None:

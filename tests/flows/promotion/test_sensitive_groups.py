@@ -108,7 +108,4 @@ def test_other_groups_of_the_same_rows_are_said_and_refused(shop: Shop, tmp_path
     with pytest.raises(GateRefused) as found:
         mine.promote(name)
     (changed,) = [one for one in found.value.promotion.findings if one.gate == "unchanged data"]
-    assert (
-        "0 are gone, 0 are new: how often rows stand there, a sensitive column or a test row is another"
-        in (changed.found)
-    )
+    assert changed.found.endswith("how often rows stand there, test rows, or a sensitive column")

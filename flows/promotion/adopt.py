@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.promotion.registry_access import open_mover
+from flows.promotion.registry_access import check_reason, open_mover
 from infra.errors import RefusedError
 from infra.home import Home
 from infra.registry.artifacts import fetch_version
@@ -54,6 +54,7 @@ def adopt(model: str, *, reason: str = "", registry: str | None = None, home: Ho
         Overtaken: somebody else moved the champion meanwhile.
         Unavailable: the registry does not answer.
     """
+    check_reason(reason)
     mover = open_mover(model, home or Home.from_environment(), registry)
     chain = mover.finish_pending(foreign=True)
     alias = mover.registry.alias_target(model, "champion")

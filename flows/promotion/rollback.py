@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.promotion.card import describe_in_mlflow
-from flows.promotion.registry_access import open_mover
+from flows.promotion.registry_access import check_reason, open_mover
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.registry.artifacts import fetch_version
@@ -67,13 +67,17 @@ def rollback(
         Overtaken: somebody else moved the champion meanwhile.
         Unavailable: the registry does not answer.
     """
+    check_reason(reason)
     mover = open_mover(model, home or Home.from_environment(), registry)
     chain = mover.finish_pending(foreign=True)
     alias = mover.registry.alias_target(model, "champion")
     number = _target_version(model, chain, alias, to)
     version = mover.registry.version(model, number)
     if version is None:
-        raise RefusedError("a former champion must be in the registry", f"{model}/{number} was deleted")
+        there = {version.number for version in mover.registry.versions(model)} - {alias}
+        left = sorted(there & {entry.target for entry in chain.entries if entry.is_move})
+        do = f"name one that is left with --to: {', '.join(map(str, left))}" if left else "promote another"
+        raise RefusedError("a former champion must be in the registry", f"{model}/{number} was deleted", do)
     checked, files = _check_loads(mover, chain, version)
     entry = mover.move_champion(
         chain, "rollback", target=number, source=alias, reason=reason, manifest=version.manifest_sha256,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from flows.config.lookup import open_ledger
-from flows.sweeps.dry_run import DryRun, dry_run
+from flows.sweeps.dry_run import DryRun, dry_run_families
 from flows.sweeps.new import find_sweep
 from flows.sweeps.preparation import PreparedSweep, SweepSource, prepare_sweep
 from flows.terminal.shown_result import ShownResult
@@ -123,7 +123,7 @@ def plan(
     nodes, grows = _nodes(prepared.spec, address, place)
     lanes, resources = _place_lanes(prepared.spec, nodes, grows=grows)
     warnings += [GROWS] if grows else []
-    probes = {family.name: dry_run(prepared, family, place) for family in prepared.spec.families}
+    probes = dry_run_families(prepared, place)
     warnings += [f"{name}: {found.warning}" for name, found in probes.items() if found.warning]
     warnings += _tracking_warnings(prepared.spec, place)
     families = tuple(

@@ -120,6 +120,8 @@ def test_ledger_that_is_written_to_is_looked_through_once_a_minute(
         (replace(NOW, boot="another"), True, False),
         (replace(NOW, inode=9), True, False),
         (replace(NOW, device=9), True, False),
+        (replace(NOW, at_s=NOW.at_s - 1), False, False),  # the machine has started since
+        (replace(NOW, changed_ns=4, at_s=NOW.at_s - 1), True, False),
     ],
 )
 def test_earlier_look_covers_a_file_as_it_was_and_for_a_while(

@@ -1,11 +1,12 @@
 """What the coordinator costs: its core without Ray, its actor under 64 lanes, and its lanes while they train.
 
     python -m benchmarks.coordinator [--parts core rate actor lanes] [--trials 2000] [--json coordinator.json]
+    python -m benchmarks.coordinator --parts actor --simulated 1000 --pace 1000
 
 `core`: a trial that trains nothing (ask, start, reports, finish, in a ledger on disk), at the beginning and
 at the end, with `random` and with ASHA. `rate`: reports committed a second, as heartbeats bring them.
-`actor`: 64 simulated lanes that report 2,000 times a second. `lanes`: a report and a deciding report in two
-real lanes that train, and a whole trial that does nothing in one real lane.
+`actor`: 64 simulated lanes that report 2,000 times a second, or as many as are asked for. `lanes`: a report
+and a deciding report in two real lanes that train, and a whole trial that does nothing in one real lane.
 """
 
 from __future__ import annotations
@@ -231,6 +232,19 @@ class TimedLine:
         return self._time_call("next", lambda: self._actor.next_attempts.remote(self._lane, ended, reports))
 
 
+@dataclass(frozen=True, slots=True)
+class ActorLoad:
+    """What simulated lanes do together. The bars are of the usual load."""
+
+    lanes: int = LANES
+    reports_a_second: float = A_SECOND
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is what figures are compared by."""
+        return (self.lanes, self.reports_a_second) == (LANES, A_SECOND)
+
+
 @dataclass
 class SimulatedLane:
     """A thread that reports at a pace, by the hooks that real lanes use."""
@@ -239,13 +253,14 @@ class SimulatedLane:
     number: int
     until: float
     folder: Path
+    load: ActorLoad
     reports: int = 0
 
     def run(self) -> None:
         """Trials of 25 reports; each is a little better than those before, so that none is pruned."""
-        pause = LANES / A_SECOND
+        pause = self.load.lanes / self.load.reports_a_second
         ended, held = None, list[EpochReport]()
-        due = time.perf_counter() + pause * self.number / LANES
+        due = time.perf_counter() + pause * self.number / self.load.lanes
         while time.perf_counter() < self.until:
             work = self.line.next(ended, held).attempts[0]
             hooks = AttemptHooks(work, self.line, CheckpointStore(self.folder / work.attempt))
@@ -262,8 +277,8 @@ class SimulatedLane:
             ended = AttemptResult(attempt=work.attempt, outcome="complete", objective=(0.5,), epoch=LONG)
 
 
-def measure_actor(figures: Measurements, folder: Path, seconds: float) -> None:
-    """64 lanes at 2,000 reports a second."""
+def measure_actor(figures: Measurements, folder: Path, seconds: float, load: ActorLoad) -> None:
+    """Simulated lanes that report to one actor."""
     import ray
 
     scene = Scene(folder, sweep_spec(1_000_000, "asha", LONG))
@@ -271,24 +286,26 @@ def measure_actor(figures: Measurements, folder: Path, seconds: float) -> None:
     ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
     try:
         settings = ActorSettings(
-            ledger_url=scene.url, sweep_id=scene.sweep_id, token=scene.token, role="search", lanes=LANES,
+            ledger_url=scene.url, sweep_id=scene.sweep_id, token=scene.token, role="search", lanes=load.lanes,
             resources={"noop": scene.spec.families[0].resources}, storage=str(folder),
         )  # fmt: skip
         handle = actor_class().options(num_cpus=0).remote(settings)
-        for number in range(LANES):
+        for number in range(load.lanes):
             ray.get(handle.register_lane.remote(lane_handshake(number)), timeout=CALL_LIMIT_S)
-        _simulate(figures, handle, folder, seconds)
+        _simulate(figures, handle, folder, seconds, load)
     finally:
         ray.shutdown()
         scene.ledger.close()
 
 
-def _simulate(figures: Measurements, handle: ActorHandle, folder: Path, seconds: float) -> None:
-    warm = time.perf_counter() + 3.0
+def _simulate(
+    figures: Measurements, handle: ActorHandle, folder: Path, seconds: float, load: ActorLoad
+) -> None:
+    warm = time.perf_counter() + max(3.0, load.lanes / 50)  # each of them asks for its first trial
     until = warm + seconds
     lanes = [
-        SimulatedLane(TimedLine(handle, lane_handshake(number)), number, until, folder)
-        for number in range(LANES)
+        SimulatedLane(TimedLine(handle, lane_handshake(number)), number, until, folder, load)
+        for number in range(load.lanes)
     ]
     threads = [threading.Thread(target=lane.run, daemon=True) for lane in lanes]
     for thread in threads:
@@ -303,13 +320,22 @@ def _simulate(figures: Measurements, handle: ActorHandle, folder: Path, seconds:
         thread.join(seconds + CALL_LIMIT_S)
     lasted = time.perf_counter() - began
     calls = [took for lane in lanes for kind in lane.line.took.values() for took in kind]
-    deciding = sorted(took for lane in lanes for took in lane.line.took["decide"])
     reports = sum(lane.reports for lane in lanes)
-    figures.add("actor, 64 lanes: reports a second", reports / lasted, "/s", at_least=0.97 * A_SECOND)
-    figures.add("actor, 64 lanes: calls a second", len(calls) / lasted, "/s", at_most=400)
-    figures.add("actor, 64 lanes: a deciding call, median", 1e3 * statistics.median(deciding), "ms")
-    p99 = deciding[int(0.99 * len(deciding))]
-    figures.add("actor, 64 lanes: a deciding call, p99", 1e3 * p99, "ms", at_most=50)
+    usual, who = load.is_usual, f"actor, {load.lanes} lanes"
+    wanted = 0.97 * load.reports_a_second
+    figures.add(f"{who}: reports a second", reports / lasted, "/s", at_least=wanted if usual else None)
+    figures.add(f"{who}: calls a second", len(calls) / lasted, "/s", at_most=400 if usual else None)
+    for kind, words in (
+        ("decide", "a deciding call"),
+        ("heartbeat", "a heartbeat"),
+        ("next", "a next trial"),
+    ):
+        took = sorted(took for lane in lanes for took in lane.line.took[kind])
+        if took:
+            p99 = 1e3 * took[int(0.99 * len(took))]
+            bar = 50 if usual and kind == "decide" else None
+            figures.add(f"{who}: {words}, median", 1e3 * statistics.median(took), "ms")
+            figures.add(f"{who}: {words}, p99", p99, "ms", at_most=bar)
 
 
 # -- real lanes --------------------------------------------------------------------------------------------
@@ -345,6 +371,8 @@ def main() -> None:
     made.add_argument("--parts", nargs="+", default=["core", "rate", "actor", "lanes"])
     made.add_argument("--trials", type=int, default=2_000)
     made.add_argument("--seconds", type=float, default=10.0, help="how long rates are measured")
+    made.add_argument("--simulated", type=int, default=LANES, help="lanes of the part `actor`")
+    made.add_argument("--pace", type=float, default=A_SECOND, help="reports a second of all of them")
     made.add_argument("--limit", type=float, default=600, help="seconds that one sweep may take")
     options = made.parse_args()
     figures = Measurements("coordinator", options.json)
@@ -356,7 +384,8 @@ def main() -> None:
             elif part == "rate":
                 measure_rate(figures, Path(folder), options.seconds)
             elif part == "actor":
-                measure_actor(figures, Path(folder), options.seconds)
+                load = ActorLoad(options.simulated, options.pace)
+                measure_actor(figures, Path(folder), options.seconds, load)
             else:
                 measure_lanes(figures, 40, options.limit)
     figures.conclude()

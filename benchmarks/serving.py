@@ -1,10 +1,12 @@
 """`velodrome serve` beside `mlflow models serve`, with the same model, the same bodies and the same clients.
 
-    python -m benchmarks.serving --clients 1 8 64 --seconds 6
+    python -m benchmarks.serving --clients 1 8 64 --seconds 6 --rounds 3
 
-Both servers run on loopback with one process that computes; only the one that is measured runs. Each number
-of clients is measured for so many seconds after a warm-up; the load comes from a process of its own
-(`load.py`), whose own most is measured first, against a server that answers at once.
+Both servers run on loopback with one process that computes (Velodrome's has another for HTTP, MLflow's does
+both in one); only the one that is measured runs. Each number of clients is measured for so many seconds after
+a warm-up; the load comes from a process of its own (`load.py`), whose own most is measured first, against a
+server that answers at once. Rounds take the servers in turn, so that a machine that slows down slows all of
+them; the medians are compared, beside the processor time that a server with all its processes takes.
 """
 
 from __future__ import annotations
@@ -15,14 +17,18 @@ import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
+
+import psutil
 
 if TYPE_CHECKING:
     from benchmarks.load import LoadSummary
@@ -54,6 +60,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--family", default="linear_regression")
     parser.add_argument("--hostile", type=int, default=0, help="so many beside them who send nonsense")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--servers", nargs="+", default=["nothing", "mlflow", "velodrome"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="serving-") as folder:
@@ -68,21 +75,53 @@ def main() -> None:
                 sys.executable, "-m", "flows.cli", "serve", "bench", "--port", str(port),
             ],
         }  # fmt: skip
-        rates: dict[tuple[str, int], float] = {}
-        for name, command in servers.items():
+        found: defaultdict[tuple[str, int], list[LoadSummary]] = defaultdict(list)
+        for name, command in [*servers.items()] * given.rounds:
             if name in given.servers:
-                with _server(command, Path(folder)) as port:
+                with _server(command, Path(folder)) as (port, process):
                     for clients in given.clients:
-                        _run_load(port, body, clients, min(2.0, given.seconds))
-                        found = _run_load(port, body, clients, given.seconds)
-                        rates[name, clients] = found["per_second"]
-                        _print_row(name, found)
+                        one = _measure(name, port, process, body, clients, given.seconds)
+                        found[name, clients].append(one)
                         if given.hostile and name == "velodrome":
                             _measure_hostile(port, body, clients, given.seconds, given.hostile)
         for clients in given.clients:
-            if {("mlflow", clients), ("velodrome", clients)} <= rates.keys():
-                times = rates["velodrome", clients] / rates["mlflow", clients]
-                print(f"velodrome / mlflow at {clients} clients: {times:.1f} times the requests a second")
+            _compare(found["mlflow", clients], found["velodrome", clients], clients)
+
+
+def _measure(
+    name: str, port: int, process: psutil.Process, body: Path, clients: int, seconds: float
+) -> LoadSummary:
+    """A server under load; the row has the processor time that it and all that it started took a request."""
+    _run_load(port, body, clients, min(2.0, seconds))
+    before = _processor_s(process)
+    found = _run_load(port, body, clients, seconds)
+    spent_ms = (_processor_s(process) - before) * 1000 / max(1, found["requests"])
+    _print_row(name, found, f"  {spent_ms:.2f} ms of processor time a request")
+    return found
+
+
+def _processor_s(process: psutil.Process) -> float:
+    total = 0.0
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            times = one.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _compare(mlflow: Sequence[LoadSummary], velodrome: Sequence[LoadSummary], clients: int) -> None:
+    """The medians over the rounds, where both were measured."""
+    if mlflow and velodrome:
+        rate, theirs = (
+            statistics.median(one["per_second"] for one in given) for given in (velodrome, mlflow)
+        )
+        tail, their_tail = (
+            statistics.median(one["p99_ms"] for one in given) for given in (velodrome, mlflow)
+        )
+        print(
+            f"velodrome / mlflow at {clients} clients: {rate / theirs:.1f} times the requests a second, "
+            f"p99 {tail:.1f} against {their_tail:.1f} ms ({len(velodrome)} rounds)"
+        )
 
 
 def _model(folder: Path, family: str) -> tuple[Path, Path]:
@@ -101,7 +140,7 @@ def _model(folder: Path, family: str) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def _server(command: Callable[[int], list[str]], folder: Path) -> Iterator[int]:
+def _server(command: Callable[[int], list[str]], folder: Path) -> Iterator[tuple[int, psutil.Process]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -115,7 +154,7 @@ def _server(command: Callable[[int], list[str]], folder: Path) -> Iterator[int]:
         )
     try:
         _wait_until_up(server, port, folder / "server.log")
-        yield port
+        yield port, psutil.Process(server.pid)
     finally:
         server.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -161,10 +200,10 @@ def _measure_hostile(port: int, body: Path, clients: int, seconds: float, hostil
     _print_row("the bad", _load_result(others, seconds))
 
 
-def _print_row(name: str, found: LoadSummary) -> None:
+def _print_row(name: str, found: LoadSummary, more: str = "") -> None:
     print(
         f"{name:10} {found['clients']:3} clients  {found['per_second']:8.1f} /s"
-        f"  p50 {found['p50_ms']:7.2f} ms  p99 {found['p99_ms']:7.2f} ms  {found['statuses']}",
+        f"  p50 {found['p50_ms']:7.2f} ms  p99 {found['p99_ms']:7.2f} ms  {found['statuses']}{more}",
         flush=True,
     )
 

@@ -25,7 +25,9 @@ PIECE_BYTES = 8 << 20
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^?#]*))?")
 # What boto reads too: pyarrow takes keys and profiles from the environment, but no address.
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-_AWAY_DO = f"each request was tried {ATTEMPTS} times: see whether bucket and store are there"
+_AWAY_DO = (
+    f"each request was tried {ATTEMPTS} times: see whether the store is up and can be reached from here"
+)
 _REFUSED_DO = (
     "renew the credentials of this machine (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN or"
     " ~/.aws), or have them granted the bucket"
@@ -148,9 +150,13 @@ class Bucket:
             if missing and isinstance(error, FileNotFoundError):
                 raise
             text = redact(next(iter(str(error).splitlines()), type(error).__name__))
-            raise StorageUnavailable(
-                f"{self.url} must {what}", text[:300], _REFUSED_DO if _REFUSED.search(text) else _AWAY_DO
-            ) from error
+            raise StorageUnavailable(f"{self.url} must {what}", text[:300], _advise(text)) from error
+
+
+def _advise(text: str) -> str:
+    if "NO_SUCH_BUCKET" in text:
+        return "make the bucket, or correct its name"
+    return _REFUSED_DO if _REFUSED.search(text) else _AWAY_DO
 
 
 def _stored_object(found: FileInfo, name: str) -> StoredObject:

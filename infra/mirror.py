@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,8 +20,7 @@ from infra.bucket import Bucket, StoredObject
 from trainers.storage.atomic_folders import ASIDE, MANIFEST
 
 MIRRORS = "mirror"  # of a home
-MARK = ".bucket"  # in the folder: the address that it mirrors
-_INCOMING = ".incoming"
+MARK = ".velodrome-bucket"  # in the folder: the address that it mirrors
 _SAME_S = 0.002  # file systems round times
 
 
@@ -167,8 +167,7 @@ def _bring(mirror: Mirror, file: Path, stored: StoredObject, *, exact: bool) -> 
 
 
 def _download(mirror: Mirror, file: Path, stored: StoredObject) -> None:
-    incoming = mirror.root / _INCOMING / uuid.uuid4().hex
-    incoming.parent.mkdir(exist_ok=True)
+    incoming = mirror.root / f"{ASIDE}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
     try:
         mirror.bucket.download(mirror.locate(file), incoming)
         _set_time(incoming, stored)

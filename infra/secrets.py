@@ -16,9 +16,10 @@ _USERINFO = re.compile(r"(?<=://)(?:[^\s:@/?#'\"]*:[^\s'\"]*|[^\s@/'\"]*)@")
 _PASSWORD = re.compile(r"(?<=://)[^\s:@/?#'\"]*:[^\s'\"]+@|\bhttps?://[^\s:@/?#'\"]+@", re.IGNORECASE)
 _NAMES = "password|passwd|pwd|token|secret|api_?key|access_?key|signature|credential"
 # As a query has it the name may go on (`AWS_SECRET_ACCESS_KEY=`); in prose and JSON it ends before the sign,
-# or `tokenizer: words` would be hidden too.
+# or `tokenizer: words` would be hidden too. A value in quotes may hold blanks.
+_WORD = r"(?:(?<=\")[^\"\n]+(?=\")|(?<=')[^'\n]+(?=')|[^\s&'\",;]+)"
 _VALUE = re.compile(
-    rf"(?P<before>\b\w*(?:{_NAMES})\w*=|(?:{_NAMES})['\"]?\s*[=:]\s*['\"]?)[^\s&'\",;]+", re.IGNORECASE
+    rf"(?P<before>\b\w*(?:{_NAMES})\w*=|(?:{_NAMES})['\"]?\s*[=:]\s*['\"]?){_WORD}", re.IGNORECASE
 )
 
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from trainers.column_warnings import warn_of_numbers, warn_of_words
 from trainers.data.dataset import Column, Dataset
+from trainers.data.images import peak_of_deep
 from trainers.data.prepare import fit_table
 from trainers.errors import InputError
 
 EXAMPLE_CHARACTERS = 30
+DEEP_PEAK = 1 << 13  # of 16 bits: what stays below has 32 greys of 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,10 @@ def _profile(column: Column, dataset: Dataset, left_out: str) -> ColumnProfile:
     if column.kind in ("number", "time"):
         return _profile_numbers(column, dataset, left_out)
     if column.kind in ("image", "audio"):
-        return ColumnProfile(name=column.name, kind=column.kind, different=None, missing=0, example="")
+        warning = _warn_of_depth(column) if column.kind == "image" else ""
+        return ColumnProfile(
+            name=column.name, kind=column.kind, different=None, missing=0, example="", warning=warning
+        )
     counts = Counter(column.values)
     missing = counts.pop(None, 0)
     first = next((value for value in column.values if value is not None), "")
@@ -76,6 +81,17 @@ def _profile(column: Column, dataset: Dataset, left_out: str) -> ColumnProfile:
         name=column.name, kind=column.kind, different=len(counts), missing=missing,
         example=_shorten(repr(first)), left_out=left_out, warning="" if left_out else warning,
     )  # fmt: skip
+
+
+def _warn_of_depth(column: Column) -> str:
+    """Of pictures of 16 bits that use few of them, as cameras of 10 and 12 bits write them: models read 8."""
+    peak = peak_of_deep(column)
+    if peak is None or peak >= DEEP_PEAK:
+        return ""
+    return (
+        f"16 bits of which {peak.bit_length()} are used, so that {peak // 257 + 1} greys are left: scale the "
+        f"pictures first, x * {65_535 // max(1, peak)}"
+    )
 
 
 def _profile_numbers(column: Column, dataset: Dataset, left_out: str) -> ColumnProfile:

@@ -44,6 +44,8 @@ def extend(
     planned = ", ".join(f"{family}: {count}" for family, count in result.planned.items())
     how = "its running driver goes on to" if result.asked_driver else "it went on to"
     print_note(f"{result.sweep}: {how} {planned} trials")
+    if not result.asked_driver:
+        _print_leaderboard(name)
 
 
 @example("velodrome compress digits --trial 5 --how int8")
@@ -103,6 +105,17 @@ def retry(
         listed = ", ".join(f"{count} of {family}" for family, count in result.trials.items())
         how = "its running driver takes up" if result.asked_driver else "tried again:"
         print_note(f"{result.sweep}: {how} {listed}")
+        if not result.asked_driver:
+            _print_leaderboard(name)
+
+
+def _print_leaderboard(name: str) -> None:
+    """How a sweep stands that this command has carried on."""
+    from flows.comparison.compare import compare
+    from flows.comparison.leaderboard import print_leaderboard
+    from infra.ray_job import job_address
+
+    print_leaderboard(stdout_console(), compare(name, latency=False), address=job_address())
 
 
 @example("velodrome stop digits")

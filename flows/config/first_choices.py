@@ -15,7 +15,7 @@ BATCH = 64  # about what spaces draw
 ROUND = (8, 10, 15, 20, 30, 40, 60, 80, 100)
 STEPS_OF_TABLES, STEPS_OF_OTHERS = 4000, 1500  # of an optimizer, in a whole trial
 LONGEST_OF_OTHERS = 40
-FEW_TRIALS, MANY_TRIALS = 20, 40
+FEW_TRIALS, MANY_TRIALS = 20, 40  # many where a trial takes seconds, as those of tables do
 UNBALANCED = 0.8  # the share of the commonest class from which on accuracy says little
 _CLIP_SPACES = {
     "image_cnn": (
@@ -78,7 +78,10 @@ def first_choices(seen: DataProfile, families: Sequence[str]) -> FirstChoices:
     epochs = next((n for n in ROUND if n >= wanted and (table or n <= LONGEST_OF_OTHERS)), 0)
     epochs = epochs or (ROUND[-1] if table else LONGEST_OF_OTHERS)
     parameters = max(len(open_space(name, None, ()).mapping()) for name in families)
-    trials = min(MANY_TRIALS, max(FEW_TRIALS, 4 * parameters))
+    trials = min(MANY_TRIALS, max(FEW_TRIALS, 4 * parameters)) if table else FEW_TRIALS
+    why_trials = f"a family; the largest space has {parameters} parameters"
+    if not table:
+        why_trials = f"a family, of {epochs * max(1, round(rows / BATCH)):,} steps each; `plan` says how long"
     metric, why = _objective(seen)
     rung = max(2, epochs // 4)
     return FirstChoices(
@@ -90,7 +93,7 @@ def first_choices(seen: DataProfile, families: Sequence[str]) -> FirstChoices:
         spaces=_spaces(rows, families) if table else _CLIP_SPACES if seen.kind == "audio" else {},
         reasons={
             "metric": why,
-            "trials": f"a family; the largest space has {parameters} parameters",
+            "trials": why_trials,
             "epochs": f"of {rows:,} rows, about {max(1, round(rows / BATCH)):,} steps each",
             "rung": "earlier a curve tells little; or median, hyperband, none",
         },

@@ -291,7 +291,7 @@ class Sweep(Strict):
     ledger: Line | None = None
     """Database address of the ledger; ${VARIABLE} is replaced (VELODROME_LEDGER, else SQLite in the home)."""
     storage: Line | None = None
-    """Folder for checkpoints and models; ${VARIABLE} is replaced (VELODROME_STORAGE, else the home)."""
+    """Checkpoints and models: a folder or s3://bucket/prefix; ${VARIABLE} as above (VELODROME_STORAGE)."""
     model: ModelName | None = None
     """The registered model's name (the sweep's)."""
     gates: Policy | None = None

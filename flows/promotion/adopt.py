@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.promotion.registry_access import open_mover
+from flows.promotion.registry_access import check_reason, open_mover
 from infra.errors import RefusedError
 from infra.home import Home
-from infra.registry.integrity import tag_mismatch
+from infra.registry.artifacts import fetch_version
+from infra.registry.chain import Chain
+from infra.registry.integrity import version_mismatch
+from infra.registry.moves import Mover
+from infra.registry.store import ModelVersion
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject
@@ -48,6 +54,7 @@ def adopt(model: str, *, reason: str = "", registry: str | None = None, home: Ho
         Overtaken: somebody else moved the champion meanwhile.
         Unavailable: the registry does not answer.
     """
+    check_reason(reason)
     mover = open_mover(model, home or Home.from_environment(), registry)
     chain = mover.finish_pending(foreign=True)
     alias = mover.registry.alias_target(model, "champion")
@@ -63,10 +70,18 @@ def adopt(model: str, *, reason: str = "", registry: str | None = None, home: Ho
         )
     version = None if alias is None else mover.registry.version(model, alias)
     manifest = None if version is None else version.manifest_sha256
-    if version is not None and (found := tag_mismatch(chain, version)):
+    if version is not None and (found := _find_mismatch(mover, chain, version)):
         do = f"`velodrome rollback {model} --to N` goes back to another"
         raise RefusedError("an adopted version must be what its history has", found, do)
     entry = mover.move_champion(
         chain, "adoption", target=alias, source=alias, reason=reason, manifest=manifest
     )
     return Adoption(model=model, version=alias, former=former, changed=True, entry=entry.number)
+
+
+def _find_mismatch(mover: Mover, chain: Chain, version: ModelVersion) -> str:
+    """How a version differs from what the chain has of it; a version that no entry names is not fetched."""
+    if chain.manifest_entry(version.number) is None and chain.files_entry(version.number) is None:
+        return ""
+    with tempfile.TemporaryDirectory(prefix="velodrome-adopt-") as aside:
+        return version_mismatch(chain, version, fetch_version(mover.registry, version, Path(aside)))

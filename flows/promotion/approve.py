@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.config.policy import Policy
-from flows.promotion.registry_access import open_mover, split_label
+from flows.promotion.registry_access import check_reason, open_mover, split_label
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.registry.identity import registry_user, user_part
@@ -45,6 +45,7 @@ def approve(
         WrongInput: no such version.
         Refused: whoever tried to promote it cannot approve it, nor who is not among those that are asked.
     """
+    check_reason(reason)
     model, number = split_label(version)
     mover = open_mover(model, home or Home.from_environment(), registry)
     found = mover.registry.version(model, number)

@@ -141,7 +141,7 @@ def _outcome(entry: ChainEntry) -> str:
 
 def _describe_version(registry: Registry, version: ModelVersion, known: CardFacts) -> bool:
     """Whether the card is in the version's folder too."""
-    text = redact(card_body(known))
+    text = redact(card_body(known, listed=True))
     registry.call("update_model_version", version.model, str(version.number), description=text)
     return registry.write_beside(version, README, redact(write_card(known)))
 

@@ -52,10 +52,15 @@ def write_card(known: CardFacts) -> str:
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{card_body(known)}"))
 
 
-def card_body(known: CardFacts) -> str:
-    """The card without its header: what MLflow shows."""
+def card_body(known: CardFacts, *, listed: bool = False) -> str:
+    """The card without its header.
+
+    Args:
+        listed: as MLflow's page of a version has it, which names the version itself: its list of versions
+            shows the first line alone, and no Markdown.
+    """
     sections = [
-        f"# {known.label}\n\n{card_head(known)}",
+        card_head(known, listed=True) if listed else f"# {known.label}\n\n{card_head(known)}",
         _purpose(known),
         _data(known),
         _metrics(known),
@@ -68,8 +73,8 @@ def card_body(known: CardFacts) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def card_head(known: CardFacts) -> str:
-    """The first lines: what it is for, and how good it is."""
+def card_head(known: CardFacts, *, listed: bool = False) -> str:
+    """The first lines: what it is for, and how good it is, which stands first, and plain, where listed."""
     judged = _judged(known)
     name = next(iter(judged), None)
     purpose = str(known.written.get("purpose") or "").strip()
@@ -78,7 +83,11 @@ def card_head(known: CardFacts) -> str:
     if name is not None and data:
         value = _interval_text(name, judged[name], int(data["examples"]))
         which = "the test split of " if data.get("part") == "test" else ""
-        lines.append(f"**{name} {value}** on {data['examples']} examples of {which}`{data['source']}`.")
+        where = f"on {data['examples']} examples of {which}"
+        if listed:
+            lines = [f"{name} {value} {where}{data['source']}", *lines]
+        else:
+            lines.append(f"**{name} {value}** {where}`{data['source']}`.")
     if known.outcome:
         lines.append(known.outcome)
     return "\n\n".join(lines) or f"A model of the family {known.family}, not judged yet."

@@ -11,14 +11,17 @@ from pydantic import ValidationError
 
 from flows.config.errors import dotted_path, redacted_repr, validation_issues
 from flows.config.policy import Policy, to_document
+from flows.promotion.gates.scoring import judged_metrics
 from flows.promotion.judging.notification import check_webhook
-from flows.promotion.registry_access import open_mover
+from flows.promotion.registry_access import check_reason, open_mover
 from infra.errors import WrongInput, join_errors
 from infra.home import Home
 from search_spaces.errors import YamlError
+from search_spaces.nearest import advice
 from search_spaces.strict_yaml import Document, read_file
 from trainers.data.sources.schemes import PATHS
 from trainers.errors import InputError
+from trainers.metric_names import FOR_ALL, GAP
 
 if TYPE_CHECKING:
     from trainers.types import Json, JsonObject
@@ -60,6 +63,7 @@ def policy(
         WrongInput: the file, with line and key; or no such model.
         Unavailable: the registry does not answer.
     """
+    check_reason(reason)
     place = home or Home.from_environment()
     written = None if set is None else _with_fingerprint(load_policy(Path(set)), Path(set), place)
     mover = open_mover(model, place, registry, known=set is None)
@@ -97,6 +101,10 @@ def load_policy(path: Path) -> Policy:
         found = Policy.model_validate(value)
     except ValidationError as error:
         raise _schema_errors(error, document, value) from error
+    if unmet := _find_unmeetable(found):
+        keys, must, what, do = unmet
+        place = f"{document.name}, line {document.line(keys)}: {dotted_path(keys)}"
+        raise WrongInput(f"{place} must {must}", what, do)
     if found.notify is not None and found.notify.webhook is not None:
         try:
             check_webhook(found.notify.webhook)
@@ -104,6 +112,29 @@ def load_policy(path: Path) -> Policy:
             place = f"{document.name}, line {document.line(('notify', 'webhook'))}"
             raise WrongInput(f"{place}: notify.webhook: {error.must}", error.found, error.do) from error
     return found
+
+
+def _find_unmeetable(policy: Policy) -> tuple[tuple[str, ...], str, str, str] | None:
+    """What no model could ever pass: its keys, what must hold, what was found, what to do.
+
+    Of a new policy alone: one that a chain has already is left as it is.
+    """
+    judged = {name: ("metrics", name) for name in policy.metrics}
+    compared = policy.compare.metric
+    named = {**judged, **({} if compared is None else {compared: ("compare", "metric")})}
+    for name, path in named.items():
+        known = [*judged_metrics(), *([GAP] if name in judged else [])]
+        if (plain := name.rpartition("/")[2]) not in known:
+            costs = "compare.smaller or limits" if plain in FOR_ALL else ""
+            return path, "name a metric of predictions", repr(name), costs or advice(plain, known)
+    for name, bound in policy.metrics.items():
+        if bound.at_least is not None and bound.at_most is not None and bound.at_least > bound.at_most:
+            return judged[name], "have at_least below at_most", f"{bound.at_least} and {bound.at_most}", ""
+    rule = policy.approval
+    if rule is not None and rule.by is not None and rule.count > len(set(rule.by)):
+        found = f"{rule.count} of {len(set(rule.by))} names"
+        return ("approval", "count"), "be met by the names of approval.by", found, "name more, or ask fewer"
+    return None
 
 
 def _read_document(path: Path) -> Document:

@@ -21,6 +21,7 @@ from flows.promotion.judging.candidate import (
 from flows.promotion.judging.notification import notify
 from flows.promotion.judging.outcome import Promotion
 from flows.promotion.judging.promoter import Promoter
+from flows.promotion.registry_access import check_reason
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.names import quote_input
@@ -30,9 +31,6 @@ from infra.tracking.client import embedded_path
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject
-
-
-REASON = 500
 
 
 class GateRefused(RefusedError):
@@ -87,8 +85,7 @@ def promote(
         WrongInput: no such sweep, trial or model, or nothing to judge on.
         Unavailable: a store does not answer; the same call goes on where this one stopped.
     """
-    if len(reason) > REASON:
-        raise WrongInput(f"--reason must have at most {REASON} characters", f"{len(reason)}", "shorten it")
+    check_reason(reason)
     if is_uri(what):
         check_uri(what)
     place = home or Home.from_environment()

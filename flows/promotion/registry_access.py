@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from infra.errors import WrongInput
@@ -10,6 +11,8 @@ from infra.names import check_name, quote_input
 from infra.registry.moves import Mover, check_registered
 from infra.registry.store import Registry, registry_uri
 from search_spaces.nearest import nearest_words
+
+MOST_REASON = 3_000
 
 
 def open_mover(model: str, home: Home, registry: str | None = None, *, known: bool = True) -> Mover:
@@ -40,3 +43,16 @@ def split_label(label: str) -> tuple[str, int]:
             "a version must be given as MODEL/VERSION", quote_input(label), "write for instance digits/3"
         )
     return check_name(found[1], "model"), int(found[2])
+
+
+def check_reason(reason: str) -> str:
+    """The reason that is kept in an entry, which has room for so much, before anything is done for it.
+
+    Raises:
+        WrongInput: it is too long.
+    """
+    kept = len(json.dumps(reason)) - 2  # as an entry has it: beyond ASCII six characters for one
+    if kept > MOST_REASON:
+        must = f"a reason must have at most {MOST_REASON:,} characters, where one beyond ASCII counts six"
+        raise WrongInput(must, f"{kept:,}", "shorten it, and name where the rest stands")
+    return reason

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.promotion.card import describe_in_mlflow
-from flows.promotion.registry_access import open_mover
+from flows.promotion.registry_access import check_reason, open_mover
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.registry.artifacts import fetch_version
 from infra.registry.chain import Chain
 from infra.registry.contents import loading_objection
-from infra.registry.integrity import version_mismatch
+from infra.registry.integrity import hash_files, version_mismatch
 from infra.registry.isolated_predict import UnusableModel, predict_isolated
 from infra.registry.moves import Mover, champion_line
 from infra.registry.store import ModelVersion
@@ -67,17 +67,22 @@ def rollback(
         Overtaken: somebody else moved the champion meanwhile.
         Unavailable: the registry does not answer.
     """
+    check_reason(reason)
     mover = open_mover(model, home or Home.from_environment(), registry)
     chain = mover.finish_pending(foreign=True)
     alias = mover.registry.alias_target(model, "champion")
     number = _target_version(model, chain, alias, to)
     version = mover.registry.version(model, number)
     if version is None:
-        raise RefusedError("a former champion must be in the registry", f"{model}/{number} was deleted")
-    checked = _check_loads(mover, chain, version)
+        there = {version.number for version in mover.registry.versions(model)} - {alias}
+        left = sorted(there & {entry.target for entry in chain.entries if entry.is_move})
+        do = f"name one that is left with --to: {', '.join(map(str, left))}" if left else "promote another"
+        raise RefusedError("a former champion must be in the registry", f"{model}/{number} was deleted", do)
+    checked, files = _check_loads(mover, chain, version)
     entry = mover.move_champion(
-        chain, "rollback", target=number, source=alias, reason=reason, manifest=version.manifest_sha256
-    )
+        chain, "rollback", target=number, source=alias, reason=reason, manifest=version.manifest_sha256,
+        facts={"files": files},
+    )  # fmt: skip
     unwritten = describe_in_mlflow(mover.registry, model, number, champion=True)
     return Rollback(
         model=model, version=number, former=alias, checked=checked, entry=entry.number, hash=entry.hash,
@@ -108,8 +113,9 @@ def _target_version(model: str, chain: Chain, alias: int | None, to: int | None)
     return to
 
 
-def _check_loads(mover: Mover, chain: Chain, version: ModelVersion) -> str:
-    """Refuses a version whose files have changed or that does not load any more."""
+def _check_loads(mover: Mover, chain: Chain, version: ModelVersion) -> tuple[str, str]:
+    """Refuses a version whose files have changed or that does not load any more; what was seen of it, and
+    what its files hash to."""
     must = f"{version.label} must load as it did"
     with tempfile.TemporaryDirectory(prefix="velodrome-rollback-") as aside:
         files = fetch_version(mover.registry, version, Path(aside))
@@ -121,9 +127,9 @@ def _check_loads(mover: Mover, chain: Chain, version: ModelVersion) -> str:
 
                 predictor = load_bundle(files.bundle, manifest_sha256=version.manifest_sha256)
                 predictor.predict(predictor.example)
-                return "its hashes match, and it predicts its example"
+                return "its hashes match, and it predicts its example", hash_files(files)
             predict_isolated(files.folder, _input_example(files.folder))
-            return "it predicts its example in a new interpreter"
+            return "it predicts its example in a new interpreter", hash_files(files)
         except (TrainerError, UnusableModel) as error:
             raise RefusedError(must, str(error), "name another former champion with --to") from error
 

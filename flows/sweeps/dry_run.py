@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flows.sweeps.preparation import PreparedSweep
 from flows.terminal.stack_words import ONE_BY_ONE, describe_width
-from infra.errors import WrongInput
+from infra.errors import WrongInput, join_errors
 from infra.home import Home
 from infra.search.blocks import find_block
 from infra.search.pruners import pruner_options
@@ -80,6 +80,24 @@ class _Stopwatch(SilentHooks):
         if not self.reported_at:
             return 0.0
         return max(0.0, self.reported_at[-1] - self.steps_at[len(self.reported_at) - 1][:STEPS][-1])
+
+
+def dry_run_families(prepared: PreparedSweep, home: Home) -> dict[str, DryRun]:
+    """The dry runs of all families of a sweep, by their names.
+
+    Raises:
+        WrongInput: what is wrong with any of them, all at once.
+    """
+    found: dict[str, DryRun] = {}
+    wrong: list[WrongInput] = []
+    for family in prepared.spec.families:
+        try:
+            found[family.name] = dry_run(prepared, family, home)
+        except WrongInput as error:
+            wrong.append(error)
+    if wrong:
+        raise join_errors(wrong) from wrong[0]
+    return found
 
 
 def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:

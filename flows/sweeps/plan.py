@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from flows.config.lookup import open_ledger
-from flows.sweeps.dry_run import DryRun, dry_run
+from flows.sweeps.dry_run import DryRun, dry_run_families
 from flows.sweeps.new import find_sweep
 from flows.sweeps.preparation import PreparedSweep, SweepSource, prepare_sweep
 from flows.terminal.shown_result import ShownResult
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from infra.spec import Resources
     from trainers.types import JsonObject
 
+GROWS = (
+    "the cluster grows by demand: lanes and time are those of the nodes that are there now; what lanes wait"
+    " for is asked for as the sweep runs"
+)
 CHECKPOINT_SIZES = 3  # Adam keeps two numbers for each weight
 
 
@@ -116,9 +120,10 @@ def plan(
     warnings = [*_ledger_warnings(prepared, place)]
     done = _count_ended(prepared.spec, place)
     check_writable(storage_root(place, prepared.spec))
-    nodes = _nodes(prepared.spec, address, place)
-    lanes, resources = _place_lanes(prepared.spec, nodes)
-    probes = {family.name: dry_run(prepared, family, place) for family in prepared.spec.families}
+    nodes, grows = _nodes(prepared.spec, address, place)
+    lanes, resources = _place_lanes(prepared.spec, nodes, grows=grows)
+    warnings += [GROWS] if grows else []
+    probes = dry_run_families(prepared, place)
     warnings += [f"{name}: {found.warning}" for name, found in probes.items() if found.warning]
     warnings += _tracking_warnings(prepared.spec, place)
     families = tuple(
@@ -185,19 +190,20 @@ def _disk_bytes(spec: SweepSpec, probes: dict[str, DryRun], lanes: int) -> int:
 # -- what is around ----------------------------------------------------------------------------------------
 
 
-def _nodes(spec: SweepSpec, address: str | None, home: Home) -> Sequence[Node]:
-    """The cluster's nodes, which reach what the sweep shares; without an address this machine, as a local
-    Ray would see it."""
+def _nodes(spec: SweepSpec, address: str | None, home: Home) -> tuple[Sequence[Node], bool]:
+    """The cluster's nodes, which reach what the sweep shares, and whether it grows by demand; without an
+    address this machine, as a local Ray would see it."""
     from flows.sweeps.session import check_shared_places
     from infra.lanes.cluster import connect_ray, has_own_connection
     from infra.ray_job import job_address
+    from infra.sharing.growth import has_autoscaler
 
     address = address or job_address()
     if address is not None or has_own_connection():
         with connect_ray(address, home) as nodes:
             check_shared_places(spec, home, nodes)
-            return list(nodes)
-    return [this_machine()]
+            return list(nodes), has_autoscaler()
+    return [this_machine()], False
 
 
 def this_machine() -> Node:
@@ -219,12 +225,12 @@ def this_machine() -> Node:
     )
 
 
-def _place_lanes(spec: SweepSpec, nodes: Sequence[Node]) -> tuple[int, dict[str, Resources]]:
+def _place_lanes(spec: SweepSpec, nodes: Sequence[Node], *, grows: bool) -> tuple[int, dict[str, Resources]]:
     """How many lanes there will be, and each family's settled resources."""
     from infra.coordinator.placement import check_placeable, plan_runs, resolve_shapes, shape_name
 
     resources = resolve_shapes(spec, nodes)
-    for family, needed in resources.items():
+    for family, needed in resources.items() if not grows else ():
         check_placeable(family, needed, nodes)
     wanted: dict[str, int] = {}
     for entry in spec.families:

@@ -202,7 +202,7 @@ def check_shared_places(spec: SweepSpec, home: Home, nodes: Sequence[Node]) -> N
         return
     local = []
     if storage_root(home, spec) == home.storage:
-        local.append("storage (set storage: or VELODROME_STORAGE to a folder that all nodes share)")
+        local.append("storage (set storage: or VELODROME_STORAGE to a folder that all share, or s3://…)")
     if ledger_url(home, spec.ledger).startswith("sqlite"):
         local.append("ledger (set ledger: or VELODROME_LEDGER to postgresql+psycopg://…)")
     if local:

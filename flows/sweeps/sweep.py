@@ -27,12 +27,13 @@ from flows.sweeps.warm_start import check_warm_start
 from flows.terminal.next_command import next_command
 from infra.coordinator.policy import exhausted_budget
 from infra.errors import LedgerUnavailable, RefusedError, VelodromeError
-from infra.home import Home, ledger_url
+from infra.home import Home, ledger_url, storage_root
 from infra.ledger import views
 from infra.ledger.batch import SweepChange, WriteBatch
 from infra.ledger.broken_families import find_broken_families
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
+from infra.mirror import check_writable
 from infra.storage.trial_logs import written_logs_folder
 from infra.tracking.sent_runs import run_ids
 
@@ -72,6 +73,7 @@ def sweep(
         WrongInput: the file, its data or its families cannot be used, or the change needs a new version.
         OwnedElsewhere: another living process runs the sweep.
         ClusterUnavailable: no Ray, or no room for a lane.
+        StorageUnavailable: the bucket of its storage takes nothing.
         Refused: no trial succeeded.
         Interrupted: a signal asked to stop; state is kept.
     """
@@ -80,6 +82,7 @@ def sweep(
         file, space=space, objective=objective, direction=direction, trials=trials, epochs=epochs, name=name
     )
     prepared = prepare_sweep(source, overrides, place)
+    check_writable(storage_root(place, prepared.spec))
     ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
     try:
         row = _register_sweep(ledger, prepared, new=new, accept_code_change=accept_code_change)

@@ -48,7 +48,7 @@ from infra.errors import (
 )
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
-from infra.mirror import discard
+from infra.mirror import discard, find_mirror
 
 if TYPE_CHECKING:
     from ray.actor import ActorClass, ActorHandle
@@ -303,7 +303,10 @@ class CoordinatorActor:
             for hello in lost:
                 self._end_process(hello)
             for folder in dropped:
-                self._drops.submit(_drop_folder, Path(self._settings.storage) / folder)
+                path = Path(self._settings.storage) / folder
+                shutil.rmtree(path, ignore_errors=True)
+                if find_mirror(path) is not None:
+                    self._drops.submit(_discard_stored, path)
 
     def _is_alive(self, hello: LaneHandshake) -> bool:
         return hello.host != self._host or process_started_at(hello.pid) == hello.pid_started_at
@@ -320,8 +323,7 @@ class CoordinatorActor:
             ray.kill(handle)
 
 
-def _drop_folder(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+def _discard_stored(folder: Path) -> None:
     try:
         discard(folder)
     except StorageUnavailable as error:  # `gc` finds what is left

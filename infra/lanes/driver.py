@@ -40,6 +40,7 @@ from infra.lanes.settings import LaneSettings
 from infra.ledger.store import Ledger
 from infra.mirror import discard
 from infra.sharing.claims import claim_fact
+from infra.sharing.growth import ClusterGrowth, find_growth
 from infra.sharing.negotiation import LaneShare, ShareKeeper
 from infra.spec import SweepLimits, SweepSpec
 
@@ -157,9 +158,10 @@ def drive_sweep(
             the runs that it asks for.
     """
     families = resolve_shapes(job.spec, nodes)
-    for family, resources in families.items():
+    growth = None if job.own_ray else find_growth()
+    for family, resources in families.items() if growth is None else ():
         check_placeable(family, resources, nodes)
-    driver = _Driver(job, nodes, signals, watch)
+    driver = _Driver(job, nodes, signals, watch, growth)
     try:
         return driver.run()
     except HeadGone:
@@ -189,7 +191,9 @@ class _Driver:
         nodes: Sequence[Node],
         signals: StopSignals,
         watch: Watch,
+        growth: ClusterGrowth | None,
     ) -> None:
+        self._growth = growth
         self._job, self._nodes, self._signals, self._watch = job, nodes, signals, watch
         self._by_family = resolve_shapes(job.spec, nodes)
         self._seen_lane_at = time.monotonic()
@@ -200,7 +204,7 @@ class _Driver:
         self._actor = self._start_actor()
         self._pool = RunPool(
             job.lanes, nodes, self._actor, self._scratch_folder(), job.spec.lanes,
-            start_s=job.spec.limits.start_s, own_ray=job.own_ray,
+            start_s=job.spec.limits.start_s, own_ray=job.own_ray, growth=growth,
         )  # fmt: skip
         self._last = CoordinatorStatus()
         self._supply: tuple[object, ...] | None = None
@@ -246,6 +250,8 @@ class _Driver:
         if not self._job.own_ray:
             with contextlib.suppress(HeadGone):
                 if self._head.is_reachable():
+                    if self._growth is not None:
+                        self._growth.close()
                     ray.kill(self._actor)
         self._ledger.close()
         scratch = self._scratch_folder()

@@ -24,6 +24,7 @@ from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.cluster import list_nodes
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
+from infra.sharing.growth import ClusterGrowth, missing_workers
 from infra.sharing.shares import choose_returned_runs
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class RunPool:
         *,
         start_s: float,
         own_ray: bool,
+        growth: ClusterGrowth | None = None,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         """Has no run yet.
@@ -60,9 +62,10 @@ class RunPool:
             lanes: how many lanes at most; None: as many as fit.
             start_s: `limits.start`.
             own_ray: whether Ray is this process's own and ends with it.
+            growth: what is asked for lanes that find no room; None: nobody would bring it.
             steady: seconds that only pass.
         """
-        self._steady = steady
+        self._steady, self._growth = steady, growth
         self._settings, self._actor, self._scratch = settings, actor, scratch
         self._lanes, self._start_s, self._own_ray = lanes, start_s, own_ray
         self._nodes, self._room = nodes, first_room(nodes, own_ray=own_ray)
@@ -116,7 +119,7 @@ class RunPool:
         for plan in self._staying().values():
             planned[plan.shape] += plan.lanes
         shapes = _shapes(standing)
-        for shape in shapes.keys() - planned.keys():
+        for shape in shapes.keys() - planned.keys() if self._growth is None else ():
             check_placeable(shape, shapes[shape], self._nodes)  # `retry` may have asked for what is not there
         counts = {shape: count - planned[shape] for shape, (_, count) in standing.wanted.items()}
         limit, running = self._lane_limit(), self._plans()
@@ -134,7 +137,9 @@ class RunPool:
         if self._own_ray or standing.state != "running":
             return ""
         wanted = {shape: count for shape, (_, count) in standing.wanted.items()}
-        return describe_shortage(_shapes(standing), wanted, self._room, self._lane_limit(), self._plans())
+        found = describe_shortage(_shapes(standing), wanted, self._room, self._lane_limit(), self._plans())
+        asked = "" if self._growth is None else self._growth.words
+        return f"{found}; {asked}" if found and asked else found
 
     def _plans(self) -> list[RunPlan]:
         """Without those that are bound to a node that is gone: these wait for nothing."""
@@ -189,6 +194,13 @@ class RunPool:
         settled = standing.lanes >= sum(plan.lanes for plan in plans)
         room = leave_to_others(self._nodes, plans, self._room, settled=settled)
         self._room = [node for node in room if node.name not in self._left_out]
+        self._ask_for_more(standing)
+
+    def _ask_for_more(self, standing: CoordinatorStatus) -> None:
+        if self._growth is not None:
+            wanted = {shape: count for shape, (_, count) in standing.wanted.items()}
+            plans = list(self._staying().values())
+            self._growth.ask(missing_workers(_shapes(standing), wanted, self._lane_limit(), plans))
 
     def _leave_out_sick(self, standing: CoordinatorStatus) -> None:
         out = choose_left_out(self._nodes, standing.sick_nodes)

@@ -55,7 +55,7 @@ def open_engine(url: str, *, create: bool) -> Engine:
 
 
 @contextmanager
-def explain_errors(must: str, do: str) -> Iterator[None]:
+def explain_errors(engine: Engine, must: str, do: str) -> Iterator[None]:
     """Says what a failed read or write means: the database is away for now, or is damaged. What it refuses
     for what it holds (a second row of one key) stays as it is: a defect of ours, which waiting does not mend.
 
@@ -71,8 +71,7 @@ def explain_errors(must: str, do: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         found = _first_line(error)
         if isinstance(error, DBAPIError) and type(error.orig) is sqlite3.DatabaseError:
-            restore = "restore it from a copy, or move it away to start anew"
-            raise LedgerDamaged("the ledger must be whole", found, restore) from error
+            raise _damaged_error(Path(engine.url.database or ""), found) from error
         raise LedgerUnavailable(must, found, do) from error
 
 
@@ -141,11 +140,9 @@ def _check_file(path: Path, *, create: bool) -> None:
             )
         _make_parent(path)
         return
-    restore = f"restore {path} from a copy, or move it away to start anew"
     size = _await_size(path)
     if size < SMALLEST_PAGE:
-        what = f"an empty file {path}" if size == 0 else f"{path} of {size} bytes"
-        raise LedgerDamaged("the ledger must be whole", what, restore)
+        raise _damaged_error(path, "an empty file" if size == 0 else f"{size} bytes")
     try:
         found = find_damage(path, BUSY_TIMEOUT_S)
     except sqlite3.OperationalError as error:
@@ -153,9 +150,14 @@ def _check_file(path: Path, *, create: bool) -> None:
             "the ledger must be readable", f"{path}: {error}", "is another process holding it?"
         ) from error
     except sqlite3.DatabaseError as error:
-        raise LedgerDamaged("the ledger must be whole", f"{path}: {error}", restore) from error
+        raise _damaged_error(path, str(error)) from error
     if found:
-        raise LedgerDamaged("the ledger must be whole", f"{path}: {'; '.join(found)}", restore)
+        raise _damaged_error(path, "; ".join(found))
+
+
+def _damaged_error(path: Path, found: str) -> LedgerDamaged:
+    restore = f"restore {path} from a copy, or move it away to start anew"
+    return LedgerDamaged("the ledger must be whole", f"{path}: {found}", restore)
 
 
 def _await_size(path: Path) -> int:

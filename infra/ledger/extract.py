@@ -32,7 +32,7 @@ def extract_sweep(
     target = Ledger(f"sqlite:///{path}", create=True)
     try:
         with (
-            explain_errors("the ledger must be readable", "is its server up?"),
+            explain_errors(ledger.engine, "the ledger must be readable", "is its server up?"),
             ledger.engine.connect() as source,  # one transaction: a running sweep as it was at one moment
         ):
             known = source.execute(select(schema.sweeps).where(schema.sweeps.c.id == sweep_id)).mappings()

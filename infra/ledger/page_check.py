@@ -45,8 +45,8 @@ class PageCheck:
             inode=found.st_ino,
             size_bytes=found.st_size,
             changed_ns=found.st_ctime_ns,
-            boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            at_s=time.clock_gettime(time.CLOCK_BOOTTIME),
+            boot=_boot_id(),
+            at_s=time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)),
         )
 
     def covers(self, now: PageCheck, *, is_open: bool) -> bool:
@@ -61,6 +61,15 @@ class PageCheck:
         if (self.size_bytes, self.changed_ns) == (now.size_bytes, now.changed_ns):
             return 0 <= age_s < UNCHANGED_S
         return is_open and now.size_bytes >= self.size_bytes and 0 <= age_s < AGAIN_S
+
+
+def _boot_id() -> str:
+    """Names the time since this machine started; empty where the system has no such name: there a clock that
+    has gone back tells of a start."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def find_damage(path: Path, timeout_s: float) -> list[str]:

@@ -61,7 +61,7 @@ class Ledger:
         """
         do = "look for a full disk, or for another process that holds the database locked"
         with (
-            explain_errors("the ledger must take writes", do),
+            explain_errors(self.engine, "the ledger must take writes", do),
             self.engine.connect().execution_options(writes=True) as connection,
             connection.begin(),
         ):

@@ -192,7 +192,7 @@ def _fetch_rows(ledger: Ledger, query: Query, *, streamed: bool = False) -> Iter
     """The rows; `streamed` where there may be many: a page of them is in memory at a time."""
     options = {"yield_per": ROWS_AT_ONCE} if streamed else {}
     with (
-        explain_errors("the ledger must be readable", "is its server up?"),
+        explain_errors(ledger.engine, "the ledger must be readable", "is its server up?"),
         ledger.engine.connect() as connection,
     ):
         yield from connection.execute(query, execution_options=options).mappings()

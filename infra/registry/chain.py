@@ -60,7 +60,7 @@ class ChainEntry:
         manifest: SHA-256 of the target's manifest.
         content: SHA-256 of a document kept beside the chain: evidence, or a policy.
         facts: small things worth seeing; of a promotion also `policy`, the SHA-256 of the document that
-            became the model's policy with it.
+            became the model's policy with it; `files`, of all the target's files.
         nonce: makes each entry a text of its own.
     """
 
@@ -99,6 +99,12 @@ class ChainEntry:
     def policy(self) -> str | None:
         """SHA-256 of the policy that the model has since this entry; None where it sets none."""
         given = self.content if self.kind == "policy" else self.facts.get("policy") if self.is_move else None
+        return given if isinstance(given, str) else None
+
+    @property
+    def files(self) -> str | None:
+        """SHA-256 of all the target's files, those beside its bundle too; None in entries of before."""
+        given = self.facts.get("files")
         return given if isinstance(given, str) else None
 
 
@@ -164,6 +170,10 @@ class Chain:
         """The first entry that says what a version's manifest hashes to: the word for it from then on."""
         return next((entry for entry in self.entries if entry.target == number and entry.manifest), None)
 
+    def files_entry(self, number: int) -> ChainEntry | None:
+        """The first entry that says what all of a version's files hash to."""
+        return next((entry for entry in self.entries if entry.target == number and entry.files), None)
+
     def make_next(self, kind: Kind, **values: Unpack[EntryValues]) -> ChainEntry:
         """An entry that follows the last one."""
         return ChainEntry(
@@ -209,11 +219,11 @@ def find_flaws(
     """
     flaws: list[ChainFlaw] = []
     before, seen = first_hash(model), [first_hash(model)]
-    manifests: dict[int, ChainEntry] = {}
+    first: dict[tuple[str, int], ChainEntry] = {}
     for number, text in enumerate(texts, start=1):
         flaws += [
             ChainFlaw(number=number, found=found)
-            for found in _entry_flaws(text, number, model, before, contents, manifests)
+            for found in _entry_flaws(text, number, model, before, contents, first)
         ]
         before = hash_text(text)
         seen.append(before)
@@ -228,7 +238,7 @@ def _entry_flaws(
     model: str,
     before: str,
     contents: Mapping[str, str],
-    manifests: dict[int, ChainEntry],
+    first: dict[tuple[str, int], ChainEntry],
 ) -> list[str]:
     try:
         entry = parse_entry(text)
@@ -243,10 +253,28 @@ def _entry_flaws(
         found.append("an entry of another model")
     if entry.before != before:
         found.append("another hash than that of the entry before it: something there was changed or left out")
-    if entry.content is not None and hash_text(contents.get(entry.content, "")) != entry.content:
+    if any(hash_text(contents.get(digest, "")) != digest for digest in _named_documents(entry, contents)):
         found.append("its document is missing or was changed")
-    if entry.target is not None and entry.manifest:
-        first = manifests.setdefault(entry.target, entry)
-        if first.manifest != entry.manifest:
-            found.append(f"another manifest of version {entry.target} than entry {first.number} has")
+    return found + _changed_words(entry, first)
+
+
+def _named_documents(entry: ChainEntry, contents: Mapping[str, str]) -> list[str]:
+    """The documents that an entry rests on: its own, the policy that it sets, its evidence's answers."""
+    named = [digest for digest in (entry.content, entry.policy) if digest is not None]
+    try:
+        evidence = json.loads(contents.get(entry.content or "", "null"))
+    except ValueError:
+        evidence = None
+    answers = evidence.get("answers") if isinstance(evidence, dict) else None
+    return [*named, answers] if isinstance(answers, str) else named
+
+
+def _changed_words(entry: ChainEntry, first: dict[tuple[str, int], ChainEntry]) -> list[str]:
+    """What an entry says otherwise of its version than the first that said it."""
+    found = []
+    for what in ("manifest", "files"):
+        if entry.target is not None and (told := getattr(entry, what)):
+            earlier = first.setdefault((what, entry.target), entry)
+            if getattr(earlier, what) != told:
+                found.append(f"another {what} of version {entry.target} than entry {earlier.number} has")
     return found

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 from infra.registry.artifacts import FetchedFiles
 from infra.registry.chain import Chain
 from infra.registry.store import MANIFEST_TAG, ModelVersion
 from trainers.errors import InputError
+
+UNSEALED = ("README.md", "registered_model_meta")  # the card, and what MLflow writes as it downloads
+
+
+def hash_files(files: FetchedFiles) -> str:
+    """SHA-256 over the names and bytes of a version's files but its card; of a bundle over the hash of its
+    manifest, which seals the rest of it."""
+    beside = [
+        path
+        for path in sorted(files.folder.rglob("*"))
+        if path.is_file() and not (files.bundle and path.is_relative_to(files.bundle))
+    ]
+    names = {path.relative_to(files.folder).as_posix(): path for path in beside}
+    listed = [[name, _hash_file(path)] for name, path in names.items() if name not in UNSEALED]
+    return hashlib.sha256(json.dumps([files.manifest_sha256, listed]).encode()).hexdigest()
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_mismatch(files: FetchedFiles, manifest: str | None) -> str:
@@ -31,14 +55,19 @@ def tag_mismatch(chain: Chain, version: ModelVersion) -> str:
 
 
 def manifest_mismatch(chain: Chain, version: ModelVersion, files: FetchedFiles) -> str:
-    """How a version's tag or its files' manifest differ from what the chain recorded first; empty: not."""
-    recorded = chain.manifest_entry(version.number)
-    if (found := tag_mismatch(chain, version)) or recorded is None:
+    """How a version's tag, its files' manifest or what lies beside its bundle differ from what the chain
+    recorded first; empty: not."""
+    if found := tag_mismatch(chain, version):
         return found
-    if files.manifest_sha256 == recorded.manifest:
+    recorded = chain.manifest_entry(version.number)
+    if recorded is not None and files.manifest_sha256 != recorded.manifest:
+        has = "no manifest" if files.manifest_sha256 is None else f"the manifest {files.manifest_sha256[:16]}"
+        return f"{version.label}: its files have {has}, {_entry_words(chain, version)}"
+    sealed = chain.files_entry(version.number)
+    if sealed is None or hash_files(files) == sealed.files:
         return ""
-    has = "no manifest" if files.manifest_sha256 is None else f"the manifest {files.manifest_sha256[:16]}"
-    return f"{version.label}: its files have {has}, {_entry_words(chain, version)}"
+    which = "files" if files.bundle is None else "files beside its bundle (MLmodel, requirements, wheels)"
+    return f"{version.label}: its {which} are not those of entry {sealed.number}"
 
 
 def version_mismatch(chain: Chain, version: ModelVersion, files: FetchedFiles) -> str:

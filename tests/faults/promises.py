@@ -42,7 +42,7 @@ class Promise:
     cases: tuple[str, ...]
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps its plugins in a set
 class Reports:
     """A plugin of pytest: which tests ran, and which of them failed, by `path::name` without parameters."""
 
@@ -95,6 +95,7 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(words)
     promises, reports = read_promises(PAGE.read_text()), Reports()
     tests = sorted({name for promise in promises for name in promise.tests})
+    assert tests, f"{PAGE} has no table of promises"
     os.chdir(ROOT)
     chosen = [] if asked.all else ["-m", QUICK]
     pytest.main(["-n", "0", "-p", "no:cacheprovider", *chosen, *tests], plugins=[reports])

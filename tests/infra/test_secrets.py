@@ -47,6 +47,9 @@ def test_expand_unset_variable_is_refused_without_showing_values(text: str) -> N
         "Authorization: Bearer SECRET",
         "{'authorization': 'Basic SECRET'}",
         "sent with bearer SECRET.SECRET.SECRET",
+        '{"password": "SEC RET of SEC words", "user": "joe"}',
+        "token='SEC RET'",
+        'AWS_SECRET_ACCESS_KEY="SEC RET"',
     ],
 )
 def test_redact_hides_passwords_and_tokens(address: str) -> None:
@@ -64,6 +67,7 @@ def test_redact_hides_passwords_and_tokens(address: str) -> None:
         "tokenizer: words",
         "tokens: 5",
         "a bearer token",
+        "the 'token' of 'somebody' is kept",
     ],
 )
 def test_redact_keeps_text_without_secrets(address: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from trainers.column_profiles import profile_columns
 from trainers.data.sources.opening import open_dataset
@@ -83,3 +84,18 @@ def test_numbers_that_name_something_by_their_columns_name_are_warned_of(tmp_pat
     numbers = RNG.integers(10_000, 99_999, 200)
     assert "by its name numbers that name something" in describe(tmp_path, numbers, name)
     assert "beware" not in describe(tmp_path, numbers, "acid")
+
+
+@pytest.mark.parametrize(
+    ("most", "said"), [(4095, "12 are used, so that 16 greys"), (1023, "x * 64"), (60_000, "")]
+)
+def test_pictures_that_use_few_of_their_bits_are_warned_of(tmp_path: Path, most: int, said: str) -> None:
+    for number in range(40):
+        folder = tmp_path / "d" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = RNG.integers(0, most, (6, 6)).astype(np.uint16)
+        noise[0, 0] = most
+        Image.fromarray(noise).save(folder / f"{number}.png")
+    dataset = open_dataset({"source": "images:d"}, base=tmp_path, cache=tmp_path / "cache")
+    (profile,) = profile_columns(dataset)
+    assert said in profile.warning if said else profile.warning == ""

@@ -191,13 +191,13 @@ def count_merged_numbers(column: pa.ChunkedArray) -> tuple[int, int] | None:
         return None
     values = pc.unique(column)
     whole = {int(value) for value in values.drop_null().to_pylist()}
-    large = {value for value in whole if abs(value) > EXACT}
+    large = {value for value in whole if abs(value) >= EXACT}
     doubles = len({float(value) for value in large if abs(value) < 10**300})
     return (len(large), doubles) if doubles < len(large) else None
 
 
 def _has_large(column: pa.ChunkedArray) -> bool:
-    return bool(pc.any(pc.greater(pc.abs(column.cast(pa.float64(), safe=False)), EXACT)).as_py())
+    return bool(pc.any(pc.greater_equal(pc.abs(column.cast(pa.float64(), safe=False)), EXACT)).as_py())
 
 
 def _describe_merged(name: str, different: int, doubles: int) -> str:

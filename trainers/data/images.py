@@ -29,6 +29,7 @@ Pixels = npt.NDArray[np.uint8]
 PIECE_ROWS = 256
 LYING = (5, 6, 7, 8)  # orientations that exchange height and width
 MOST_DAMAGED = 20  # files that a refusal names
+DEEP_LOOKED_AT = 16  # pictures
 FEW_GREYS = 32  # fractions of a lower range would be rounded to so few
 MOST_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
 PROGRAMS = ("EPS", "WMF")  # drawn by what another program makes of them: Ghostscript runs an EPS's code
@@ -277,6 +278,22 @@ def image_sizes(column: Column, rows: Sequence[int]) -> list[tuple[int, int, int
     except InputError as error:  # then all that are damaged are named at once
         damaged = [broken for row, value in enumerate(column.values) if (broken := _find_damage(value, row))]
         raise all_damaged(damaged or [error]) from error
+
+
+def peak_of_deep(column: Column) -> int | None:
+    """The greatest number in some pictures of 16 bits; None where there are none, or one cannot be read."""
+    from PIL import Image
+
+    peaks: list[int] = []
+    for value in [] if isinstance(column.values, np.ndarray) else column.values[:DEEP_LOOKED_AT]:
+        try:
+            with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
+                if not picture.mode.startswith("I;16"):
+                    return None
+                peaks.append(int(np.asarray(picture).max()))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # families say what is wrong
+            return None
+    return max(peaks, default=None)
 
 
 def _find_damage(value: Cell, row: int) -> InputError | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trainers.types import Array, ArrayWriter, Cell
 
 PIECE_ROWS = 65_536
+FAR = 50.0  # of the scale's units away from its middle is no time that training saw
 Numbers = npt.NDArray[np.float32]
 Categories = npt.NDArray[np.int64]
 Values: TypeAlias = "Array | Sequence[Cell]"
@@ -105,7 +106,7 @@ def _prepare_numbers(entry: NumberEntry, values: Values, state: TableState) -> n
 
 def _read_numbers(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]:
     if entry["kind"] == "time":
-        return _parse_times(entry["name"], values, entry.get("time_format"))
+        return _parse_times(entry, values)
     spelling = NumberSpelling.from_json(entry["spelling"]) if "spelling" in entry else None
     numbers = np.empty(len(values), np.float64)
     for at, value in enumerate(values):
@@ -116,12 +117,13 @@ def _read_numbers(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]
     return numbers
 
 
-def _parse_times(name: str, values: Values, time_format: str | None) -> npt.NDArray[np.float64]:
+def _parse_times(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]:
     import pandas as pd
 
+    name, time_format = entry["name"], entry.get("time_format")
     try:
         if time_format is None or not any(isinstance(value, str) for value in values):
-            return np.array([read_number(value) for value in values], np.float64)
+            return _in_seconds(entry, np.array([read_number(value) for value in values], np.float64))
     except (ValueError, OverflowError):
         pass  # dates, then
     spelt = [spell_value(value) for value in values]
@@ -136,6 +138,31 @@ def _parse_times(name: str, values: Values, time_format: str | None) -> npt.NDAr
         raise InputError(f"column {name!r} must hold {what}", f"{known[wrong]!r} in row {wrong}")
     seconds: npt.NDArray[np.float64] = moments.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
     return np.where(moments.isna().to_numpy(), np.nan, seconds)
+
+
+def _in_seconds(entry: NumberEntry, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Numbers that stand for times as seconds since 1970. Those that would lie far outside of what training
+    saw, and as milliseconds (which pandas and JavaScript write), micro- or nanoseconds or as 20240531 within
+    it, are that."""
+
+    def distance(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.abs(seconds - entry["shift"]) * entry["factor"]
+
+    if entry["factor"] == 1.0 or not (distance(numbers) > FAR).any():  # prepare.scale: none tells no range
+        return numbers
+    for other in (numbers / 1e3, numbers / 1e6, numbers / 1e9, _compact_days(numbers)):
+        numbers = np.where((distance(numbers) > FAR) & (distance(other) <= FAR), other, numbers)
+    return numbers
+
+
+def _compact_days(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Seconds since 1970 of 20240531; NaN where a number is no such day."""
+    import pandas as pd
+
+    sound = (numbers >= 1900_01_01) & (numbers <= 2100_12_31) & (numbers == np.floor(numbers))
+    texts = pd.Series([f"{number:.0f}" if use else None for number, use in zip(numbers, sound, strict=True)])
+    days = pd.to_datetime(texts.astype(object), format="%Y%m%d", errors="coerce")
+    return np.array([np.nan if pd.isna(day) else day.timestamp() for day in days], np.float64)
 
 
 def _category_ids(entry: CategoryEntry, values: Values) -> Categories:

@@ -16,7 +16,9 @@ from trainers.types import Goal
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. /-]{0,199}")  # what MLflow stores under any back end
+# Signs that filters and pages need are left out: < > = ! | \ " ` and the like.
+_NAME = re.compile(r"\w[\w. /:@()\[\]%+,&'#*-]{0,199}")
+_NOT_IN_MLFLOW = re.compile(r"[^\w. /:-]")  # there one sign stands for all of them
 _MOST = 200
 BY_GROUPS = "trial.report(…, **trial.group_metrics(answers))"
 _OURS = ("best/", "system/")
@@ -42,7 +44,18 @@ def check_metrics(metrics: Mapping[str, SupportsFloat], goals: Iterable[Goal]) -
             raise NotFinite(f"{name} must be a finite number", str(value))
         else:
             log.warning("%s was %s and is left out of this report", name, number)
+    _refuse_alike(values)
     return values
+
+
+def _refuse_alike(names: Iterable[str]) -> None:
+    """MLflow would make one curve of two that differ in signs alone that it does not take."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(_NOT_IN_MLFLOW.sub("_", name), name)
+        if other != name:
+            must = "metrics must differ in more than signs that MLflow does not take"
+            raise TrialError(must, f"{other!r} and {name!r}")
 
 
 def name_metrics(
@@ -73,7 +86,9 @@ def _check_name(name: str) -> str:
         return name  # a group's, whose value may be any word: as Velodrome's own families report it
     if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name or "//" in name:
         raise TrialError(
-            "a metric's name must be letters, digits, and _ . - / or blanks within, at most 200", repr(name)
+            "a metric's name must be letters, digits, blanks within, and _ . - / : @ ( ) [ ] % + , & ' # *,"
+            " at most 200",
+            repr(name),
         )
     if name.startswith(_OURS):
         raise TrialError("a metric's name must not begin with best/ or system/, which are ours", repr(name))

@@ -18,6 +18,12 @@ from trainers.tasks.scores import log_likelihoods, metrics_from_counts
 from trainers.tasks.text_overlap import text_counts, text_metric
 
 _COUNTED = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
+_KNOWN: Mapping[str, tuple[str, ...]] = {
+    "classification": (*_COUNTED, "auc", "loss"),
+    "regression": ("mse", "rmse", "mae", "r2"),
+    "seq2seq": ("exact_match", "bleu", "chrf", "rouge1", "rougeL"),
+    "question-answering": ("exact_match", "f1"),
+}
 
 
 def compute_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
@@ -32,12 +38,12 @@ def compute_metric(name: str, truth: Truth, answers: TaskPredictions) -> float |
 
 def known_metrics(task: str) -> tuple[str, ...]:
     """Names that can be computed from predictions of the task; none for tasks that are not judged so."""
-    return {
-        "classification": (*_COUNTED, "auc", "loss"),
-        "regression": ("mse", "rmse", "mae", "r2"),
-        "seq2seq": ("exact_match", "bleu", "chrf", "rouge1", "rougeL"),
-        "question-answering": ("exact_match", "f1"),
-    }.get(task, ())
+    return _KNOWN.get(task, ())
+
+
+def judged_metrics() -> tuple[str, ...]:
+    """The same of all tasks."""
+    return tuple(dict.fromkeys(name for names in _KNOWN.values() for name in names))
 
 
 def compute_metrics(truth: Truth, answers: TaskPredictions) -> dict[str, float]:

@@ -171,13 +171,14 @@ def describe_changes(dataset: Dataset, challenger: TrainingRows, recorded: str) 
     now = np.concatenate([dataset.splits[part] for part in parts])
     gone, new = int((~np.isin(known, keys)).sum()), int((~np.isin(keys[now], known)).sum())
     words = "trained on" if contents is None else "trained and selected on"
-    relabelled = ""
+    relabelled, other = "", 0
     if contents is not None:
-        other = np.isin(keys, known) & ~np.isin(dataset.row_hashes, contents.contents)
-        relabelled = f"{int(other.sum()):,} have another target, "
-    return (
-        f"{prints}; of {len(known):,} rows that it was {words} {relabelled}{gone:,} are gone, {new:,} are new"
-    )
+        other = int((np.isin(keys, known) & ~np.isin(dataset.row_hashes, contents.contents)).sum())
+        relabelled = f"{other:,} have another target, "
+    found = f"{relabelled}{gone:,} are gone, {new:,} are new"
+    if not (gone or new or other):
+        found += ": what differs is how often rows stand there, test rows, or a sensitive column"
+    return f"{prints}; of {len(known):,} rows that it was {words} {found}"
 
 
 def describe_foreign_data(dataset: Dataset, champion: TrainingRows) -> str | None:

@@ -69,7 +69,7 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What was found of a candidate, and what is kept of it in the records."""
+    """What was found of a candidate, and what is kept of it in the records. `files`: `hash_files` of them."""
 
     findings: tuple[GateFinding, ...]
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -80,6 +80,7 @@ class Evidence:
     answers: Mapping[str, Json] = field(default_factory=dict)
     groups: tuple[GroupTable, ...] = ()
     notes: tuple[str, ...] = ()
+    files: str = ""
 
     @property
     def has_passed(self) -> bool:

@@ -42,7 +42,13 @@ from infra.registry.artifacts import FetchedFiles, fetch_files, fetch_version
 from infra.registry.chain import Chain, ChainEntry
 from infra.registry.contents import loading_objection, read_mlmodel
 from infra.registry.identity import registry_user
-from infra.registry.integrity import files_mismatch, manifest_mismatch, tag_mismatch, version_mismatch
+from infra.registry.integrity import (
+    files_mismatch,
+    hash_files,
+    manifest_mismatch,
+    tag_mismatch,
+    version_mismatch,
+)
 from infra.registry.isolated_predict import (
     IsolatedPredict,
     IsolatedPredictions,
@@ -118,6 +124,7 @@ class Promoter:
             if not dry_run and not any(finding.is_refused for finding in early):
                 version = self._register(candidate, files)
             found = self._gather_evidence(policy, candidate, champion, chain, files, early, place)
+            found = replace(found, files=hash_files(files))
         found = replace(found, policy=to_document(policy), policy_source=whence)
         result = Promotion(
             model=candidate.model, candidate=candidate.label, outcome="would move",
@@ -280,7 +287,11 @@ class Promoter:
             "source": result.former,
             "reason": reason,
             "content": mover.records.store_document(found.to_json()),
-            "facts": {"candidate": candidate.label, "data": result.data.get("fingerprint", "")},
+            "facts": {
+                "candidate": candidate.label,
+                "data": result.data.get("fingerprint", ""),
+                "files": found.files,
+            },
         }
         if not found.has_passed or version is None:
             target = None if version is None else version.number

@@ -41,6 +41,14 @@ def test_epochs_follow_from_rows_and_their_steps(rows: int, kind: str, epochs: i
     assert 20 <= found.trials <= 40
 
 
+def test_trials_follow_from_parameters_where_they_are_short_and_are_few_where_they_are_long() -> None:
+    assert first_choices(profile(400), TABLE).trials == 36
+    assert first_choices(profile(400), ("linear_regression",)).trials == 24
+    pictures = first_choices(profile(1_400, "image"), ("image_cnn", "transformer"))
+    assert pictures.trials == 20
+    assert pictures.reasons["trials"] == "a family, of 880 steps each; `plan` says how long"
+
+
 @pytest.mark.parametrize(
     ("classes", "metric"),
     [

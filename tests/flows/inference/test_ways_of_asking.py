@@ -116,6 +116,12 @@ WAYS: dict[str, Callable[..., pd.DataFrame]] = {
     "jsonl": by_file(
         lambda rows, path: rows.to_json(path, orient="records", lines=True, date_format="iso"), ".jsonl"
     ),
+    "jsonl with times as pandas writes them": by_file(
+        lambda rows, path: rows.assign(
+            since=(rows["since"] - pd.Timestamp(0)) // pd.Timedelta(milliseconds=1)
+        ).to_json(path, orient="records", lines=True),
+        ".jsonl",
+    ),
     "parquet": by_file(lambda rows, path: rows.to_parquet(path), ".parquet"),
     "frame": ask_frame,
     "frame of objects": lambda made, bundle, rows, folder: ask_frame(

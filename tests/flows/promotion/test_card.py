@@ -48,12 +48,13 @@ def test_promotion_describes_version_and_model_by_the_card(shop: Shop) -> None:
         WRITTEN["purpose"],
         "Never for people",
         "apache-2.0",
-        f"on {result.examples} examples of the test split of `csv:rows.csv`",
         f"fingerprint `{result.data['fingerprint']}`",
         "It became the champion (entry 1",
         "models:/shop/1",
     ):
         assert part in text
+    shown = f"accuracy {accuracy:.4g} (95 % {low:.4g} to {high:.4g}) on {result.examples} examples"
+    assert text.splitlines()[0] == f"{shown} of the test split of csv:rows.csv"  # all that a list shows of it
     for finding in result.findings:
         assert f"| {finding.gate} | {finding.verdict} |" in text
     assert page_of(shop).startswith(f"Champion: version 1. {WRITTEN['purpose']}")
@@ -111,7 +112,8 @@ def test_card_is_read_by_the_hub_and_written_once(shop: Shop, tmp_path: Path) ->
     assert loaded.data.license == "apache-2.0"
     assert loaded.data.model_name == "shop/1"
     assert written.text == path.read_text() == card("shop@champion", **given).text
-    assert loaded.text.strip() == description_of(shop, 1).strip()
+    assert loaded.text.strip().startswith(f"# shop/1\n\n{WRITTEN['purpose']}\n\n**accuracy 0.")
+    assert loaded.text.partition("## Purpose")[2] == description_of(shop, 1).partition("## Purpose")[2] != ""
     with pytest.raises(WrongInput, match="--out must name a new file"):
         card("shop/1", out=str(path), **given)
 

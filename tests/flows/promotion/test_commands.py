@@ -80,12 +80,34 @@ def test_promotion_commands_move_refuse_list_and_roll_back(
     assert "did you mean shop" in velodrome("history", "shp").err
 
 
+@pytest.mark.parametrize("reason", ["x" * 3_001, "ü" * 501])
+@pytest.mark.parametrize(
+    "command",
+    [["promote", "none"], ["rollback", "shop"], ["adopt", "shop"], ["approve", "shop/1"], ["policy", "shop"]],
+    ids=lambda command: command[0],
+)
+def test_reason_that_no_entry_has_room_for_is_refused_first(
+    shop: Shop, velodrome: Velodrome, command: list[str], reason: str
+) -> None:
+    ended = velodrome(*command, "--reason", reason)
+    assert (ended.status, "a reason must have at most 3,000 characters" in ended.err) == (2, True)
+
+
 BAD = {
     "margn: 1\n": ("line 1: margn", "key that Velodrome knows"),
     "compare: {confidence: 2}\n": ("line 1: compare.confidence", "less than 1"),
     "min_examples: 10\nmetrics: {accuracy: {}}\n": ("line 2: metrics.accuracy", "at_least or at_most"),
     "notify: {webhook: 'http://169.254.169.254/'}\n": ("line 1: notify.webhook", "https"),
     "evaluation: {data: {source: 'csv:nowhere.csv'}}\n": ("evaluation.data", "nowhere.csv"),
+    "compare: {metric: val/acuracy}\n": (
+        "line 1: compare.metric",
+        "metric of predictions",
+        "did you mean 'accuracy'",
+    ),
+    "compare: {metric: latency_ms}\n": ("line 1: compare.metric", "compare.smaller or limits"),
+    "metrics: {profit: {at_least: 1}}\n": ("line 1: metrics.profit", "known are accuracy"),
+    "metrics: {f1: {at_least: 0.9, at_most: 0.1}}\n": ("line 1: metrics.f1", "at_least below at_most"),
+    "min_examples: 9\napproval: {by: [ada, ada], count: 2}\n": ("line 2: approval.count", "2 of 1 names"),
     "- a\n": ("line 1: a policy must be a mapping", ""),
     "a: &x 1\n": ("line 1", "anchors"),
 }

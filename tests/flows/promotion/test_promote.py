@@ -232,6 +232,9 @@ def test_rollback_goes_back_step_by_step(shop: Shop) -> None:
     with pytest.raises(WrongInput, match="former champion"):
         rollback("shop", to=9)
     assert rollback("shop", to=3).version == 3
+    shop.registry.call("delete_model_version", "shop", "1")
+    with pytest.raises(RefusedError, match=r"shop/1 was deleted; name one that is left with --to: 2"):
+        rollback("shop", to=1)
 
 
 def test_approval_by_the_promoting_user_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,3 +97,15 @@ def test_rows_that_differ_in_their_group_alone_are_no_copies(shop: Shop, tmp_pat
     (table,) = evidence_of(mine, 1)["groups"]
     assert [score["examples"] for score in table["groups"]] == [promoted.examples / 2] * 2
     assert promoted.copies == promoted.examples
+
+
+def test_other_groups_of_the_same_rows_are_said_and_refused(shop: Shop, tmp_path: Path) -> None:
+    mine = with_gender(shop, tmp_path / "data")
+    name = mine.sweep("one", skill=0.9)
+    frame = pd.read_csv(mine.rows, keep_default_na=False)
+    frame["gender"] = frame["gender"].to_numpy()[::-1]
+    frame.to_csv(mine.rows, index=False)
+    with pytest.raises(GateRefused) as found:
+        mine.promote(name)
+    (changed,) = [one for one in found.value.promotion.findings if one.gate == "unchanged data"]
+    assert changed.found.endswith("how often rows stand there, test rows, or a sensitive column")

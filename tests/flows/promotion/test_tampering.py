@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from flows.promotion.promote import GateRefused
 from flows.promotion.recompute import check_recomputation, recompute
 from flows.promotion.rollback import rollback
 from infra.errors import RefusedError, WrongInput
+from infra.registry.artifacts import fetch_version
 from infra.registry.chain import Chain, find_flaws
+from infra.registry.integrity import version_mismatch
 from infra.registry.store import MANIFEST_TAG, ModelVersion
 from infra.serving.registry_source import RegistrySource
 from tests.flows.promotion.conftest import Shop
@@ -56,6 +59,78 @@ def two_champions(shop: Shop) -> Shop:
     shop.promote(shop.sweep("one", skill=0.8))
     shop.promote(shop.sweep("two", skill=0.92, seed=2))
     return shop
+
+
+def _swap_requirements(shop: Shop) -> None:
+    """What whoever serves the version by MLflow installs first."""
+    path = _files(shop, 2).parent / "requirements.txt"
+    path.write_text(path.read_text() + "another-package\n")
+
+
+def _swap_wheel(shop: Shop) -> None:
+    (wheel,) = (_files(shop, 2).parent / "wheels").iterdir()
+    wheel.write_bytes(wheel.read_bytes() + b"more")
+
+
+def _swap_signature(shop: Shop) -> None:
+    path = _files(shop, 2).parent / "MLmodel"
+    path.write_text(path.read_text().replace('"double"', '"long"'))
+
+
+def _add_file(shop: Shop) -> None:
+    (_files(shop, 2).parent / "sitecustomize.py").write_text("print('here')\n")
+
+
+def test_files_beside_the_bundle_are_sealed_but_for_the_card(two_champions: Shop, tmp_path: Path) -> None:
+    shop = two_champions
+    folder = _files(shop, 2).parent
+    shutil.copytree(folder, tmp_path / "whole")
+    (folder / "README.md").write_text("another card\n")
+    assert history("shop", verify=True).verified
+    for tamper in (_swap_wheel, _swap_signature, _add_file, _swap_requirements):
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "whole", folder)
+        tamper(shop)
+        with pytest.raises(BrokenHistory, match=r"shop/2: its files beside its bundle .* entry 2"):
+            history("shop", verify=True)
+    with pytest.raises(RefusedError, match="what its history has"):
+        RegistrySource(shop.registry).fetch("shop/2", tmp_path / "served")
+    rollback("shop", to=1)
+    with pytest.raises(RefusedError, match="beside its bundle"):
+        rollback("shop", to=2)
+    shop.registry.set_alias("shop", "champion", 2)
+    with pytest.raises(RefusedError, match="adopted"):
+        adopt("shop")
+
+
+def test_records_from_before_files_were_sealed_hold(two_champions: Shop) -> None:
+    shop = two_champions
+    former = Chain(model="shop")
+    for written in shop.mover.records.read_chain().entries:
+        facts = {name: value for name, value in written.facts.items() if name != "files"}
+        text = replace(written, before=former.last_hash, facts=facts).text
+        former = Chain(model="shop", texts=(*former.texts, text))
+    assert find_flaws(former.texts, "shop", shop.mover.records.read_documents()) == []
+    version = _version(shop, 2)
+    assert former.files_entry(2) is None
+    assert version_mismatch(former, version, fetch_version(shop.registry, version, Path())) == ""
+
+
+def test_document_behind_an_entrys_own_is_verified(shop: Shop) -> None:
+    shop.promote(shop.sweep("one", skill=0.9, gates={"min_examples": 50}))
+    entry = shop.mover.records.read_chain().entries[0]
+    evidence = shop.mover.records.read_document(str(entry.content))
+    for digest in (entry.policy, evidence["answers"]):
+        piece = f"content/{digest}/000"
+        for change in ("value || ' '", "rtrim(value)"):
+            with sqlite3.connect(shop.home.path / "mlflow.db") as raw:
+                raw.execute(f"UPDATE params SET value = {change} WHERE key = ?", (piece,))
+            raw.close()
+            if change == "rtrim(value)":
+                assert history("shop", verify=True).verified
+                continue
+            with pytest.raises(BrokenHistory, match="entry 1: its document is missing or was changed"):
+                history("shop", verify=True)
 
 
 @pytest.mark.parametrize("tamper", [_swap_files, _swap_tag, _swap_both])

@@ -288,6 +288,18 @@ def test_f1_of_a_class_is_judged_by_its_interval() -> None:
     assert chance.p_value > 0.05
 
 
+def test_f1_comparison_counts_whose_answers_were_right_alone() -> None:
+    """Of the class the one twice and the other once; not of it the one once and the other twice."""
+    named = np.array([1, 1, 1, 1, 0, 0, 0, 0], np.bool_)
+    one = np.array([1, 1, 0, 1, 0, 1, 1, 0], np.bool_)
+    other = np.array([0, 0, 1, 1, 1, 0, 0, 0], np.bool_)
+    assert (compare_f1(named, one, other).won, compare_f1(named, one, other).lost) == (3, 3)
+    assert (compare_f1(named, named, other).won, compare_f1(named, named, other).lost) == (3, 0)
+    assert (compare_f1(named, other, named).won, compare_f1(named, other, named).lost) == (0, 3)
+    same = compare_f1(named, one, one)
+    assert (same.difference, same.won, same.lost) == (0.0, 0, 0)
+
+
 def test_f1_comparison_keeps_its_level() -> None:
     """Two models equally good at a class of 20 and one of 200: told apart in at most 6 of 100, one-sided."""
     rng = np.random.default_rng(11)

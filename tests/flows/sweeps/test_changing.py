@@ -193,6 +193,17 @@ def test_carrying_on_with_changed_code_is_refused_and_writes_nothing(
 
 
 @pytest.mark.parametrize("verb", CARRYING_ON)
+def test_sweep_that_was_carried_on_ends_with_its_leaderboard(home, velodrome, carried_on, verb):
+    trials = (trial_of("image_cnn", 0, "failed"), trial_of("image_cnn", 1, "complete", 0.5))
+    write_sweep(home, trials=trials, fingerprint="none")
+    ended = velodrome(verb, "digits", *CARRYING_ON[verb])
+    assert ended.status == 0
+    assert "image_cnn" in ended.out
+    assert "0.5" in ended.out
+    assert velodrome(verb, "digits", *CARRYING_ON[verb], "--json").out.startswith("{")
+
+
+@pytest.mark.parametrize("verb", CARRYING_ON)
 def test_accepted_code_change_is_recorded(home, velodrome, carried_on, changed_code, verb):
     assert velodrome(verb, "digits", *CARRYING_ON[verb], "--accept-code-change").status == 0
     ledger, row = ledger_of(home)

@@ -197,6 +197,24 @@ def test_plan_runs_own_function_and_names_unreported_objective(home, velodrome, 
         assert "Traceback" not in ended.err
 
 
+def test_plan_says_what_is_wrong_with_each_family_at_once(home, velodrome):
+    Path("several.py").write_text(
+        "def fine(trial):\n    trial.report(accuracy=0.5)\n"
+        "def misnamed(trial):\n    trial.report(accurcy=0.5)\n"
+        "def broken(trial):\n    raise RuntimeError('no such layer')\n"
+    )
+    families = "".join(f"  several:{name}: {{space: {{a: 1}}}}\n" for name in ("misnamed", "fine", "broken"))
+    Path("own.yaml").write_text(
+        f"name: own\ndata: {{source: none}}\nobjective: {{metric: accuracy}}\nfamilies:\n{families}"
+    )
+    ended = velodrome("plan", "own.yaml")
+    assert ended.status == 2
+    assert "accurcy" in ended.err
+    assert "no such layer" in ended.err
+    assert ended.err.count("own.yaml, line") == 2
+    assert "several:fine" not in ended.err
+
+
 def test_plan_says_which_own_functions_report_nothing_by_group(home):
     rows = "".join(f"{n},{'fm'[n % 2]},{'ny'[n // 3 % 2]}\n" for n in range(300))
     Path("people.csv").write_text("x,sex,buys\n" + rows)

@@ -21,6 +21,7 @@ from typer.main import get_command
 from flows.cli.app import app
 from infra.home import Home, ledger_url
 from infra.secrets import holds_secret
+from infra.serving.http.access_control import OPEN_PATHS
 from infra.wheel import PACKAGES
 from tests.click_parsing import parse_command
 from tests.docs.pages import resolve
@@ -65,6 +66,38 @@ def test_pods_run_as_nobody_in_particular_with_all_they_mount(name: str) -> None
             assert container["resources"]["limits"] == container["resources"]["requests"]
             assert {mount["name"] for mount in container["volumeMounts"]} == volumes.keys()
             assert {entry["configMapRef"]["name"] for entry in container["envFrom"]} <= shared
+
+
+def server_pod() -> Any:
+    return load(KUBERNETES / "serving" / "deployment.yaml")["spec"]["template"]["spec"]
+
+
+def test_server_of_models_runs_a_command_that_velodrome_takes_and_drains_in_time() -> None:
+    ((container,), pod) = server_pod()["containers"], server_pod()
+    words = container["command"]
+    parse_command(get_command(app), words)
+    given = dict(word.removeprefix("--").split("=") for word in words[3:])
+    assert given["port"] == str(container["ports"][0]["containerPort"])
+    assert float(given["drain"]) * 2 < pod["terminationGracePeriodSeconds"]
+    service = load(KUBERNETES / "serving" / "service.yaml")
+    assert given["allow-host"] == service["metadata"]["name"]
+    assert service["spec"]["ports"][0]["targetPort"] == container["ports"][0]["name"]
+    labels = load(KUBERNETES / "serving" / "deployment.yaml")["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"] == labels
+
+
+def test_server_of_models_is_asked_by_addresses_that_need_no_token_and_runs_as_nobody() -> None:
+    (container,) = server_pod()["containers"]
+    probes = [container[name] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+    assert {probe["httpGet"]["path"] for probe in probes} <= OPEN_PATHS
+    assert server_pod()["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["resources"]["limits"] == container["resources"]["requests"]
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in server_pod()["volumes"]}
+    home = next(entry["value"] for entry in container["env"] if entry["name"] == "VELODROME_HOME")
+    assert any(home.startswith(f"{mount['mountPath']}/") for mount in container["volumeMounts"])
+    assert not any("value" in entry for entry in container["env"] if "TOKEN" in entry["name"])
 
 
 def test_job_runs_a_sweep_that_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,3 +215,13 @@ def test_value_of_another_kind_is_refused() -> None:
         wrong = copy.deepcopy(manifest)
         wrong["spec"][key] = value
         assert not check.is_valid(wrong), key
+
+
+def test_pod_of_the_server_of_models_is_one_that_kubernetes_knows_and_no_misspelt_one_is() -> None:
+    """By the schema of pods within KubeRay's."""
+    schema = validator("rayclusters").schema["properties"]["spec"]["properties"]["headGroupSpec"]
+    check = jsonschema.Draft202012Validator(schema["properties"]["template"]["properties"]["spec"])
+    check.validate(server_pod())
+    wrong = list(misspelt(server_pod()))
+    assert len(wrong) > 60
+    assert [found for found in wrong if check.is_valid(found)] == []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from infra.coordinator.messages import Assignment, EpochReport, HeartbeatReply
-from infra.lanes.attempt_hooks import AttemptHooks
+from infra.errors import StorageUnavailable
+from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
 from infra.storage.checkpoints import CheckpointStore
 from tests.infra.conftest import Bench, family, hello, sweep
 
@@ -30,12 +32,9 @@ class Line:
         return self.reply
 
 
-def make_hooks(
-    folder: Path, line: object, attempt: str = "a", deciding: tuple[int, ...] = ()
-) -> AttemptHooks:
+def make_hooks(folder: Path, line: object, attempt: str = "a", **asked_for: Any) -> AttemptHooks:
     asked = Assignment(
-        attempt=attempt, role="search", family="noop", number=0, ordinal=1, params={}, seed=1,
-        deciding=deciding,
+        attempt=attempt, role="search", family="noop", number=0, ordinal=1, params={}, seed=1, **asked_for
     )  # fmt: skip
     return AttemptHooks(asked, line, CheckpointStore(folder))  # type: ignore[arg-type]
 
@@ -92,3 +91,132 @@ def test_held_report_travels_by_heartbeat_and_is_judged_when_asked(tmp_path: Pat
     assert not hooks.judge()
     assert hooks.judge()  # once
     assert (decided, hooks.take_undelivered()) == ([[2]], [])
+
+
+class Answering(Line):
+    """Says of each deciding report what it was told to say."""
+
+    def __init__(self, go: bool = True, reply: HeartbeatReply | None = None) -> None:
+        super().__init__(reply or HeartbeatReply())
+        self.go, self.asked = go, list[list[int]]()
+
+    def decide(self, attempt: str, reports: list[EpochReport]) -> bool:
+        self.asked.append([report.epoch for report in reports])
+        return self.go
+
+
+@pytest.mark.parametrize(
+    ("epochs", "deciding", "asked"),
+    [
+        ([1, 2, 3], (2,), [[1, 2]]),
+        ([1, 4], (2,), [[1, 4]]),  # own code may skip a rung: the next report decides
+        ([1, 4], (4,), [[1, 4]]),
+        ([1, 4], (1,), [[1]]),
+        ([2, 4], (1,), [[2]]),
+        ([1, 4], (5,), []),
+        ([1, 2, 3], (), []),
+        ([1, 2], (1, 2), [[1], [2]]),
+    ],
+)
+def test_report_decides_where_a_rung_has_been_passed_since_the_last_one(
+    tmp_path: Path, epochs: list[int], deciding: tuple[int, ...], asked: list[list[int]]
+) -> None:
+    line = Answering()
+    hooks = make_hooks(tmp_path, line, deciding=deciding)
+    assert all(hooks.report(epoch, {"val/accuracy": 0.5}) for epoch in epochs)
+    assert line.asked == asked
+    told = {epoch for together in asked for epoch in together}
+    assert [report.epoch for report in hooks.take_undelivered()] == [e for e in epochs if e not in told]
+    assert hooks.take_undelivered() == []
+
+
+@pytest.mark.parametrize(
+    ("go", "pauses", "void", "on", "stop"),
+    [
+        (True, False, False, True, False),
+        (False, False, False, False, False),
+        (False, True, False, True, True),  # it is paused: it writes a checkpoint and leaves
+        (True, True, False, True, False),
+        (True, False, True, False, True),
+        (False, True, True, False, True),
+    ],
+)
+def test_judgement_ends_pauses_or_lets_an_attempt_go_on(
+    tmp_path: Path, go: bool, pauses: bool, void: bool, on: bool, stop: bool
+) -> None:
+    hooks = make_hooks(tmp_path, Answering(go), deciding=(1,), pauses=pauses)
+    hooks.note_reply(stop=False, void=void)
+    assert hooks.report(1, {"val/accuracy": 0.5}) is on
+    assert hooks.stopping() is stop
+
+
+def test_fresh_attempt_neither_stops_nor_is_void_and_is_told_of_both_for_good(tmp_path: Path) -> None:
+    hooks = make_hooks(tmp_path, Answering())
+    assert (hooks.stop, hooks.void, hooks.stopping()) == (False, False, False)
+    hooks.note_reply(stop=True, void=False)
+    hooks.note_reply(stop=False, void=False)
+    assert (hooks.stop, hooks.void, hooks.stopping()) == (True, False, True)
+    assert hooks.report(1, {"val/accuracy": 0.5})
+    hooks.note_reply(stop=False, void=True)
+    hooks.note_reply(stop=False, void=False)
+    assert (hooks.stop, hooks.void) == (True, True)
+    assert not hooks.report(2, {"val/accuracy": 0.5})
+
+
+def test_report_that_came_while_a_heartbeat_was_under_way_is_still_held(tmp_path: Path) -> None:
+    hooks = make_hooks(tmp_path, Answering())
+    hooks.hold(1, {"val/accuracy": 0.5})
+    sent = hooks.copy_held()
+    hooks.hold(2, {"val/accuracy": 0.5})
+    hooks.mark_delivered(sent)
+    assert [report.epoch for report in hooks.copy_held()] == [2]
+    hooks.mark_delivered(sent)  # another message was faster: nothing more is let go of
+    assert [report.epoch for report in hooks.copy_held()] == [2]
+
+
+def test_every_report_and_sign_of_life_is_a_step(tmp_path: Path) -> None:
+    hooks, seen = make_hooks(tmp_path, Answering()), list[int]()
+    seen.append(hooks.steps)
+    hooks.alive(1)
+    seen.append(hooks.steps)
+    hooks.hold(1, {"val/accuracy": 0.5})
+    seen.append(hooks.steps)
+    assert seen == sorted(set(seen))
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_checkpoint_is_read_only_where_there_may_be_one_of_the_trial(
+    tmp_path: Path, resumes: bool, first: bool
+) -> None:
+    CheckpointStore(tmp_path).save(TENSORS, {"epoch": 1})
+    asked = make_hooks(tmp_path, Answering(), resumes=resumes)
+    hooks = asked if first else FollowerHooks(asked.assignment, CheckpointStore(tmp_path))
+    found = hooks.load()
+    assert (None if found is None else found[1]) == ({"epoch": 1} if resumes else None)
+    empty = make_hooks(tmp_path / "empty", Answering(), resumes=True)
+    assert empty.load() is None
+    assert FollowerHooks(empty.assignment, CheckpointStore(tmp_path / "empty")).load() is None
+
+
+def test_rank_above_0_reports_and_decides_nothing_and_shows_progress(tmp_path: Path) -> None:
+    hooks = FollowerHooks(make_hooks(tmp_path, Answering()).assignment, CheckpointStore(tmp_path))
+    before = hooks.steps
+    hooks.alive(1)
+    assert hooks.steps > before
+    assert hooks.report(1, {})
+    assert not hooks.stopping()
+    hooks.save(TENSORS, {})
+    assert CheckpointStore(tmp_path).load() is None
+
+
+def test_storage_that_takes_nothing_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageUnavailable("the storage must take files", "told to")
+
+    hooks = make_hooks(tmp_path, Answering())
+    monkeypatch.setattr(CheckpointStore, "save", refuse)
+    hooks.save(TENSORS, {"epoch": 1})
+    assert "training goes on" in caplog.text

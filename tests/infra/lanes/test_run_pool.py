@@ -10,9 +10,11 @@ import pytest
 
 from infra.coordinator.placement import Node, RunPlan
 from infra.coordinator.status import CoordinatorStatus
+from infra.errors import ClusterUnavailable
 from infra.lanes import backend, run_pool
 from infra.lanes.run_pool import RunPool
 from infra.lanes.settings import LaneSettings
+from infra.sharing.growth import ClusterGrowth
 from infra.spec import Resources
 from tests.infra.conftest import Clock
 
@@ -40,7 +42,7 @@ class FakeRun:
 class Cluster:
     """Two nodes of two processors, what is free of them, and what Ray looks for room for."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, growth: ClusterGrowth | None = None) -> None:
         self.clock, self.actor = Clock(), MagicMock()
         self.actor.end_run.remote = MagicMock(side_effect=self.end_run)
         self.free, self.pending = {"a": 2.0, "b": 2.0}, set[str]()
@@ -53,7 +55,7 @@ class Cluster:
         settings: Any = MagicMock(spec=LaneSettings)
         self.pool = RunPool(
             settings, self.nodes(), self.actor, Path("scratch"), None, start_s=120.0, own_ray=False,
-            steady=self.clock,
+            growth=growth, steady=self.clock,
         )  # fmt: skip
 
     def end_run(self, name: str) -> None:
@@ -64,7 +66,7 @@ class Cluster:
 
     def pass_time(self, seconds: float, **lanes: int) -> list[tuple[str, int]]:
         """The plans, by node, of runs that live after so much time."""
-        status = CoordinatorStatus(
+        status = self.status = CoordinatorStatus(
             lanes=sum(lanes.values()), lanes_by_run={run.replace("_", "-"): n for run, n in lanes.items()},
             wanted={"1x1cpu": (ONE, 40)}, sick_nodes=self.sick,
         )  # fmt: skip
@@ -157,3 +159,37 @@ def test_runs_on_a_shared_cluster_are_small_enough_to_be_given_back(cluster: Clu
     cluster.pool.allowed = 5
     cluster.pass_time(0.5)
     assert max(run.plan.lanes for run in FakeRun.made) <= run_pool.LANES_A_SHARED_RUN
+
+
+def test_cluster_that_grows_is_asked_for_lanes_that_find_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = MagicMock()
+    clock = Clock()
+    cluster = Cluster(monkeypatch, ClusterGrowth(channel, clock))
+    cluster.free = {}  # a head without processors, at first
+    cluster.pool = RunPool(
+        MagicMock(spec=LaneSettings), [Node(name="head", cpus=0.0, free_cpus=0.0, free_gpus=0.0)],
+        cluster.actor, Path("scratch"), 3, start_s=120.0, own_ray=False,
+        growth=ClusterGrowth(channel, clock), steady=cluster.clock,
+    )  # fmt: skip
+    assert cluster.pass_time(15.0) == []
+    channel.request_resources.assert_called_once_with([{"CPU": 1.0}] * 3, 60.0)
+    told = cluster.pool.describe_shortage(cluster.status)
+    assert (
+        told
+        == "3 lanes wait for 1 CPU on one node; free: nothing; the autoscaler is asked for 3 workers more"
+    )
+    cluster.free = {"a": 2.0}
+    assert cluster.pass_time(15.0) == [("a", 2)]
+    cluster.free = {"a": 0.0}
+    cluster.pass_time(15.0, run_0=2)
+    assert channel.request_resources.call_args.args[0] == [{"CPU": 1.0}]
+
+
+def test_cluster_that_does_not_grow_refuses_a_lane_that_fits_nowhere(cluster: Cluster) -> None:
+    cluster.free = {}
+    cluster.pool = RunPool(
+        MagicMock(spec=LaneSettings), [Node(name="head", cpus=0.0)], cluster.actor, Path("scratch"), 3,
+        start_s=120.0, own_ray=False, steady=cluster.clock,
+    )  # fmt: skip
+    with pytest.raises(ClusterUnavailable, match="the cluster must have room for one lane"):
+        cluster.pass_time(0.0)

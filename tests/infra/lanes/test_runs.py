@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import pytest
 
+from infra.coordinator.placement import RunPlan
 from infra.errors import ClusterUnavailable
+from infra.home import Home, storage_place
 from infra.lanes import cluster
 from infra.lanes.runs import LaneRun, end_runs, is_any_run_alive
+from infra.lanes.settings import LaneSettings
+from infra.spec import Resources
+from tests.infra.object_store import running_store
 
 
 class WaitingRun:
@@ -108,3 +115,27 @@ def test_command_leaves_with_its_status_and_document_though_a_run_did_not_end(
     )
     assert done.returncode == status, done.stderr
     assert done.stdout.strip() == "document"
+
+
+@pytest.mark.parametrize("own_ray", [True, False])
+def test_rays_own_files_are_in_the_bucket_where_workers_may_be_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_ray: bool
+) -> None:
+    from ray.train.v2._internal.execution.storage import StorageContext
+
+    with running_store(monkeypatch) as store:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-secret")
+        root = storage_place(Home(tmp_path), "s3://models/team")
+        settings = LaneSettings(
+            run="", shape="", resources=Resources(), spec={}, base=".", storage=str(root), cache="", logs="",
+        )  # fmt: skip
+        plan = RunPlan(shape="1x1cpu", resources=Resources(), lanes=1)
+        coordinator: Any = None
+        run = LaneRun(plan, settings, coordinator, root / ".ray" / "01", own_ray=own_ray)
+        place, files = run._ray_storage()
+        assert b"canary-secret" not in pickle.dumps(files)  # it travels to Ray's controller
+        made = StorageContext(storage_path=place, experiment_dir_name=run.name, storage_filesystem=files)
+        made._check_validation_file()
+        assert [name.rpartition("/")[0] for name in store.names()] == (
+            [] if own_ray else [f"models/team/.ray/01/{run.name}"]
+        )

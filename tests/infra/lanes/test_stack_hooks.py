@@ -81,3 +81,7 @@ def test_what_a_stack_prints_is_in_each_members_log(tmp_path: Path) -> None:
     logs.paths = (tmp_path / "a.log", tmp_path / "b.log")
     print("ä", file=logs)
     assert [path.read_text(encoding="utf-8") for path in logs.paths] == ["ä\n", "ä\n"]
+
+
+def test_log_of_a_stack_can_be_written_to() -> None:
+    assert MemberLogs().writable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from infra.errors import WrongInput
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.search.growth import grow_spec, limit_to_grids
-from infra.search.samplers import count_configurations, starting_point
+from infra.search.samplers import _cached_grid, count_configurations, starting_point
 from infra.spec import FamilySpec
 from search_spaces.space import Space
 from tests.infra.conftest import Bench, drive, family, hello, sweep
@@ -45,6 +46,18 @@ def test_grid_with_start_configurations_tries_each_point_once(
     assert count_configurations(asked) == 3
     drive(bench.begin(sweep(asked)), hello(), value=value)
     assert [trial.params["a"] for trial in views.trials(bench.ledger, bench.sweep_id)] == order
+
+
+def test_grid_is_put_together_once_for_all_its_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, real = list[int](), Space.grid
+    monkeypatch.setattr(Space, "grid", lambda space, limit: made.append(1) or real(space, limit))
+    asked = replace(grid_family(3), name="asked-often")
+    _cached_grid.cache_clear()
+    points = [starting_point(asked, 0, number % 3, 1) for number in range(30)]
+    assert len(made) == 1
+    assert points[:3] == points[3:6]
+    points[0]["a"] = 9  # type: ignore[index]  # whoever is given a point may change it
+    assert starting_point(asked, 0, 0, 1) == points[3]
 
 
 def test_start_configuration_outside_the_grid_comes_before_all_of_it() -> None:

@@ -345,3 +345,23 @@ def test_target_whose_name_has_blanks_is_found_and_alike_names_are_said(opened: 
     assert found.target is not None
     assert found.target.name == " label"
     assert any("columns 'x', ' X' differ by blanks or case alone" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("count", "said"), [(2, False), (5, True)])
+def test_few_whole_numbers_of_a_target_are_classes_and_the_other_task_is_said(
+    opened: Open, tmp_path: Path, count: int, said: bool
+) -> None:
+    (tmp_path / "a.csv").write_text("\n".join(["x,label", *(f"{n},{n % count}" for n in range(200))]))
+    found = opened("csv:a.csv")
+    assert found.task == "classification"
+    assert any("where their size counts write task: regression" in note for note in found.notes) == said
+
+
+@pytest.mark.parametrize("how", ["csv", "parquet"])
+def test_the_first_two_whole_numbers_that_doubles_merge_are_categories(
+    opened: Open, tmp_path: Path, how: str
+) -> None:
+    frame = pd.DataFrame({"id": [2**53, 2**53 + 1] * 100, "x": range(200), "label": ["a", "b"] * 100})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert opened(f"{how}:a.{how}").columns["id"].kind == "category"

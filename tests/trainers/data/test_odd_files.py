@@ -138,6 +138,7 @@ def test_arrays_of_other_machines_are_read(opened: Open, tmp_path: Path, kind: A
         ({"x": np.zeros((120, 2)), "label": LABELS, "y": LABELS}, "one array of labels"),
         ({"x": np.zeros((120, 2)), "y": np.array([b"caf\xe9", b"b"] * 60)}, "must be UTF-8"),
         ({"images": np.linspace(0, 3, 1920).reshape(120, 4, 4)}, "fractions from 0 to 3"),
+        ({"images": np.zeros((120, 4, 5, 4), np.uint8)}, "leave transparency out"),
         ({"arr_0": np.zeros((120, 2))}, r"numpy\.savez\(path, images="),
     ],
 )

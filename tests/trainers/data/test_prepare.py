@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.trainers.data.conftest import Open
 from trainers.data.dataset import Column, Dataset
 from trainers.data.prepare import fit_table, read_prepare
 from trainers.data.tables import apply_table
@@ -147,3 +148,23 @@ def test_missing_number_is_filled_with_the_given_one(number: float) -> None:
         with pytest.raises(InputError, match="or a finite number") as error:
             read_prepare({"missing": wrong})
         assert error.value.key == ("data", "prepare", "missing")
+
+
+@pytest.mark.parametrize("prepare", [{}, {"scale": "minmax"}])
+def test_numbers_for_times_are_in_the_unit_in_which_training_saw_them(
+    opened: Open, tmp_path: Path, prepare: dict[str, str]
+) -> None:
+    days = pd.date_range("2020-01-01", periods=200)
+    frame = pd.DataFrame({"day": days.strftime("%Y-%m-%d"), "label": ["a", "b"] * 100})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    state = fit_table(opened("csv:a.csv", prepare=prepare))
+    nanoseconds = (days - pd.Timestamp(0)) // pd.Timedelta(1)
+    known = apply_table(state, frame)[0]
+    for unit in (10**9, 10**6, 10**3, 1):
+        for asked in (nanoseconds // unit, (nanoseconds // unit).astype(str)):
+            np.testing.assert_allclose(apply_table(state, frame.assign(day=asked))[0], known, atol=1e-6)
+    compact = frame.assign(day=days.strftime("%Y%m%d").astype(int))
+    np.testing.assert_allclose(apply_table(state, compact)[0], known, atol=1e-6)
+    later = frame.assign(day="2031-12-31")
+    as_seconds = frame.assign(day=(pd.Timestamp("2031-12-31") - pd.Timestamp(0)) // pd.Timedelta("1s"))
+    np.testing.assert_allclose(apply_table(state, as_seconds)[0], apply_table(state, later)[0])

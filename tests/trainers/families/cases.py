@@ -274,7 +274,7 @@ CASES = (
     Case(
         name="vgg16",
         dataset=images,
-        options={"preset": "narrow", "size": (32, 32)},
+        options={"preset": "narrow", "narrow": 16, "size": (32, 32)},
         params={"learning_rate": 3e-3, "dropout": 0.0},
         presets={},
     ),

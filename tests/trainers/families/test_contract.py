@@ -189,8 +189,9 @@ class TestFamily:
                 assert len(outputs) == count
 
     def test_training_with_same_seed_gives_the_same_losses(self, fitted: FamilyBench) -> None:
-        assert fitted.train(seed=3)[1] == fitted.train(seed=3)[1]
-        assert fitted.train(seed=3)[1] != fitted.train(seed=4)[1]
+        losses = fitted.train(seed=3)[1]
+        assert fitted.train(seed=3)[1] == losses
+        assert fitted.train(seed=4)[1] != losses
 
     def test_a_missing_column_is_refused(self, fitted: FamilyBench) -> None:
         import pandas as pd

@@ -9,7 +9,7 @@ import pytest
 
 from trainers.errors import InputError, TrialError
 from trainers.functions.exits import note_exits
-from trainers.functions.tracing import trace_space
+from trainers.functions.tracing import trace_objective
 from trainers.functions.trial import Trial
 from trainers.try_out import try_out
 
@@ -64,4 +64,4 @@ def test_objective_that_leaves_while_it_is_traced_is_refused(leave: Callable[[],
         leave()
 
     with pytest.raises(InputError, match="must run to its first report"):
-        trace_space(objective)
+        trace_objective(objective)

@@ -419,11 +419,29 @@ def test_report_leaves_out_non_finite_side_metric_with_warning(
 
 
 @pytest.mark.parametrize(
-    "name", ["", "../x", "a//b", "best/loss", "system/cpu", "a\nb", "a" * 300, "naïve", "-x"]
+    "name",
+    ["", "../x", "a//b", "best/loss", "system/cpu", "a\nb", "a" * 300, "a=b", "a|b", "a<b", "`a`", "-x"],
 )
 def test_report_of_metric_name_that_cannot_be_stored_is_refused(job: FunctionJob, name: str) -> None:
     with pytest.raises(TrialError, match="name must"):
         run(job, Recorder(), function=function_reporting({name: 1.0}))
+
+
+@pytest.mark.parametrize(
+    "name", ["mAP@0.5", "recall(k: 5)", "Genauigkeit für Bär", "acc %", "top-5 [val]", "精度"]
+)
+def test_metric_is_reported_by_the_name_that_its_code_gives_it(job: FunctionJob, name: str) -> None:
+    hooks = Recorder()
+    goal = Goal(metric=f"val/{name}", maximize=True)
+    ended = run(job, hooks, function=function_reporting({name: 0.5}), goals=(goal,))
+    assert ended.values == (0.5,)
+    assert hooks.reports[0][1] == {f"val/{name}": 0.5}
+
+
+@pytest.mark.parametrize(("one", "other"), [("mAP@0.5", "mAP%0.5"), ("acc(1)", "acc[1]"), ("a&b", "a_b")])
+def test_metrics_that_mlflow_could_not_tell_apart_are_refused(job: FunctionJob, one: str, other: str) -> None:
+    with pytest.raises(TrialError, match="must differ in more than signs"):
+        run(job, Recorder(), function=function_reporting({one: 0.5, other: 0.5, "loss": 1.0}))
 
 
 def test_an_objective_never_reported_is_an_error_with_the_nearest_name(job: FunctionJob) -> None:

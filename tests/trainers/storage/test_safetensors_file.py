@@ -72,6 +72,13 @@ def test_file_that_is_no_safetensors_is_refused(content: bytes) -> None:
         load_tensors(io.BytesIO(content), len(content))
 
 
+def test_safetensors_header_may_fill_the_file_and_no_more() -> None:
+    content = b"".join(map(bytes, SafetensorsPieces({})))
+    assert load_tensors(io.BytesIO(content), len(content)) == {}
+    with pytest.raises(ValueError, match=f"a header of {len(content) - 8} bytes in a file of"):
+        load_tensors(io.BytesIO(content), len(content) - 1)
+
+
 def test_safetensors_of_sparse_or_odd_type_is_refused() -> None:
     with pytest.raises(ValueError, match="dense and of a plain type"):
         SafetensorsPieces({"x": torch.eye(2).to_sparse()})

@@ -210,7 +210,9 @@ def _task_of_target(column: RawColumn, name: str, kind: KindOf) -> tuple[Task, t
     distinct = np.unique(numbers)
     whole = bool((distinct == np.round(distinct)).all())
     if whole and len(distinct) <= FEW_CLASSES and len(distinct) * 3 <= max(len(numbers), 6):
-        return "classification", (f"task classification: target {name!r} has {len(distinct)} whole numbers",)
+        why = f"task classification: target {name!r} has {len(distinct)} whole numbers"
+        otherwise = "; where their size counts write task: regression" if len(distinct) > 2 else ""
+        return "classification", (why + otherwise,)
     return "regression", (f"task regression: target {name!r} has {len(distinct):,} different numbers",)
 
 

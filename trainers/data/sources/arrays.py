@@ -187,7 +187,8 @@ def as_images(values: Array) -> npt.NDArray[np.uint8]:
         values = np.moveaxis(values, 1, -1)
     if values.ndim != 4 or values.shape[-1] not in (1, 3):
         must = "images must have the shape N x H x W, N x H x W x C or N x C x H x W with 1 or 3 channels"
-        raise InputError(must, shape, key=SOURCE_KEY)
+        do = "leave transparency out: images[..., :3]" if values.ndim == 4 and values.shape[-1] == 4 else ""
+        raise InputError(must, shape, do, key=SOURCE_KEY)
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind not in "biuf" or not np.isfinite(values).all():

@@ -1,0 +1,208 @@
+"""Each reading of the ledger gives one sweep's rows, of the kind and role asked for, in their order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from infra.errors import LedgerUnavailable, WrongInput
+from infra.ledger import views
+from infra.ledger.batch import WriteBatch
+from infra.ledger.broken_families import BROKEN_AFTER, find_broken_families, is_broken
+from infra.ledger.requeue import requeue_trial
+from infra.ledger.rows import TrialRow
+from infra.ledger.store import Ledger
+from tests.infra.conftest import Bench, family, sweep
+
+
+def trial(number: int, *, role: str = "search", of: str = "noop", **changes: object) -> TrialRow:
+    made = TrialRow(role=role, family=of, number=number, params={}, seed=number, state="waiting")
+    return replace(made, created_at=float(number), **changes)  # type: ignore[arg-type]
+
+
+def failed(number: int, reason: str = "error: no", epochs: int = 0, ended_at: float = 50.0) -> TrialRow:
+    return trial(number, state="failed", reason=reason, epochs=epochs, ended_at=ended_at)
+
+
+@pytest.fixture
+def two(any_bench: Bench) -> tuple[Ledger, int, int]:
+    """A ledger with a sweep and another one, each with rows of every table."""
+    ledger, ids = any_bench.ledger, []
+    for name in ("one", "other"):
+        spec = sweep(family(), family("zeta"), name=name)
+        sweep_id = ledger.create_sweep(spec, fingerprint=name, facts={"name": name}, at=1.0)
+        ids.append(sweep_id)
+        batch = WriteBatch(journal=[f"{name}-0", f"{name}-1"])
+        rows = [trial(1), trial(0), trial(0, of="zeta"), trial(0, role="confirm")]
+        for at, row in enumerate(rows if name == "one" else rows[:1]):
+            batch.add_event("asked", float(at), {"sweep": name}, row)
+        batch.add_event("noted", 9.0, {"sweep": name})
+        about = {"role": "search", "family": "noop", "number": 1, "lane": "l", "lane_facts": "{}"}
+        batch.set_attempt(f"{name}-late", **about, ordinal=2, started_at=1.0)
+        batch.set_attempt(f"{name}-early", **about, ordinal=1, started_at=2.0)  # the clock was set back
+        batch.set_attempt(f"{name}-zeta", **{**about, "family": "zeta"}, ordinal=1, started_at=1.5)
+        ledger.add_events(sweep_id, batch)
+        ledger.add_request(sweep_id, "stop", {"sweep": name}, at=1.0)
+    return ledger, ids[0], ids[1]
+
+
+def keys(rows: list[TrialRow]) -> list[tuple[str, str, int]]:
+    return [row.key for row in rows]
+
+
+def test_trials_of_one_sweep_are_those_of_the_role_in_order(two: tuple[Ledger, int, int]) -> None:
+    ledger, one, other = two
+    search = [("search", "noop", 0), ("search", "noop", 1), ("search", "zeta", 0)]
+    assert keys(views.trials(ledger, one)) == search
+    assert keys(views.trials(ledger, one, role="confirm")) == [("confirm", "noop", 0)]
+    assert keys(views.trials(ledger, one, role=None)) == [*search, ("confirm", "noop", 0)]
+    assert keys(views.trials(ledger, other, role=None)) == [("search", "noop", 1)]
+    asked = [("search", "noop", 1), ("confirm", "noop", 0), ("search", "noop", 7)]
+    assert sorted(keys(views.trials_by_key(ledger, one, asked))) == sorted(asked[:2])
+    assert keys(views.trials_by_key(ledger, other, asked)) == asked[:1]
+
+
+def test_attempts_of_a_trial_are_in_their_order_and_of_a_sweep_by_their_start(
+    two: tuple[Ledger, int, int],
+) -> None:
+    ledger, one, _ = two
+    assert [row.id for row in views.attempts(ledger, one)] == ["one-late", "one-zeta", "one-early"]
+    assert [row.id for row in views.attempts(ledger, one, "noop", 1)] == ["one-early", "one-late"]
+    assert [row.id for row in views.attempts(ledger, one, "zeta", 1)] == ["one-zeta"]
+    assert views.attempts(ledger, one, "noop", 0) == []
+
+
+def test_events_of_one_sweep_are_told_from_a_position_on(two: tuple[Ledger, int, int]) -> None:
+    ledger, one, other = two
+    told = views.events(ledger, one)
+    assert {event.payload["sweep"] for event in told} == {"one"}
+    assert [event.kind for event in told] == ["asked"] * 4 + ["noted"]
+    assert views.events(ledger, one, after=told[1].seq) == told[2:]
+    assert views.events(ledger, one, limit=2) == told[:2]
+    assert views.events_of_kind(ledger, one, "noted") == told[4:]
+    counts = [views.count_events(ledger, one, kind) for kind in ("asked", "noted", "*", "never")]
+    assert counts == [4, 1, 5, 0]
+    assert views.count_events(ledger, one, "*", after=told[2].seq) == 2
+    assert views.count_events(ledger, other, "*") == 2
+    about = views.trials(ledger, one)[0]
+    assert [event.number for event in views.trial_events(ledger, one, about)] == [0]
+    assert views.trial_events(ledger, one, about, "asked") == told[1:2]
+    assert views.trial_events(ledger, one, about, "noted") == []
+
+
+def test_changed_trials_are_those_of_the_role_since_a_position(two: tuple[Ledger, int, int]) -> None:
+    ledger, one, _ = two
+    told = views.events(ledger, one)
+    last, changed = views.changed_trials(ledger, one, after=0, role="search")
+    assert (last, len(changed)) == (told[-1].seq, 3)
+    _, changed = views.changed_trials(ledger, one, after=told[1].seq, role="search")
+    assert changed == [("search", "zeta", 0)]
+    assert views.changed_trials(ledger, one, after=told[2].seq, role="confirm")[1] == [("confirm", "noop", 0)]
+    assert views.changed_trials(ledger, one, after=last, role="search") == (last, [])
+
+
+def test_journal_requests_and_owner_are_the_sweeps_own(two: tuple[Ledger, int, int]) -> None:
+    ledger, one, other = two
+    assert list(views.journal_records(ledger, one)) == ["one-0", "one-1"]
+    assert views.has_journal(ledger, one)
+    (request,) = views.open_requests(ledger, one)
+    assert request.payload == {"sweep": "one"}
+    assert ledger.withdraw_request(request.id, 2.0)
+    assert not ledger.withdraw_request(request.id, 2.0)
+    assert views.open_requests(ledger, one) == []
+    assert len(views.open_requests(ledger, other)) == 1
+    assert views.owner(ledger, one) is None
+    fresh = ledger.create_sweep(sweep(name="fresh"), fingerprint="f", facts={}, at=1.0)
+    assert not views.has_journal(ledger, fresh)
+
+
+def test_removed_sweep_takes_its_rows_along_and_no_others(two: tuple[Ledger, int, int]) -> None:
+    ledger, one, other = two
+    ledger.remove_sweep(one)
+    assert views.find_sweep(ledger, "one") is None
+    assert views.trials(ledger, one, role=None) == []
+    assert (views.attempts(ledger, one), views.events(ledger, one)) == ([], [])
+    assert not views.has_journal(ledger, one)
+    assert views.open_requests(ledger, one) == []
+    assert [row.label for row in views.sweeps(ledger)] == ["other"]
+    assert len(views.trials(ledger, other)) == 1
+    assert len(views.attempts(ledger, other)) == 3
+    with pytest.raises(LedgerUnavailable, match="was it removed"):
+        views.sweep_by_id(ledger, one)
+
+
+def test_sweep_is_found_by_its_name_and_version_the_newest_without_one(any_bench: Bench) -> None:
+    ledger = any_bench.ledger
+    ids = [
+        ledger.create_sweep(sweep(name="digits", version=n), fingerprint="f", facts={}, at=1.0)
+        for n in (1, 2)
+    ]
+    ledger.create_sweep(sweep(name="letters", version=3), fingerprint="f", facts={}, at=1.0)
+    found = [views.find_sweep(ledger, label) for label in ("digits", "digits@1", "digits@2")]
+    assert [row.id if row else 0 for row in found] == [ids[1], ids[0], ids[1]]
+    assert views.find_sweep(ledger, "digits@3") is None
+    assert ledger.create_sweep(sweep(name="digits", version=1), fingerprint="x", facts={}, at=2.0) == ids[0]
+    with pytest.raises(WrongInput, match="version must be a number"):
+        views.find_sweep(ledger, "digits@new")
+
+
+def test_batch_is_empty_until_something_is_in_it() -> None:
+    assert WriteBatch().is_empty
+    noted = WriteBatch()
+    noted.add_event("noted", 1.0, {})
+    assert (noted.is_empty, noted.trials) == (False, {})
+    for filled in (
+        WriteBatch(journal=["x"]), WriteBatch(requests_done=[1]), WriteBatch(sweep={"state": "stopped"}),
+    ):  # fmt: skip
+        assert not filled.is_empty
+
+
+@pytest.mark.parametrize(
+    ("made", "mended_at", "broken"),
+    [
+        ([failed(n) for n in range(BROKEN_AFTER)], 0.0, True),
+        ([failed(n) for n in range(BROKEN_AFTER - 1)], 0.0, False),
+        ([*[failed(n) for n in range(4)], failed(4, "worker-died: gone")], 0.0, False),
+        ([*[failed(n) for n in range(5)], failed(5, "worker-died: gone")], 0.0, True),
+        ([*[failed(n) for n in range(5)], trial(5, state="complete", ended_at=60.0)], 0.0, False),
+        ([*[failed(n, epochs=1) for n in range(5)], trial(5, state="running", epochs=2)], 0.0, False),
+        ([*[failed(n, epochs=2) for n in range(5)], trial(5, state="running", epochs=2)], 0.0, True),
+        ([trial(9, state="running"), *[failed(n, "not-finite: inf") for n in range(5)]], 0.0, False),
+        ([*[failed(n, "not-finite: inf") for n in range(5)], trial(9, state="running")], 0.0, True),
+        ([trial(9, state="running"), *[failed(n) for n in range(5)]], 0.0, True),
+        ([failed(n) for n in range(5)], 50.0, True),
+        ([failed(n) for n in range(5)], 50.1, False),
+    ],
+)
+def test_family_is_broken_where_its_first_five_failed_alike(
+    made: list[TrialRow], mended_at: float, broken: bool
+) -> None:
+    assert is_broken(made, mended_at=mended_at) is broken
+
+
+def test_broken_family_says_how_many_failed_the_last_reason_and_what_is_left(bench: Bench) -> None:
+    ledger = bench.ledger
+    spec = sweep(family(trials=9), family("zeta", trials=5))
+    row = views.sweep_by_id(ledger, ledger.create_sweep(spec, fingerprint="f", facts={}, at=1.0))
+    made = [failed(n) for n in range(5)] + [failed(5, "error: the last")]
+    whole = [replace(one, family="zeta") for one in made[:5]]  # it has all the trials that it may have
+    (found,) = find_broken_families(row, [*reversed(made), *whole, trial(6, role="confirm")])
+    assert (found.family, found.kind, found.count, found.left) == ("noop", "error", 6, 3)
+    assert found.message == "error: the last"
+    assert "3 of its trials are not made: all 6 that ended failed alike" in str(found)
+    assert found.to_json()["left"] == 3
+    mended = replace(row, facts={"mended": {"noop": 60.0}})
+    assert find_broken_families(mended, made) == ()
+
+
+@pytest.mark.parametrize(("given", "resources"), [({"gpus": 2}, {"gpus": 2}), (None, {"gpus": 1})])
+def test_requeued_trial_waits_as_a_fresh_one_with_its_resources_or_others(
+    given: dict[str, int] | None, resources: dict[str, int]
+) -> None:
+    again = replace(
+        failed(3), failures=3, study_number=7, objective=[0.5], epoch=4, model="m", resources={"gpus": 1},
+        attempts=3,
+    )  # fmt: skip
+    requeue_trial(again, given)
+    assert again == trial(3, attempts=3, resources=resources)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +15,26 @@ from flows.promotion.promote import conclude
 from infra.errors import Unavailable
 from tests.conftest import copy_store
 from tests.faults.harness import ROOT
-from tests.flows.promotion.conftest import Shop
+from tests.flows.promotion import models
+from tests.flows.promotion.conftest import SOURCE, Shop
 from tests.flows.promotion.failing import FailingClient
 from tests.flows.promotion.kill_promotion import state
+from trainers.data.sources.opening import open_dataset
 
 EVERY_WRITE = "EVERY_WRITE" in os.environ
 IN_TURN, THE_OTHER_WAY = ("before", "after"), ("after", "before")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fewer than elsewhere: each of some eighty promotions opens and judges them."""
+    return models.write_csv(tmp_path_factory.mktemp("rows") / "rows.csv", rows=3_000)
+
+
+@pytest.fixture(scope="module")
+def dataset(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The same, opened."""
+    return open_dataset(SOURCE, base=rows.parent, cache=tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_written_and_found_answers_are_explained_by_their_words(reference: str, 
         read = [options.get("prefix", "") + text for text in rows["input"]]
         assert made.answers == told["output"].tolist()
         alone = [Explainer(predictor).explain(rows.iloc[[at]]).scores[0] for at in range(4)]
-        assert alone == pytest.approx(list(made.scores[:4]), abs=1e-4)  # what lies behind an end plays no part
+        assert alone == pytest.approx(list(made.scores[:4]), abs=1e-4)  # nothing behind an end counts
     assert made.texts == read
     assert made.words is not None
     for text, words, parts in zip(read, made.words, made.importances, strict=True):

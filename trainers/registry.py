@@ -80,11 +80,7 @@ def load_reference(reference: str) -> Reference:
         return found
     if inspect.isfunction(found):
         return found
-    do = (
-        f"write a function that calls it: def train(trial): return {attribute}(trial)"
-        if callable(found)
-        else ""
-    )
+    do = f"write a function: def train(trial): return {attribute}(trial)" if callable(found) else ""
     raise InputError(f"{reference} must be a Family class or a function", type(found).__name__, do)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flows.export.atomic_file import write_atomic
 from flows.report.model_importances import importances_file
 from flows.report.page import render_page
-from flows.report.report_data import gather_report_data
+from flows.report.report_data import ReportData, gather_report_data
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.names import quote_input
@@ -74,16 +74,21 @@ def report(
     from infra.tracking.attachments import attach_file
 
     kept = attach_file(sweep, place, content, "report.html")
-    for found in material.explained if kept.run_id else ():
-        ending, samples = importances_file(found)
-        if samples:
-            attach_file(
-                sweep, place, samples, f"importances.{ending}", trial=(found.family, found.number),
-                folder="samples",
-            )  # fmt: skip
+    if kept.run_id is not None:
+        _attach_importances(material, place)
     return Report(
         sweep=sweep.label, path=str(path), size_bytes=len(content), run_id=kept.run_id, note=kept.trouble
     )
+
+
+def _attach_importances(material: ReportData, home: Home) -> None:
+    from infra.tracking.attachments import attach_file
+
+    for found in material.explained:
+        ending, content = importances_file(found)
+        if content:
+            name, trial = f"importances.{ending}", (found.family, found.number)
+            attach_file(material.sweep, home, content, name, trial=trial, folder="samples")
 
 
 def _check_out(out: Path | str) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -63,21 +63,13 @@ def score_on_ray(
     """
     from ray.exceptions import GetTimeoutError, RayError
 
+    # More actors than parts are no fault of who asked.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     done = parts.done_numbers()
-    rows = size = 0
     try:
-        # More actors than parts are no fault of who asked.
-        warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
         # Closed here: an error keeps its frames, and with them the actors and their processors.
         with closing(_score_parts(kind, artifact, fields, sizes, pool, done)) as scored:
-            for row in scored:
-                if row[REFUSED]:
-                    raise WrongInput(*row[REFUSED].split("\0"))
-                if row[NUMBER] not in done:
-                    content = row[OUTPUT]
-                    parts.commit_part(row[NUMBER], partial(_write_bytes, content=content))
-                rows, size = rows + row[ROWS], size + row[SIZE]
-                advanced(rows, size)
+            rows = _commit_parts(scored, parts, done, advanced)
     except GetTimeoutError as error:
         raise ClusterUnavailable(
             f"the cluster must start all actors within {START_LIMIT_S} s",
@@ -90,6 +82,21 @@ def score_on_ray(
         raise ClusterUnavailable("the cluster must score every part", text, do) from error
     if not rows:
         raise WrongInput("the input must have at least one row", f"none in {kind.path}")
+    return rows
+
+
+def _commit_parts(
+    scored: Iterable[Mapping[str, Cell]], parts: OutputParts, done: set[int], advanced: Advanced
+) -> int:
+    """Writes down what is not there yet, as it comes; returns how many rows there are."""
+    rows = size = 0
+    for row in scored:
+        if row[REFUSED]:
+            raise WrongInput(*row[REFUSED].split("\0"))
+        if row[NUMBER] not in done:
+            parts.commit_part(row[NUMBER], partial(_write_bytes, content=row[OUTPUT]))
+        rows, size = rows + row[ROWS], size + row[SIZE]
+        advanced(rows, size)
     return rows
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from trainers.data.prepare import TableState
 from trainers.errors import InputError
 from trainers.explaining.attributions import Method, ScoredInputs
-from trainers.explaining.scores import Scores
+from trainers.explaining.scores import ExplainedScores
 from trainers.explaining.words import replaced_outputs
 from trainers.types import Batch
 
@@ -45,7 +45,7 @@ def table_columns(table: TableState) -> list[str]:
 class TableReading:
     """Numbers from their training mean, categories from one that training never saw."""
 
-    def __init__(self, runner: FamilyRunner, scores: Scores) -> None:
+    def __init__(self, runner: FamilyRunner, scores: ExplainedScores) -> None:
         """Finds the categories' vectors.
 
         Raises:
@@ -118,7 +118,7 @@ class ImageReading:
 
     baseline = "every pixel at the mean colour of training"
 
-    def __init__(self, runner: FamilyRunner, scores: Scores) -> None:
+    def __init__(self, runner: FamilyRunner, scores: ExplainedScores) -> None:
         self._runner, self._scores = runner, scores
         self.height, self.width, _ = (int(side) for side in runner.state["shape"])
 

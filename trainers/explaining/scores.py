@@ -32,7 +32,7 @@ class Answers:
     """What is explained of a batch.
 
     Attributes:
-        given: int64 [B, …]: what `Scores.pick` takes.
+        given: int64 [B, …]: what `ExplainedScores.pick` takes.
         texts: as people read it, one a row.
     """
 
@@ -40,7 +40,7 @@ class Answers:
     texts: list[str]
 
 
-class Scores(Protocol):
+class ExplainedScores(Protocol):
     """How the answers of one task are scored.
 
     Attributes:
@@ -54,7 +54,7 @@ class Scores(Protocol):
     def answers(self, runner: FamilyRunner, batch: Batch) -> Answers:
         """The answers that are explained."""
 
-    def added(self, given: torch.Tensor) -> Batch:
+    def more_inputs(self, given: torch.Tensor) -> Batch:
         """What a batch must have beside what people give, for the outputs to hold the answers' scores."""
 
     def pick(self, outputs: Outputs, given: torch.Tensor) -> torch.Tensor:
@@ -96,11 +96,11 @@ class AnswerScores:
         return torch.full((len(logits),), self.chosen, dtype=torch.int64, device=logits.device)
 
     def answers(self, runner: FamilyRunner, batch: Batch) -> Answers:
-        """As `Scores`: int64 [B]."""
+        """As `ExplainedScores`: int64 [B]."""
         given = self.choose(self.logits(runner.family.outputs(runner.module, batch)))
         return Answers(given=given, texts=[self.names[i] for i in given.tolist()])
 
-    def added(self, given: torch.Tensor) -> Batch:
+    def more_inputs(self, given: torch.Tensor) -> Batch:
         """Nothing."""
         return {}
 
@@ -115,7 +115,7 @@ class WrittenScores:
     unit = "log-probability"
 
     def answers(self, runner: FamilyRunner, batch: Batch) -> Answers:
-        """As `Scores`: int64 [B, T], -100 behind each end."""
+        """As `ExplainedScores`: int64 [B, T], -100 behind each end."""
         outputs = runner.family.answers(runner.module, batch, runner.state)
         tokens = output_tensor(outputs, "tokens")[:, 0]
         ends = (tokens == runner.state["end_id"]).cumsum(dim=1)
@@ -123,7 +123,7 @@ class WrittenScores:
         texts = runner.family.to_user({"tokens": tokens[:, None]}, runner.state)["output"]
         return Answers(given=tokens.masked_fill(behind, IGNORED), texts=[str(text) for text in texts])
 
-    def added(self, given: torch.Tensor) -> Batch:
+    def more_inputs(self, given: torch.Tensor) -> Batch:
         """The text itself: each word is read by the model that writes the next."""
         return {"target": given}
 
@@ -140,7 +140,7 @@ class SpanScores:
     unit = "log-probability"
 
     def answers(self, runner: FamilyRunner, batch: Batch) -> Answers:
-        """As `Scores`: int64 [B, 2], the places of the first and the last token.
+        """As `ExplainedScores`: int64 [B, 2], the places of the first and the last token.
 
         Raises:
             InputError: a context without a word.
@@ -156,7 +156,7 @@ class SpanScores:
         texts = runner.family.to_user(outputs, runner.state)["answer"]
         return Answers(given=1 + torch.stack([first, last], dim=1), texts=[str(text) for text in texts])
 
-    def added(self, given: torch.Tensor) -> Batch:
+    def more_inputs(self, given: torch.Tensor) -> Batch:
         """Nothing."""
         return {}
 
@@ -165,7 +165,7 @@ class SpanScores:
         return output_tensor(outputs, "scores").gather(1, given[:, None, :])[:, 0].sum(dim=1)
 
 
-def answer_scores(state: State, answer: str | None) -> Scores:
+def answer_scores(state: State, answer: str | None) -> ExplainedScores:
     """The scores of a state's task.
 
     Args:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from trainers.explaining.attributions import Method, ScoredInputs
-from trainers.explaining.scores import Scores
+from trainers.explaining.scores import ExplainedScores
 from trainers.explaining.words import Word, merge_pieces, replaced_outputs, word_vectors
 from trainers.inputs.questions import NONE, encode_texts
 from trainers.inputs.tokenizers import cutting_tokenizer, parse_tokenizer
@@ -34,7 +34,7 @@ class TextReading:
     attends = True
     column, ids = "text", "inputs"
 
-    def __init__(self, runner: FamilyRunner, scores: Scores) -> None:
+    def __init__(self, runner: FamilyRunner, scores: ExplainedScores) -> None:
         """Finds the words' vectors.
 
         Raises:
@@ -64,9 +64,9 @@ class TextReading:
         marks = [i for i in self._marks() if i != self._pad]
         stays = torch.isin(ids.long(), torch.tensor(marks, dtype=torch.int64, device=ids.device))
         baselines = torch.where(stays[:, :, None], vectors, self._vectors.weight[self._pad].detach())
-        return self._scored(batch, answer, vectors, baselines)
+        return self._make_inputs(batch, answer, vectors, baselines)
 
-    def _scored(
+    def _make_inputs(
         self, batch: Batch, answer: torch.Tensor, vectors: torch.Tensor, baselines: torch.Tensor
     ) -> ScoredInputs:
         import torch
@@ -76,8 +76,8 @@ class TextReading:
 
         def score(x_BLD: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
             *arrays, answers = given
-            read = {**dict(zip(names, arrays, strict=True)), **self._scores.added(answers)}
-            with self._replaced(x_BLD, read):
+            read = {**dict(zip(names, arrays, strict=True)), **self._scores.more_inputs(answers)}
+            with self._replace_vectors(x_BLD, read):
                 return self._scores.pick(self._runner.family.outputs(self._runner.module, read), answers)
 
         return ScoredInputs(
@@ -85,7 +85,7 @@ class TextReading:
             features=(where.expand_as(vectors[:1]),), count=vectors.shape[1], score=score,
         )  # fmt: skip
 
-    def _replaced(self, x_BLD: torch.Tensor, read: Batch) -> Any:
+    def _replace_vectors(self, x_BLD: torch.Tensor, read: Batch) -> Any:
         return replaced_outputs([self._vectors], [x_BLD])
 
     def _marks(self) -> list[int]:
@@ -146,10 +146,10 @@ class QuestionReading(TextReading):
         ids = torch.cat([batch["question"], batch["context"]], dim=1).long()
         vectors = self._vectors(ids.masked_fill(ids == NONE, self._pad)).detach()
         baselines = self._vectors.weight[self._pad].detach().expand_as(vectors)
-        return self._scored(batch, answer, vectors, baselines)
+        return self._make_inputs(batch, answer, vectors, baselines)
 
     @contextmanager
-    def _replaced(self, x_BLD: torch.Tensor, read: Batch) -> Iterator[None]:
+    def _replace_vectors(self, x_BLD: torch.Tensor, read: Batch) -> Iterator[None]:
         """A token's place stands where its id was: the windows then say which vector goes where."""
         import torch
 
@@ -176,7 +176,7 @@ class QuestionReading(TextReading):
             hook.remove()
 
 
-def text_reading(runner: FamilyRunner, scores: Scores) -> TextReading:
+def text_reading(runner: FamilyRunner, scores: ExplainedScores) -> TextReading:
     """By what the model's task reads."""
     kinds = {"seq2seq": PairReading, "question-answering": QuestionReading}
     return kinds.get(runner.state["task"], TextReading)(runner, scores)

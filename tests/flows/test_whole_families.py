@@ -165,7 +165,7 @@ def test_family_is_swept_confirmed_promoted_and_asked(place: Path, make: Any) ->
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_sweep_begins_with_the_words_of_another_and_its_runs_say_so(place: Path) -> None:
     small = {"width": 16, "heads": 2, "layers": 1, "feed_forward": 32, "vocabulary": 300}
     folder = place / "words"

@@ -63,7 +63,8 @@ def write_sweep(folder: Path) -> Path:
 
 def main(folder: Path) -> None:
     """Sweeps on the Ray that runs, then asks for another one."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    # A Ray of its own: without an address it would join whichever was started on this machine last.
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     counter = ray.remote(num_cpus=0)(Counter).remote()
     ray.get(counter.answer.remote())
     file, home = write_sweep(folder), Home(folder / "home")

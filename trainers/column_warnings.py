@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from trainers.data.cell_values import find_alike
 from trainers.data.column_readings import NEARLY_ALL
-from trainers.data.number_spellings import find_spelling, other_words
+from trainers.data.number_spellings import find_spelling, is_limit, other_words
 from trainers.types import Cell
 
+LIMITS = "write a number for each, as half of it, and a column that says so"
 MANY_ROWS = 30  # fewer say nothing of a column
 SAMPLE = 2000
 MANY_TIMES = 3
@@ -113,6 +114,10 @@ def _warn_of_spelt_numbers(name: str, sample: Mapping[str, int]) -> str:
     if read and more and bool(spelling.marks) != bool(other.marks) and read + more > NEARLY_ALL * rows:
         mark = (*spelling.marks, *other.marks)[0]
         return f"{read:,} and {more:,} of its numbers are with and without {mark!r}: write all of them alike"
+    limits = [word for word in others if is_limit(word)]
+    if limits and read + sum(sample[word] for word in limits) >= NEARLY_ALL * rows:
+        count = sum(sample[word] for word in limits)
+        return f"numbers, and limits as {limits[0]!r} in {count:,} rows: {LIMITS}"
     as_numbers = f"columns: {{types: {{{name}: number}}}} if it is meant"
     if others and read >= NEARLY_ALL * rows:
         return f"numbers but for {others[0]!r} in {sample[others[0]]:,} rows; {as_numbers}"

@@ -32,7 +32,7 @@ from trainers.data.sources.paths import (
     submissions,
     total_bytes,
 )
-from trainers.data.sources.text_encodings import find_encoding, read_start
+from trainers.data.sources.text_encodings import find_encoding, likely_encoding, propose_encoding, read_start
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
@@ -81,6 +81,13 @@ def read_files(scheme: str, path: Path, cache: Path, read: Mapping[str, Json]) -
         marks=_number_marks(first),
         notes=(*notes, *left_out),
     )
+
+
+def propose_reading(path: Path) -> dict[str, Json]:
+    """`data.read` of separated fields where the first file is in an encoding that is not taken unasked."""
+    first = next(iter(files_by_part(require_path(path), ENDINGS["csv"]).values()))[0]
+    likely = likely_encoding(first)
+    return {"encoding": likely} if likely else {}
 
 
 def _part_of_each(lengths: Sequence[tuple[Part | None, int]]) -> npt.NDArray[np.int8]:
@@ -159,9 +166,12 @@ def _read_text(path: Path, notes: list[str]) -> Batches:
     from trainers.data.sources.blocks import text_blocks
 
     rows: list[str] = []
-    encoding = find_encoding(path, read_start(path))
+    start = read_start(path)
+    encoding = find_encoding(path, start)
     if encoding != "utf-8-sig":
-        notes.append(f"{path.name} is read as {encoding}")
+        likely = propose_encoding(start) if encoding == "cp1252" else None
+        otherwise = f"; its bytes look like {likely}: save it as UTF-8" if likely else ""
+        notes.append(f"{path.name} is read as {encoding}{otherwise}")
     with pa.input_stream(str(path), compression="detect") as stream:
         for block in text_blocks(_read_lines(stream, encoding)):
             rows.append(block)

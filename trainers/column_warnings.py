@@ -35,6 +35,7 @@ _ORDERS = (
     "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S",
     "%d.%m.%Y %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p",
 )  # fmt: skip
+_MONTH_BY_NAME = re.compile(r"\d{1,2}\.? (?:de )?([^\W\d_]{3,12})\.?,? (?:de )?\d{4}(?: .*)?")
 _SHAPES = {
     r"\d{4}[ -]?(Q[1-4]|W\d{1,2})": "quarters or weeks, whose order is not seen: write their first day",
     r"([+-]?\d+ )?\d+/\d+": "fractions or scores: write them as decimals, or as two columns",
@@ -128,6 +129,10 @@ def _warn_of_spelt_numbers(name: str, sample: Mapping[str, int]) -> str:
 
 def _warn_of_shapes(words: Sequence[str]) -> str:
     bare = [word.strip() for word in words]
+    dates = [_MONTH_BY_NAME.fullmatch(word) for word in bare]
+    months = {date[1].lower() for date in dates if date}
+    if len(months) > 1 and all(dates):
+        return f"dates with names of months ({', '.join(sorted(months)[:3])}): write them as 2024-05-31"
     return next(
         (said for shape, said in _SHAPES.items() if all(re.fullmatch(shape, w) and w for w in bare)), ""
     )

@@ -88,7 +88,7 @@ def _compare(source: str, folder: Path, changes: Sequence[str], asked_trials: in
 def _sweep(file: Path, overrides: tuple[str, ...]) -> Swept:
     status = velodrome.sweep(file, overrides=overrides)
     assert status.best is not None
-    ledger, row = open_sweep(status.name, Home.from_environment())
+    ledger, row = open_sweep(status.sweep, Home.from_environment())
     with closing(ledger):
         facts = [trial.facts for trial in views.trials(ledger, row.id)]
     return Swept(

@@ -25,10 +25,10 @@ _COUNTRIES = (
 )
 CODES = pa.array(sorted({*_COUNTRIES.split()}))
 FEWEST_CODES = 3  # different ones beside NA: of two it cannot be told
-_INFINITE = r"(?i)^\s*[+-]?inf(inity)?\s*$"
+_INFINITE = r"(?i)^\s*[+-]?(inf(inity)?|\d[\d.]*e\+?(309|3[1-9]\d|[4-9]\d\d|[1-9]\d{3,}))\s*$"  # 1e400 too
 _WITH_ZONE = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})$"
 _WITHOUT_ZONE = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}[0-9:.]*$"
-_WORTH_A_LOOK = r"(?i)inf|:"  # one look for what the patterns above need, since few columns have it
+_WORTH_A_LOOK = r"(?i)inf|:|e\+?[3-9]\d\d"  # one look, since few columns have any of them
 _THREE_DIGITS = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
 FEWEST_FRACTIONS = 5
 

@@ -148,6 +148,8 @@ def _locate_error(path: Path, rules: CsvRules, said: str) -> InputError:
                 if row and len(row) != width:
                     if row[0].startswith("#") or rules.names[0].startswith("#"):
                         do = "leave out lines of comments: data.read: {comment: '#'}"
+                    elif len(row) == width + 1 and not row[-1].strip():
+                        do = "rows end with a delimiter: end the header with one too"
                     shown = rules.delimiter.join(row)[:60]
                     found = f"{len(row)} in line {reader.line_num + rules.skip:,}: {shown}"
                     return InputError(

@@ -223,6 +223,10 @@ def _describe(
         do = f"its bytes look like {likely}: data.read: {{encoding: {likely}}}"
         otherwise = do if likely else "data.read.encoding says otherwise"
         notes.append(f"{path.name} is read as {rules.encoding}; {otherwise}")
+    if rules.quote and sum(cell.startswith(' "') for row in rows for cell in row[1:]) > len(rows) / 2:
+        notes.append(f"fields of {path.name} have a blank before their quotes: both are read as part of them")
+    if rules.quote and any('\\"' in cell for row in rows for cell in row):
+        notes.append(f'quotes within fields of {path.name} are written \\", and CSV has "": they are misread')
     if rules.delimiter == "|":
         notes.append(f"fields of {path.name} are separated by {rules.delimiter!r}")
     if titles:

@@ -32,7 +32,13 @@ from trainers.data.sources.paths import (
     submissions,
     total_bytes,
 )
-from trainers.data.sources.text_encodings import find_encoding, likely_encoding, propose_encoding, read_start
+from trainers.data.sources.text_encodings import (
+    find_encoding,
+    likely_encoding,
+    propose_encoding,
+    read_start,
+    tell_other_file,
+)
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
@@ -135,8 +141,9 @@ def _read_table(
             folder.with_name(f"{folder.name}-{number}"), lambda aside: _write_batches(read(), aside)
         )
     except (pa.ArrowException, UnicodeDecodeError, EOFError, OSError) as error:
-        text = str(error).splitlines()[0]
-        raise InputError(f"{path} must be a readable {scheme} file", text, key=SOURCE_KEY) from error
+        other = tell_other_file(read_start(path)) if isinstance(error, pa.ArrowInvalid) else None
+        text, do = (str(error).splitlines()[0], "") if other is None else other
+        raise InputError(f"{path} must be a readable {scheme} file", text, do, key=SOURCE_KEY) from error
     return pa.ipc.open_file(pa.memory_map(str(built / "table.arrow"))).read_all()
 
 
@@ -159,7 +166,15 @@ def _read_parquet(path: Path) -> Batches:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             must, found = f"{path} must name each column once", f"{', '.join(map(repr, twice[:5]))} twice"
             raise InputError(must, found, "rename them before they are saved", key=SOURCE_KEY)
-        yield from file.iter_batches()
+        for batch in file.iter_batches():
+            yield _without_views(batch)
+
+
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Views, in which Arrow may keep strings and bytes, as what they show."""
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    fields = [field.with_type(plain.get(field.type, field.type)) for field in batch.schema]
+    return batch.cast(pa.schema(fields)) if any(kind in plain for kind in batch.schema.types) else batch
 
 
 def _read_text(path: Path, notes: list[str]) -> Batches:

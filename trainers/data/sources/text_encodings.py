@@ -33,7 +33,13 @@ _OTHERS = (
     (b"\x1f\x8b", "gzip", "let its name end with .gz"),
     (b"\x28\xb5\x2f\xfd", "zstandard", "let its name end with .zst"),
     (b"\xfd7zXZ", "xz", "unpack it: unxz FILE"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it"),
     (b"PAR1", "Parquet", "write parquet:FILE"),
+    (b"ARROW1", "Arrow's or Feather's", "save it as Parquet: pandas.read_feather(FILE).to_parquet(OTHER)"),
+    (b"\xff\xff\xff\xff", "a stream of Arrow's", "save it as Parquet: pyarrow.parquet.write_table"),
+    (b"\x93NUMPY", "an array of NumPy's", "save it by numpy.savez, and write npz:FILE"),
+    (b"\x89HDF", "HDF5", "save the table as CSV or Parquet"),
+    (b"Obj\x01", "Avro", "save the table as CSV or Parquet"),
     (b"\x89PNG", "a picture", "write images:DIR for a folder of them"),
     (b"\xff\xd8\xff", "a picture", "write images:DIR for a folder of them"),
     (b"%PDF", "a PDF", "save its text"),
@@ -96,10 +102,17 @@ def find_encoding(path: Path, start: bytes) -> str:
     return "utf-8-sig"
 
 
+def tell_other_file(start: bytes) -> tuple[str, str] | None:
+    """What a file is that begins so, and what to do about it; None of text and of what is not known."""
+    if start[257:262] == b"ustar":
+        return "a tar archive", "unpack it: tar xf FILE"
+    beginnings = (other for other in _OTHERS if start[:64].lower().startswith(other[0].lower()))
+    return next(((what, do) for _, what, do in beginnings), None)
+
+
 def _refuse_other_files(path: Path, start: bytes) -> None:
-    for beginning, what, do in _OTHERS:
-        if start[:64].lower().startswith(beginning.lower()):
-            raise InputError(f"{path} must be text", what, do, key=SOURCE_KEY)
+    if found := tell_other_file(start):
+        raise InputError(f"{path} must be text", *found, key=SOURCE_KEY)
     if b"\0" in start:
         raise _zero_bytes(path, start)
 

@@ -71,7 +71,7 @@ def predict(
 
     Args:
         model: a registered model (its champion), `NAME@ALIAS`, `NAME/3`, `runs:/…`, `models:/…`, or a sweep.
-        input: CSV, JSONL, Parquet, text (a row a line) or a folder of images or clips.
+        input: CSV, JSONL, Parquet, Excel, text (a row a line) or a folder of images or clips.
         out: by default beside the input: `rows.predictions.csv`.
         overwrite: also where the output, or a part of it, is there already.
         address: an existing Ray cluster, where Ray Data scores with a `pool` of actors; else this process.

@@ -43,6 +43,7 @@ class CsvFile:
         self.ending = ".tsv" if ".tsv" in path.name.lower() else ".csv"
         with _as_wrong_input():
             self._rules = find_rules(path, said)
+        self.encoding = self._rules.encoding
 
     def columns(self) -> list[str]:
         """As `InputFormat`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ KEY_TAG = "velodrome.key"
 CARD_TAG = "velodrome.card"  # what the sweep's file says of its models and its data, as JSON
 _SCHEMES = ("sqlite:///", "http://", "https://", "postgresql://", "postgresql+psycopg://")
 _MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})")
+_ONE_AT_A_TIME = threading.Lock()  # of those who set what is the whole process's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,14 +273,15 @@ def _global_tracking_uri(uri: str) -> Iterator[None]:
     client's is."""
     import mlflow
 
-    variable = os.environ.get("MLFLOW_TRACKING_URI")
-    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]  # MLflow's own
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None sets none, which its hint leaves out
-        if variable is None:
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
-        else:
-            os.environ["MLFLOW_TRACKING_URI"] = variable
+    with _ONE_AT_A_TIME:
+        variable = os.environ.get("MLFLOW_TRACKING_URI")
+        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]  # MLflow's own
+        mlflow.set_tracking_uri(uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None sets none, which its hint leaves out
+            if variable is None:
+                os.environ.pop("MLFLOW_TRACKING_URI", None)
+            else:
+                os.environ["MLFLOW_TRACKING_URI"] = variable

@@ -197,7 +197,9 @@ def _check_task(task: Task, roles: ColumnRoles, kind: KindOf) -> None:
         raise InputError(f"{task} needs a target", "none", do, key=("data", "columns", "target"))
     if task == "regression" and roles.target and kind(roles.target) != "number":
         found = f"{kind(roles.target)} in column {roles.target!r}"
-        raise InputError("a regression's target must hold numbers", found, key=("data", "columns", "target"))
+        do = f"columns.types: {{{roles.target}: number}} leaves out the rows in which it is none"
+        must = "a regression's target must hold numbers"
+        raise InputError(must, found, do, key=("data", "columns", "target"))
 
 
 def _task_of_target(column: RawColumn, name: str, kind: KindOf) -> tuple[Task, tuple[str, ...]]:
@@ -243,7 +245,8 @@ def _select_usable(
         raw, starts = keep_rows(raw, found.keep), found.starts
         notes += found.notes
     if not raw.rows:
-        raise InputError("data must have usable rows", "; ".join(notes), key=("data", "source"))
+        do = "fill them in, or name other columns under data.columns"
+        raise InputError("data must have usable rows", "; ".join(notes), do, key=("data", "source"))
     return raw, starts, notes
 
 

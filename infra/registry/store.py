@@ -280,10 +280,11 @@ def _global_tracking_uri(uri: str) -> Iterator[None]:
     """MLflow 3.17 looks a version's `models:/m-…` source up at the process's own tracking URI, whatever the
     client's is."""
     import mlflow
+    from mlflow.tracking._tracking_service import utils
 
     with _ONE_AT_A_TIME:
         variable = os.environ.get("MLFLOW_TRACKING_URI")
-        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]  # MLflow's own
+        before = utils._tracking_uri  # MLflow's own question counts the environment's variable too
         mlflow.set_tracking_uri(uri)
         try:
             yield

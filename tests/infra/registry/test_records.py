@@ -52,6 +52,16 @@ def test_versions_made_at_once_leave_the_process_without_a_store() -> None:
     assert not mlflow.is_tracking_uri_set()
 
 
+def test_version_made_where_the_environment_names_a_store_leaves_it_to_name_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///a.db")
+    with store_module._global_tracking_uri("sqlite:///b.db"):
+        pass
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///c.db")
+    assert mlflow.get_tracking_uri() == "sqlite:///c.db"
+
+
 def race(registry: Registry, model: str) -> list[Chain]:
     """Writers that all append at the same numbers, each through records of its own; what each reads then."""
 

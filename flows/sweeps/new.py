@@ -70,8 +70,7 @@ def new(
         output: the file; by default the sweep's name with `.yaml`, in the current folder.
 
     Raises:
-        WrongInput: the file is there already.
-        InputError: the source cannot be read, or no family fits it.
+        WrongInput: the file is there already, the source cannot be read, or no family fits it.
     """
     place = home or Home.from_environment()
     name = _objective_name(source) if is_objective(source) else sweep_name(source)

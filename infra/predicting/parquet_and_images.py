@@ -1,4 +1,4 @@
-"""Parquet files, folders of images and of clips, and which format an input has."""
+"""Parquet files, images and clips by the folder or singly, and which format an input has."""
 
 from __future__ import annotations
 
@@ -86,12 +86,14 @@ class ParquetFile:
 
 
 class FileFolder:
-    """The pictures or the clips of sound, whichever are more, in a folder and those below it, by name."""
+    """The pictures or the clips of sound, whichever are more, in a folder and those below it, by name; or one
+    picture or clip by itself."""
 
     ending = ".csv"
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.folder = path if path.is_dir() else path.parent
         found = {kind: self._find_names(endings) for kind, endings in ENDINGS_OF_FILES.items()}
         self._kind = max(found, key=lambda kind: len(found[kind]))
         self.names = found[self._kind]
@@ -102,8 +104,9 @@ class FileFolder:
 
     def _find_names(self, endings: tuple[str, ...]) -> list[str]:
         """The files' paths within the folder."""
-        found = (file for file in self.path.rglob("*") if file.suffix.lower() in endings and file.is_file())
-        names = (file.relative_to(self.path) for file in found)
+        files = self.path.rglob("*") if self.path.is_dir() else [self.path]
+        found = (file for file in files if file.suffix.lower() in endings and file.is_file())
+        names = (file.relative_to(self.folder) for file in found)
         return sorted(name.as_posix() for name in names if not any(map(is_aside, name.parts)))
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
@@ -118,7 +121,7 @@ class FileFolder:
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
         """As `InputFormat`: paths, which a model of such files opens itself."""
         names = part.column(self._kind).to_pylist()
-        return single_column_frame([str(self.path / name) for name in names], fields, self.path)
+        return single_column_frame([str(self.folder / name) for name in names], fields, self.path)
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
         """As `InputFormat`: a line a file."""
@@ -156,9 +159,11 @@ def open_input(path: Path) -> InputFormat:
         return FileFolder(path)
     if not path.is_file():
         raise WrongInput("the input must be a file or a folder of images or clips", f"{path} is not there")
+    if path.suffix.lower() in chain(*ENDINGS_OF_FILES.values()):
+        return FileFolder(path)
     packed = path.suffix.lower() if path.suffix.lower() in PACKED else ""
     kind = ENDINGS.get(Path(path.name.lower().removesuffix(packed)).suffix)
     if kind is None or (packed and kind not in PACKED[packed]):
-        must = "the input must be CSV, JSONL, Parquet, Excel, text or a folder of images or clips"
+        must = "the input must be CSV, JSONL, Parquet, Excel, text, an image, a clip or a folder of them"
         raise WrongInput(must, path.name, f"its name must end with one of {', '.join(ENDINGS)}")
     return kind(path)

@@ -150,6 +150,17 @@ def test_image_folder_is_read_in_order_of_names(tmp_path: Path) -> None:
     assert joined.read_text() == "image,prediction\nb/a.jpg,0.0\nb/c.PNG,1.0\nz.png,2.0\n"
 
 
+@pytest.mark.parametrize(("name", "column"), [("a.PNG", "image"), ("b.ogg", "audio")])
+def test_single_picture_or_clip_is_a_row(name: str, column: str, tmp_path: Path) -> None:
+    for file in (name, "other.png", "other.wav"):
+        (tmp_path / file).write_bytes(b"x")
+    kind = open_input(tmp_path / name)
+    (part,) = kind.parts(PartSizes())
+    assert part.to_pydict() == {column: [name]}
+    frame = kind.frame(part, [Field(name=column, type="any")])
+    assert frame[column].tolist() == [str(tmp_path / name)]
+
+
 @pytest.mark.parametrize(("names", "column"), [(["a.wav", "b/c.OGG", "cover.png"], "audio"), ([], "image")])
 def test_folder_of_files_has_the_column_of_what_most_of_them_are(
     names: list[str], column: str, tmp_path: Path

@@ -71,7 +71,7 @@ def predict(
 
     Args:
         model: a registered model (its champion), `NAME@ALIAS`, `NAME/3`, `runs:/…`, `models:/…`, or a sweep.
-        input: CSV, JSONL, Parquet, text (a row a line) or a folder of images or clips.
+        input: CSV, JSONL, Parquet, Excel, text (a row a line), an image, a clip or a folder of them.
         out: by default beside the input: `rows.predictions.csv`.
         overwrite: also where the output, or a part of it, is there already.
         address: an existing Ray cluster, where Ray Data scores with a `pool` of actors; else this process.
@@ -181,7 +181,7 @@ def choose_device() -> str:
 
 def _fingerprint(kind: InputFormat) -> str:
     """Changes when the input does: sizes and times, not content, which may be larger than memory."""
-    files = [kind.path / name for name in kind.names] if isinstance(kind, FileFolder) else [kind.path]
+    files = [kind.folder / name for name in kind.names] if isinstance(kind, FileFolder) else [kind.path]
     facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 

@@ -283,7 +283,9 @@ def _global_tracking_uri(uri: str) -> Iterator[None]:
 
     with _ONE_AT_A_TIME:
         variable = os.environ.get("MLFLOW_TRACKING_URI")
-        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]  # MLflow's own
+        # Where the variable names a store, MLflow has none of its own, or this one, which would outlive it.
+        told = variable is None and mlflow.is_tracking_uri_set()  # type: ignore[no-untyped-call]  # MLflow's own
+        before = mlflow.get_tracking_uri() if told else None
         mlflow.set_tracking_uri(uri)
         try:
             yield

@@ -52,6 +52,15 @@ def test_versions_made_at_once_leave_the_process_without_a_store() -> None:
     assert not mlflow.is_tracking_uri_set()
 
 
+def test_store_that_the_environment_names_is_not_told_to_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with store_module._global_tracking_uri("sqlite:///a.db"):
+        assert mlflow.get_tracking_uri() == "sqlite:///a.db"
+    assert mlflow.get_tracking_uri() == "http://127.0.0.1:9"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert not mlflow.is_tracking_uri_set()
+
+
 def race(registry: Registry, model: str) -> list[Chain]:
     """Writers that all append at the same numbers, each through records of its own; what each reads then."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections import Counter
@@ -21,6 +22,9 @@ from infra.serving.routing import CanaryRule
 from infra.serving.scoring import PIECE_ROWS, Answer, RequestBatch, answer_batch, join_requests
 from tests.infra.serving.registry_with_models import RegistryFixture, answers
 from tests.infra.serving.scripted_server import Aliases, LocalScorer, ScriptedScorer, Server, run
+from tests.trainers.families.cases import CASES, clips
+from tests.trainers.families.test_contract import FamilyBench
+from trainers.bundle.bundle import load_bundle
 
 
 def test_answer_names_the_version_that_gave_it() -> None:
@@ -468,5 +472,29 @@ def test_replica_is_told_how_long_a_request_waits() -> None:
         assert (await server.ask()).status == 200
         ((_, batch),) = server.scorer.batches
         assert 3.0 < batch.limit_s <= 4.0
+
+    run(story)
+
+
+def test_clips_in_base64_are_answered_as_the_model_answers_their_files(
+    registered: RegistryFixture, tmp_path: Path
+) -> None:
+    (case,) = [c for c in CASES if c.name == "image_cnn" and c.dataset is clips]
+    FamilyBench(case).save(tmp_path / "bundle")
+    rows = clips().columns["audio"].values[:3]
+    want = load_bundle(tmp_path / "bundle").predict(list(rows)).to_dict("records")
+    asked = [base64.b64encode(content).decode() for content in rows]
+
+    async def story() -> None:
+        registered.add("m", tmp_path / "bundle", alias="champion")
+        server = Server(LocalScorer(), registered.source)
+        await server.follower.poll_once()
+        for body in ({"dataframe_records": [{"audio": text} for text in asked]}, {"instances": asked}):
+            reply = await server.ask(body)
+            assert reply.status == 200, reply.body
+            assert reply.json["predictions"] == [pytest.approx(row) for row in want]
+        refused = await server.ask({"instances": [{"audio": base64.b64encode(b"no sound").decode()}]})
+        assert refused.status == 400
+        assert b"a clip is wanted" in refused.body
 
     run(story)

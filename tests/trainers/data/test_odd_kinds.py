@@ -162,3 +162,79 @@ def test_target_of_some_words_is_refused_with_a_way_out_that_works(opened: Open,
         opened("csv:a.csv", task="regression", columns=columns)
     found = opened("csv:a.csv", task="regression", columns={**columns, "types": {"price": "number"}})
     assert found.rows == 40
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (["{n}KB", "{n}MB", "{n}.5GB"], "numbers in several units (GB, KB, MB)"),
+        (["${n}.50", "€{n}"], "numbers in several units ($, €)"),
+        (["{n}±0.1"], "values with their errors"),
+        (["{n}°30'N", "{n}° 5' S"], "degrees and minutes"),
+        (["{n}½", "{n}¾"], "fractions as signs"),
+        (["2024-01-{d}", "2024-02-{d}", "31.12.2020"], "dates, but for '31.12.2020'"),
+        (["A{n}", "B{n}"], ""),
+        (["0{n}", "00{n}"], ""),
+        (["{n}A", "{n}B"], ""),
+    ],
+)
+def test_quantities_that_are_no_plain_numbers_are_warned_of(
+    opened: Open, tmp_path: Path, cells: list[str], says: str
+) -> None:
+    column = [cells[n % len(cells)].format(n=n % 10, d=10 + n % 10) for n in range(90)]
+    frame = pd.DataFrame(
+        {"size": column, "x": [n / 7 for n in range(90)], "label": ["ab"[n % 2] for n in range(90)]}
+    )
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    size, _ = profile_columns(opened("csv:a.csv"))
+    assert size.kind == "category"
+    assert says in size.warning
+    assert bool(says) == bool(size.warning)
+
+
+@pytest.mark.parametrize(
+    ("line", "do"),
+    [
+        ("{'x': 1.5, 'label': 'a'}", "double quotes"),
+        ('{"x": 1.5, "label": "a"},', "commas between lines"),
+        ('// rows\n{"x": 1}', "comments"),
+        ("[1.5, 'a']", "as an object with its columns"),
+        ("{", "one line"),
+        ('"a"', "as an object with its columns"),
+    ],
+)
+def test_lines_that_are_no_objects_are_refused_with_the_way_out(
+    opened: Open, tmp_path: Path, line: str, do: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join([line] * 30))
+    with pytest.raises(InputError) as refused:
+        opened("jsonl:a.jsonl")
+    assert do in refused.value.do
+
+
+@pytest.mark.parametrize("name", ["a.xls", "a.ods"])
+def test_workbook_of_another_kind_is_refused_with_the_way_out(
+    opened: Open, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"\xd0\xcf\x11\xe0" + bytes(99))
+    with pytest.raises(InputError, match=r"save it as \.xlsx or \.csv"):
+        opened(f"excel:{name}")
+
+
+def test_yes_and_no_in_several_spellings_are_said_as_classes(opened: Open, tmp_path: Path) -> None:
+    for spellings, said in (
+        (["TRUE", "1", "false", "0"], True),
+        (["yes", "no"], False),
+        (["1", "0", "2"], False),
+    ):
+        rows = [f"{n / 7},{spellings[n % len(spellings)]}" for n in range(ROWS)]
+        (tmp_path / "a.csv").write_text("\n".join(["x,label", *rows]))
+        notes = " ".join(opened("csv:a.csv").notes)
+        assert ("seem to be two, yes and no" in notes) == said
+
+
+def test_times_as_a_regressions_target_are_refused_with_the_way_out(opened: Open, tmp_path: Path) -> None:
+    rows = [f"{n / 7},2024-01-{1 + n % 28:02d}" for n in range(ROWS)]
+    (tmp_path / "a.csv").write_text("\n".join(["x,label", *rows]))
+    with pytest.raises(InputError, match="a number of days or of seconds"):
+        opened("csv:a.csv", task="regression")

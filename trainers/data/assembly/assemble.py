@@ -36,6 +36,7 @@ from trainers.types import Json
 TASKS: tuple[Task, ...] = get_args(Task)
 FEW_CLASSES = 20
 RULES = "sides by inputs, numbers by their spelling"  # part of the fingerprint: other rules, another split
+YES, NO = frozenset({"true", "t", "yes", "y", "on", "1"}), frozenset({"false", "f", "no", "n", "off", "0"})
 MOST_LOOKED_AT, MOST_NAMED = 200, 4
 
 
@@ -198,6 +199,8 @@ def _check_task(task: Task, roles: ColumnRoles, kind: KindOf) -> None:
     if task == "regression" and roles.target and kind(roles.target) != "number":
         found = f"{kind(roles.target)} in column {roles.target!r}"
         do = f"columns.types: {{{roles.target}: number}} leaves out the rows in which it is none"
+        if kind(roles.target) == "time":
+            do = "write it as a number of days or of seconds"
         must = "a regression's target must hold numbers"
         raise InputError(must, found, do, key=("data", "columns", "target"))
 
@@ -351,6 +354,10 @@ def _likely_reason(labels: Sequence[str]) -> str:
 
 def _note_alike(labels: Sequence[str]) -> tuple[str, ...]:
     """A note for classes that a person would take for one."""
+    said = {*map(str.casefold, labels)}
+    if len(said) > 2 and said <= YES | NO:
+        listed = ", ".join(map(repr, labels[:6]))
+        return (f"classes {listed} seem to be two, yes and no, in several spellings: each is learned",)
     return tuple(
         f"classes {alike} differ by blanks or case alone: each is learned" for alike in find_alike(labels)
     )

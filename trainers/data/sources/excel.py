@@ -99,7 +99,8 @@ def _read_cells(path: Path, notes: list[str]) -> list[Row]:
         raise
     except Exception as error:  # what a damaged archive of XML makes its parsers raise is anything
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} must be a readable workbook", text, key=SOURCE_KEY) from error
+        do = "save it as .xlsx or .csv; older kinds and other programs' are not read"
+        raise InputError(f"{path} must be a readable workbook", text, do, key=SOURCE_KEY) from error
     if others:
         notes.append(f"the first sheet of {path.name} is read, not {', '.join(others[:5])}")
     if merged:

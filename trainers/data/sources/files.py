@@ -142,7 +142,8 @@ def _read_table(
         )
     except (pa.ArrowException, UnicodeDecodeError, EOFError, OSError) as error:
         other = tell_other_file(read_start(path)) if isinstance(error, pa.ArrowInvalid) else None
-        text, do = (str(error).splitlines()[0], "") if other is None else other
+        usual = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        text, do = (str(error).splitlines()[0], usual) if other is None else other
         raise InputError(f"{path} must be a readable {scheme} file", text, do, key=SOURCE_KEY) from error
     return pa.ipc.open_file(pa.memory_map(str(built / "table.arrow"))).read_all()
 

@@ -39,6 +39,7 @@ _OTHERS = (
     (b"\xff\xff\xff\xff", "a stream of Arrow's", "save it as Parquet: pyarrow.parquet.write_table"),
     (b"\x93NUMPY", "an array of NumPy's", "save it by numpy.savez, and write npz:FILE"),
     (b"\x89HDF", "HDF5", "save the table as CSV or Parquet"),
+    (b"@relation", "ARFF", "save it as CSV: pandas.DataFrame(scipy.io.arff.loadarff(FILE)[0]).to_csv(OTHER)"),
     (b"Obj\x01", "Avro", "save the table as CSV or Parquet"),
     (b"\x89PNG", "a picture", "write images:DIR for a folder of them"),
     (b"\xff\xd8\xff", "a picture", "write images:DIR for a folder of them"),

@@ -430,6 +430,30 @@ def test_service_follows_real_model_and_refuses_a_damaged_one(
     run(story)
 
 
+def test_clips_in_base64_are_answered_as_the_model_answers_their_files(
+    registered: RegistryFixture, tmp_path: Path
+) -> None:
+    (case,) = [c for c in CASES if c.name == "image_cnn" and c.dataset is clips]
+    FamilyBench(case).save(tmp_path / "bundle")
+    rows = clips().columns["audio"].values[:3]
+    want = load_bundle(tmp_path / "bundle").predict(list(rows)).to_dict("records")
+    asked = [base64.b64encode(content).decode() for content in rows]
+
+    async def story() -> None:
+        registered.add("m", tmp_path / "bundle", alias="champion")
+        server = Server(LocalScorer(), registered.source)
+        await server.follower.poll_once()
+        for body in ({"dataframe_records": [{"audio": text} for text in asked]}, {"instances": asked}):
+            reply = await server.ask(body)
+            assert reply.status == 200, reply.body
+            assert reply.json["predictions"] == [pytest.approx(row) for row in want]
+        refused = await server.ask({"instances": [{"audio": base64.b64encode(b"no sound").decode()}]})
+        assert refused.status == 400
+        assert b"a clip is wanted" in refused.body
+
+    run(story)
+
+
 class CountingModel:
     """A model whose calls each take a second of a clock of its own."""
 
@@ -472,29 +496,5 @@ def test_replica_is_told_how_long_a_request_waits() -> None:
         assert (await server.ask()).status == 200
         ((_, batch),) = server.scorer.batches
         assert 3.0 < batch.limit_s <= 4.0
-
-    run(story)
-
-
-def test_clips_in_base64_are_answered_as_the_model_answers_their_files(
-    registered: RegistryFixture, tmp_path: Path
-) -> None:
-    (case,) = [c for c in CASES if c.name == "image_cnn" and c.dataset is clips]
-    FamilyBench(case).save(tmp_path / "bundle")
-    rows = clips().columns["audio"].values[:3]
-    want = load_bundle(tmp_path / "bundle").predict(list(rows)).to_dict("records")
-    asked = [base64.b64encode(content).decode() for content in rows]
-
-    async def story() -> None:
-        registered.add("m", tmp_path / "bundle", alias="champion")
-        server = Server(LocalScorer(), registered.source)
-        await server.follower.poll_once()
-        for body in ({"dataframe_records": [{"audio": text} for text in asked]}, {"instances": asked}):
-            reply = await server.ask(body)
-            assert reply.status == 200, reply.body
-            assert reply.json["predictions"] == [pytest.approx(row) for row in want]
-        refused = await server.ask({"instances": [{"audio": base64.b64encode(b"no sound").decode()}]})
-        assert refused.status == 400
-        assert b"a clip is wanted" in refused.body
 
     run(story)

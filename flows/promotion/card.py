@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +99,20 @@ def describe_in_mlflow(registry: Registry, model: str, number: int, *, champion:
     return ""
 
 
+def _read_card_tag(version: ModelVersion) -> JsonObject:
+    """What the sweep's file said of its models.
+
+    Raises:
+        WrongInput: somebody has written something else there.
+    """
+    text = version.tags.get(CARD_TAG, "{}")
+    with suppress(ValueError):
+        if isinstance(written := json.loads(text), dict):
+            return written
+    do = "delete the tag, and the card has what else is known"
+    raise WrongInput(f"the tag {CARD_TAG} of {version.label} must be what a promotion wrote", text[:60], do)
+
+
 def gather_facts(registry: Registry, version: ModelVersion) -> CardFacts:
     """What is known of a version: its bundle, its tags, and what its model's history has of it.
 
@@ -115,7 +130,7 @@ def gather_facts(registry: Registry, version: ModelVersion) -> CardFacts:
     entry, evidence = _newest_evidence(registry, version)
     return CardFacts(
         label=version.label,
-        written=json.loads(version.tags.get(CARD_TAG, "{}")),
+        written=_read_card_tag(version),
         family=model_origin(document),
         params=document["params"],
         facts=document["facts"],

@@ -112,9 +112,18 @@ def history(
         entries=chain.entries,
         last_hash=chain.last_hash,
         applied=chain.applied,
-        contents={digest: json.loads(text) for digest, text in texts.items()},
+        contents={digest: _read_document(model, digest, text) for digest, text in texts.items()},
         verified=None if flaws is None else True,
     )
+
+
+def _read_document(model: str, digest: str, text: str) -> Json:
+    try:
+        document: Json = json.loads(text)
+    except ValueError:
+        flaw = ChainFlaw(number=0, found=f"the document {digest[:16]} cannot be read")
+        raise _broken_history_error(model, [flaw]) from None
+    return document
 
 
 def _find_foreign_state(mover: Mover, chain: Chain, alias: int | None) -> list[ChainFlaw]:

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import UnionType
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+
+from infra.errors import RefusedError
 
 if TYPE_CHECKING:
     from trainers.types import Json
@@ -108,6 +112,27 @@ class ChainEntry:
         return given if isinstance(given, str) else None
 
 
+_TYPES: dict[str, type | UnionType] = {
+    **dict.fromkeys(("before", "kind", "model", "who", "reason", "verdict", "nonce"), str),
+    **dict.fromkeys(("source", "target"), int | None),
+    **dict.fromkeys(("manifest", "content"), str | None),
+    "number": int,
+    "pid": int,
+    "at": float | int,
+    "facts": dict,
+}
+
+
+class DamagedChain(RefusedError, ValueError):
+    """A record of a model's history is not what any version of Velodrome writes."""
+
+
+def damaged_chain(model: str, found: str) -> DamagedChain:
+    """The error of a record that cannot be read."""
+    do = f"`velodrome history {model} --verify` says what else; compare it with an exported history"
+    return DamagedChain(f"the history of {model} must be what was written", found, do)
+
+
 def parse_entry(text: str) -> ChainEntry:
     """The inverse of `ChainEntry.text`.
 
@@ -118,9 +143,13 @@ def parse_entry(text: str) -> ChainEntry:
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise ValueError(f"an entry must be of format {FORMAT}")
     try:
-        return ChainEntry(**document)
+        entry = ChainEntry(**document)
     except TypeError as error:
         raise ValueError(f"an entry must have an entry's fields: {error}") from error
+    wrong = [name for name, types in _TYPES.items() if not isinstance(getattr(entry, name), types)]
+    if wrong or not math.isfinite(entry.at):
+        raise ValueError(f"an entry's fields must have their types: {', '.join(wrong) or 'at'}")
+    return entry
 
 
 def hash_text(text: str) -> str:
@@ -148,8 +177,18 @@ class Chain:
 
     @property
     def entries(self) -> tuple[ChainEntry, ...]:
-        """The entries."""
-        return tuple(parse_entry(text) for text in self.texts)
+        """The entries.
+
+        Raises:
+            DamagedChain: one cannot be read.
+        """
+        found = []
+        for number, text in enumerate(self.texts, start=1):
+            try:
+                found.append(parse_entry(text))
+            except ValueError as error:
+                raise damaged_chain(self.model, f"entry {number}: {error}") from None
+        return tuple(found)
 
     @property
     def last_hash(self) -> str:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
-from infra.registry.chain import Chain, ChainEntry, hash_text
+from infra.registry.chain import Chain, ChainEntry, damaged_chain, hash_text
 from infra.registry.registry_errors import RegistryDenied, RegistryRejected, RegistryUnavailable
 from infra.registry.store import Registry
 from infra.tracking.client import MissingEntity, RequestRejected
@@ -38,6 +38,7 @@ PIECE = 5_000  # MLflow takes 6,000 characters a value
 MOST_PIECES = 200
 MOST_CHARACTERS = PIECE * MOST_PIECES  # of a document
 _ENTRY = re.compile(r"entry/(\d{5})")
+_MOMENT = re.compile(r"\d+(\.\d+)?(e-?\d\d)?")
 
 
 class Records:
@@ -56,6 +57,9 @@ class Records:
             (int(found[1]), value) for key, value in params.items() if (found := _ENTRY.fullmatch(key))
         )
         applied = {number: params.get(f"applied/{number:05d}") for number, _ in numbered}
+        for number, at in applied.items():
+            if at is not None and not _MOMENT.fullmatch(at):
+                raise damaged_chain(self.model, f"applied/{number:05d}: {at[:40]!r}, which is no moment")
         return Chain(
             model=self.model,
             texts=tuple(text for _, text in numbered),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -22,8 +23,9 @@ from infra.errors import RefusedError, WrongInput
 from infra.registry.artifacts import fetch_version
 from infra.registry.chain import Chain, find_flaws
 from infra.registry.integrity import version_mismatch
-from infra.registry.store import MANIFEST_TAG, ModelVersion
+from infra.registry.store import CARD_TAG, MANIFEST_TAG, ModelVersion
 from infra.serving.registry_source import RegistrySource
+from tests.flows.conftest import CommandResult
 from tests.flows.promotion.conftest import Shop
 from tests.infra.registry.test_records import entry
 
@@ -262,3 +264,57 @@ def test_recomputation_of_forged_evidence_names_what_differs(two_champions: Shop
     assert [line.what for line in found.lines if not line.agrees] == ["challenger accuracy", "better"]
     with pytest.raises(RefusedError, match="challenger accuracy, better"):
         check_recomputation(found)
+
+
+ENTRY = "update params set value=replace(value, {}) where key='entry/00001'"
+DAMAGE = {
+    "a mark": "update params set value='soon' where key like 'applied/%'",
+    "an entry that is a list": "update params set value='[]' where key='entry/00001'",
+    "an entry of other fields": ENTRY.format("""'"who"', '"whom"'"""),
+    "an entry of other types": ENTRY.format("""'"pid":', '"pid":0.'"""),
+}
+COMMANDS = (
+    "history shop", "history shop --verify", "history shop --recompute 1", "promote two", "rollback shop",
+    "adopt shop", "approve shop/1", "policy shop", "card shop",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_record_that_cannot_be_read_is_refused_by_name(
+    damage: str, shop: Shop, velodrome: Callable[..., CommandResult]
+) -> None:
+    shop.promote(shop.sweep("one"))
+    shop.sweep("two", skill=0.95, seed=2)
+    run_sql(shop, DAMAGE[damage])
+    for command in COMMANDS:
+        ended = velodrome(*command.split())
+        assert (ended.status, "the history of shop must be what was written" in ended.err) == (3, True), (
+            command
+        )
+
+
+@pytest.mark.parametrize("text", ["[1", "[1]", "null"])
+def test_card_of_a_version_whose_tag_was_changed_says_so(
+    text: str, shop: Shop, velodrome: Callable[..., CommandResult]
+) -> None:
+    shop.promote(shop.sweep("one"))
+    shop.promote(shop.sweep("two", skill=0.95, seed=2))
+    shop.registry.call("set_model_version_tag", "shop", "1", CARD_TAG, text)
+    ended = velodrome("card", "shop/1")
+    assert (ended.status, "must be what a promotion wrote" in ended.err) == (2, True)
+    assert "the card of shop/1 is not whole in MLflow" in rollback("shop", home=shop.home).note
+
+
+def test_document_that_cannot_be_read_is_refused_by_name(
+    shop: Shop, velodrome: Callable[..., CommandResult]
+) -> None:
+    shop.promote(shop.sweep("one"))
+    run_sql(shop, "update params set value='' where key like 'content/%'")
+    ended = velodrome("history", "shop")
+    assert (ended.status, "cannot be read" in ended.err) == (3, True)
+
+
+def run_sql(shop: Shop, statement: str) -> None:
+    """As somebody does who may write to the registry's database."""
+    with contextlib.closing(sqlite3.connect(shop.home.path / "mlflow.db")) as store, store:
+        assert store.execute(statement).rowcount > 0

@@ -62,6 +62,15 @@ def test_version_made_where_the_environment_names_a_store_leaves_it_to_name_anot
     assert mlflow.get_tracking_uri() == "sqlite:///c.db"
 
 
+def test_store_that_the_environment_names_is_not_told_to_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with store_module._global_tracking_uri("sqlite:///a.db"):
+        assert mlflow.get_tracking_uri() == "sqlite:///a.db"
+    assert mlflow.get_tracking_uri() == "http://127.0.0.1:9"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert not mlflow.is_tracking_uri_set()
+
+
 def race(registry: Registry, model: str) -> list[Chain]:
     """Writers that all append at the same numbers, each through records of its own; what each reads then."""
 

@@ -25,7 +25,9 @@ def predict(
     model: Model,
     input: Annotated[
         Path,
-        typer.Argument(metavar="INPUT", help="CSV, JSONL, Parquet, text; a folder of images or clips."),
+        typer.Argument(
+            metavar="INPUT", help="CSV, JSONL, Parquet, Excel, text; images, clips, a folder of them."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="By default INPUT.predictions.…")
@@ -155,7 +157,9 @@ def explain(
     model: Model,
     input: Annotated[
         Path,
-        typer.Argument(metavar="INPUT", help="CSV, JSONL, Parquet, text; a folder of images or clips."),
+        typer.Argument(
+            metavar="INPUT", help="CSV, JSONL, Parquet, Excel, text; images, clips, a folder of them."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder.")],
     method: Annotated[

@@ -1,4 +1,4 @@
-"""Parquet files, folders of images and of clips, and which format an input has."""
+"""Parquet files, images and clips by the folder or singly, and which format an input has."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from infra.predicting.format import (
     table_frame,
 )
 from infra.predicting.line_files import JsonLines, TextLines
+from infra.predicting.workbook import Workbook
 from infra.serving.model_schema import Field
 from trainers.data.sources.class_folders import ENDINGS as ENDINGS_OF_FILES
 from trainers.data.sources.class_folders import is_aside
@@ -85,12 +86,14 @@ class ParquetFile:
 
 
 class FileFolder:
-    """The pictures or the clips of sound, whichever are more, in a folder and those below it, by name."""
+    """The pictures or the clips of sound, whichever are more, in a folder and those below it, by name; or one
+    picture or clip by itself."""
 
     ending = ".csv"
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.folder = path if path.is_dir() else path.parent
         found = {kind: self._find_names(endings) for kind, endings in ENDINGS_OF_FILES.items()}
         self._kind = max(found, key=lambda kind: len(found[kind]))
         self.names = found[self._kind]
@@ -101,8 +104,9 @@ class FileFolder:
 
     def _find_names(self, endings: tuple[str, ...]) -> list[str]:
         """The files' paths within the folder."""
-        found = (file for file in self.path.rglob("*") if file.suffix.lower() in endings and file.is_file())
-        names = (file.relative_to(self.path) for file in found)
+        files = self.path.rglob("*") if self.path.is_dir() else [self.path]
+        found = (file for file in files if file.suffix.lower() in endings and file.is_file())
+        names = (file.relative_to(self.folder) for file in found)
         return sorted(name.as_posix() for name in names if not any(map(is_aside, name.parts)))
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
@@ -117,7 +121,7 @@ class FileFolder:
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
         """As `InputFormat`: paths, which a model of such files opens itself."""
         names = part.column(self._kind).to_pylist()
-        return single_column_frame([str(self.path / name) for name in names], fields, self.path)
+        return single_column_frame([str(self.folder / name) for name in names], fields, self.path)
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
         """As `InputFormat`: a line a file."""
@@ -134,11 +138,15 @@ ENDINGS: dict[str, Callable[[Path], InputFormat]] = {
     ".jsonl": JsonLines,
     ".ndjson": JsonLines,
     ".json": JsonLines,
+    ".xlsx": Workbook,
+    ".xlsm": Workbook,
     ".parquet": ParquetFile,
     ".pq": ParquetFile,
     ".txt": TextLines,
     ".text": TextLines,
 }
+
+PACKED = {".gz": (CsvFile, JsonLines, TextLines), ".bz2": (CsvFile,), ".zst": (CsvFile,)}
 
 
 def open_input(path: Path) -> InputFormat:
@@ -151,8 +159,11 @@ def open_input(path: Path) -> InputFormat:
         return FileFolder(path)
     if not path.is_file():
         raise WrongInput("the input must be a file or a folder of images or clips", f"{path} is not there")
-    kind = ENDINGS.get(Path(path.name.lower().removesuffix(".gz")).suffix)
-    if kind is None or (path.suffix.lower() == ".gz" and kind not in (CsvFile, JsonLines, TextLines)):
-        must = "the input must be CSV, JSONL, Parquet, text or a folder of images or clips"
+    if path.suffix.lower() in chain(*ENDINGS_OF_FILES.values()):
+        return FileFolder(path)
+    packed = path.suffix.lower() if path.suffix.lower() in PACKED else ""
+    kind = ENDINGS.get(Path(path.name.lower().removesuffix(packed)).suffix)
+    if kind is None or (packed and kind not in PACKED[packed]):
+        must = "the input must be CSV, JSONL, Parquet, Excel, text, an image, a clip or a folder of them"
         raise WrongInput(must, path.name, f"its name must end with one of {', '.join(ENDINGS)}")
     return kind(path)

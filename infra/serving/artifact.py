@@ -199,7 +199,8 @@ class _BundleModel:
         state, facts = self.predictor.document.get("state", {}), self.predictor.document["facts"]
         spelt = spelt_numbers(state)
         self.fields = [
-            Field(name=c.name, type=SPELT if c.name in spelt else c.type) for c in signature.inputs
+            Field(name=c.name, type=SPELT if c.name in spelt else _free_type(c.name, c.type))
+            for c in signature.inputs
         ]
         self.outputs = [column.name for column in signature.outputs]
         distribution, read = facts.get("distribution"), facts.get("read")
@@ -276,7 +277,11 @@ _TYPES = {
     "double": "double", "float": "double", "integer": "long", "long": "long", "boolean": "boolean",
     "string": "string",
 }  # fmt: skip
-_FREE_TYPES = {"audio": "audio"}  # by the name of a column that may hold anything
+
+
+def _free_type(name: str, kind: str) -> str:
+    """`audio` of the column of clips, whose signature says that it may hold anything."""
+    return "audio" if kind == "any" and name == "audio" else kind
 
 
 def _signature_fields(signature: ModelSignature | None) -> list[Field]:
@@ -285,6 +290,6 @@ def _signature_fields(signature: ModelSignature | None) -> list[Field]:
         return []
     kinds = [getattr(column.type, "name", "any") for column in schema.inputs]
     return [
-        Field(name=column.name, type=_TYPES.get(kind, _FREE_TYPES.get(column.name, "any")))
+        Field(name=column.name, type=_free_type(column.name, _TYPES.get(kind, "any")))
         for column, kind in zip(schema.inputs, kinds, strict=True)
     ]

@@ -19,6 +19,8 @@ from trainers.data.raw import RawDataset, column_hashes
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
 from trainers.errors import InputError
 
+REGULAR = 0.8  # of the intervals between times, from which on others are gaps
+
 
 def choose_sides(
     raw: RawDataset, roles: ColumnRoles, rule: SplitRule, keys: npt.NDArray[np.uint64]
@@ -28,10 +30,29 @@ def choose_sides(
     Raises:
         InputError: train or validation has none.
     """
-    splits, notes = split_rows(rule, _row_facts(raw, roles, rule, keys))
+    facts = _row_facts(raw, roles, rule, keys)
+    splits, notes = split_rows(rule, facts)
     assert raw.inputs is not None
-    _check_parts(splits, raw.inputs)
+    _check_parts(splits, raw.inputs, rule.by)
+    if roles.time and facts.time is not None:
+        notes = (*notes, *_note_times(roles.time, facts.time))
     return splits, notes
+
+
+def _note_times(name: str, time: npt.NDArray[np.float64]) -> list[str]:
+    """Times that several rows have, and gaps where the others come at one interval."""
+    different = np.unique(time)
+    notes = []
+    if repeated := len(time) - len(different):
+        notes.append(f"{repeated:,} rows have the {name} of another: no order is between them")
+    steps = np.diff(different)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    regular, gaps = (steps == usual).mean() if len(steps) else 0.0, int((steps > usual).sum())
+    if regular > REGULAR and gaps:
+        notes.append(
+            f"column {name!r} steps by {usual:,g}, with {gaps:,} gaps: a window of rows does not see them"
+        )
+    return notes
 
 
 def leave_out_rows(dataset: Dataset, listed: Hashes, file: str) -> Dataset:
@@ -96,13 +117,15 @@ def _row_facts(
     return RowFacts(key=keys, group=group, time=time, part=raw.part)
 
 
-def _check_parts(splits: Mapping[Part, Rows], inputs: npt.NDArray[np.uint64]) -> None:
+def _check_parts(splits: Mapping[Part, Rows], inputs: npt.NDArray[np.uint64], by: str = "") -> None:
     different = len(np.unique(inputs))
     for part in PARTS[:2]:
         if not len(splits[part]):
             do = f"give {part} a larger share in data.split, another salt, or more rows"
             if different < len(inputs) / 2:
                 do = "copies stay together; where rows repeat by nature write data.split: {by: row}"
+            if by == "group":
+                do = f"a group is never parted: give {part} a larger share, another salt, or more groups"
             found = f"none of {len(inputs):,} rows, {different:,} different"
             raise InputError(f"the {part} part must have rows", found, do, key=("data", "split"))
 

@@ -90,7 +90,7 @@ def try_out(
     same: _Common = {"seed": seed, "length": Length(epochs=epochs), "device": device, "goals": ()}
     hooks = _PrintingHooks(show)
     with TemporaryDirectory() as made:
-        folder = Path(directory) if directory is not None else Path(made)
+        folder = Path(directory).resolve() if directory is not None else Path(made)
         folder.mkdir(parents=True, exist_ok=True)
         dataset = _open_data(data, folder)
         if isinstance(found, type) and issubclass(found, Family):

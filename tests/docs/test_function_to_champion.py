@@ -10,13 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.docs.pages import ROOT, blocks
 from tests.flows.inference.test_serve import ask, free_port, run_server
 
 PAGE = ROOT / "docs/function-to-champion.md"
-FILES = ("split.py", "forest.py", "threshold.py", "answers.py", "module.py", "cancer.yaml", "policy.yaml")
+FILES = (
+    "split.py", "forest.py", "threshold.py", "answers.py", "module.py", "texts.py", "reader.py",
+    "cancer.yaml", "reader.yaml", "policy.yaml", "reader-policy.yaml",
+)  # fmt: skip
 LIMIT_S = 290
 
 
@@ -37,7 +41,8 @@ def test_files_of_the_page_are_named_in_its_text_and_in_order() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_page_leads_from_a_function_to_an_answering_champion(tmp_path: Path) -> None:
-    pytest.importorskip("lightning")
+    for package in ("lightning", "transformers"):
+        pytest.importorskip(package)
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "VELODROME_HOME": str(tmp_path / ".velodrome"),
         "COLUMNS": "160", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore",
@@ -54,14 +59,17 @@ def test_page_leads_from_a_function_to_an_answering_champion(tmp_path: Path) -> 
                 timeout=LIMIT_S,
             )  # fmt: skip
             assert done.returncode == 0, (line, done.stdout[-2000:], done.stderr[-2000:])
-            said[" ".join(line.split()[:2])] = done.stdout
+            said[" ".join(line.split()[:3])] = done.stdout
     for family in ("forest.train", "threshold", "module.train"):
-        assert family in said["velodrome sweep"]
-    assert " test " not in said["velodrome confirm"].splitlines()[1]
-    assert "cancer/1 is the champion" in said["velodrome promote"]
+        assert family in said["velodrome sweep cancer.yaml"]
+    assert " test " not in said["velodrome confirm cancer"].splitlines()[1]
+    for model in ("cancer", "reader"):
+        assert f"{model}/1 is the champion" in said[f"velodrome promote {model}"]
     answers = (tmp_path / "answers.csv").read_text().splitlines()
     assert answers[0].split(",")[-3:] == ["prediction", "p_0", "p_1"]
     assert len(answers) == 170
+    labels = pd.read_csv(tmp_path / "labels.csv")["prediction"]
+    assert (labels == pd.read_csv(tmp_path / "texts-test.csv")["target"]).mean() > 0.9
     _check_server(tmp_path, environment)
 
 

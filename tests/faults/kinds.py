@@ -44,7 +44,7 @@ _COMMAND = f"""  script:
 NAMES = ("function", "command", "transformers", "lightning", "optuna", "sklearn", "lightgbm", "xgboost")
 
 
-def describe_families(kind: str) -> str:
+def describe_family(kind: str) -> str:
     """What a sweep file says of a kind, below `families:`."""
     return (_COMMAND if kind == "command" else f"  {__name__}:train_{kind}:") + _SPACE
 

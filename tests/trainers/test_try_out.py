@@ -66,3 +66,15 @@ def test_try_out_keeps_the_model_of_a_function_and_asks_it(tmp_path: Path) -> No
     assert (tmp_path / "estimator.skops").is_file()
     with pytest.raises(InputError, match=r"must answer its own example|must be numbers"):
         try_out(fitted, {"rows": [{"x": "no number", "y": 2}]}, show=len)
+
+
+def test_try_out_in_a_folder_named_from_here_gives_its_trial_the_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(trial: Trial) -> None:
+        (trial.directory / "best").mkdir()
+        trial.report(accuracy=1.0)
+        trial.keep(trial.directory / "best")
+
+    monkeypatch.chdir(tmp_path)
+    assert try_out(train, directory="own", show=len).keep == "best"

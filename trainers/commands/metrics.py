@@ -12,6 +12,16 @@ from pathlib import Path
 from trainers.errors import TrialError
 
 _LONGEST = 1 << 20  # bytes of a line without an end
+# Colours and movements of the cursor (ECMA-48), titles, and what a progress bar takes back.
+_TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|\x08")
+_EXPONENT = re.compile(r"[eE][-+]?\d+(?!\w)")
+_THOUSANDS = re.compile(r"(?:,\d{3})+\.\d+")
+_GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
+
+
+def plain_text(line: str) -> str:
+    """A line as a person reads it, without what it says to a terminal."""
+    return _TERMINAL.sub("", line)
 
 
 class LineSplitter:
@@ -54,12 +64,24 @@ class PrintedMetrics:
             if match is None or match.group(1) is None:
                 continue
             try:
-                found[name] = float(match.group(1).rstrip(".,;%"))
+                found[name] = float(_whole_number(match).rstrip(".,;%"))
             except ValueError as error:
                 do = "correct the expression under metrics, so that its first group is the number alone"
                 shown = f"{match.group(1)!r} in {line[:200]!r}"
                 raise TrialError(f"what is found for {name} must be a number", shown, do) from error
         return found
+
+
+def _whole_number(match: re.Match[str]) -> str:
+    """The first group, and the rest of its number where the expression stops within it: `[0-9.]+` would make
+    1.2 of 1.2e-05, and 1 of 1,034.5."""
+    text, rest = match.group(1), match.string[match.end(1) :]
+    if text[-1:].isdigit() or text[-1:] == ".":
+        if exponent := _EXPONENT.match(rest):
+            text += exponent.group()
+        elif match.end() == match.end(1) and (digits := _THOUSANDS.match(rest)):
+            text += digits.group()
+    return text.replace(",", "") if _GROUPED.fullmatch(text) else text
 
 
 class WrittenMetrics:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.commands.arguments import command_words, resume_words
-from trainers.commands.metrics import LineSplitter, PrintedMetrics, WrittenMetrics
+from trainers.commands.metrics import LineSplitter, PrintedMetrics, WrittenMetrics, plain_text
 from trainers.commands.mlflow_metrics import LoggedMetrics, logging_environment
 from trainers.commands.options import MLFLOW, CommandOptions, parameters_json, read_command
 from trainers.commands.process import GuardedProcess
@@ -167,6 +167,7 @@ class _Following:
         return ended
 
     def _take_line(self, line: str) -> None:
+        line = plain_text(line)
         if line.strip():
             self._last_lines.append(line.strip()[:200])
         if self._printed is not None:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.trainers.functions.test_functions import Recorder
 from trainers.commands.arguments import argument_words, command_words
+from trainers.commands.metrics import PrintedMetrics, plain_text
 from trainers.commands.options import check_command, command_digest, read_command
 from trainers.errors import InputError, TrainerError, TrialError
 from trainers.functions.command import bind_command
@@ -89,6 +90,32 @@ def test_what_lines_before_the_objective_say_belongs_to_its_report(run: Run) -> 
 def test_a_progress_bar_without_line_ends_is_read(run: Run) -> None:
     _, hooks = run(r"""sh -c 'printf "10%%\racc=0.1 50%%\racc=0.2\r\n"'""")
     assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("line", "pattern", "value"),
+    [
+        ("\x1b[32mINFO\x1b[0m acc=\x1b[1m0.85\x1b[0m", "acc=([0-9.]+)", 0.85),
+        ("\x1b]0;title\x07acc=\x1b[38;5;4m0.85", r"acc=\S*?([\d.]+)", 0.85),
+        ("3/3 [===]\x08\x08\x08 - acc: 0.85", r"\] - acc: ([\d.]+)", 0.85),
+        ("acc=1.25e-05", r"acc=([\d.]+)", 1.25e-05),
+        ("acc=5E-4, ", r"acc=(\d+)", 5e-4),
+        ("acc=1,034.5", r"acc=([\d.]+)", 1034.5),
+        ("acc=1,034,567", r"acc=([\d.,]+)", 1034567.0),
+        ("1,034,0.5", r"^(\d+),", 1.0),
+        ("acc 85 epochs", r"acc (\d+)", 85.0),
+        ("acc 5e3f7", r"acc (\d)", 5.0),
+    ],
+)
+def test_number_is_read_as_a_person_reads_it(line: str, pattern: str, value: float) -> None:
+    assert PrintedMetrics({"acc": pattern}).read(plain_text(line)) == {"acc": value}
+
+
+def test_coloured_output_is_matched_and_shown_without_its_colours(run: Run) -> None:
+    _, hooks = run(r"printf '\033[1macc=\033[32m0.5\033[0m\n'")
+    assert hooks.reports[0][1] == {"val/accuracy": 0.5}
+    with pytest.raises(TrialError, match="its last lines are red words;"):
+        run(r"printf '\033[31mred words\033[0m\n'")
 
 
 def test_parameters_stand_in_words_and_in_the_environment(run: Run, tmp_path: Path) -> None:

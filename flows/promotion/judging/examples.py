@@ -226,7 +226,7 @@ def _target_mask(dataset: Dataset) -> npt.NDArray[np.bool_]:
 def _unknown_rows_reason(model: TrainingRows, dataset: Dataset) -> str | None:
     if model.rows is None or model.columns is None:
         return f"not those of the {model.whose}"
-    here = frozenset(dataset.columns)
+    here = frozenset(["user"] if dataset.kind == "interactions" else dataset.columns)
     if model.columns != here:
         differing = sorted(model.columns ^ here)
         listed = ", ".join(differing[:3]) + (", …" if len(differing) > 3 else "")

@@ -39,17 +39,18 @@ def test_interactions_are_swept_confirmed_promoted_and_answered(tmp_path: Path) 
     assert (document["families"], document["metric"]) == (["two_tower"], "ndcg_10")
     few = ("budget.trials=3", "budget.epochs=15", "objective.metric=ndcg_10_gain", "resources.lanes=2")
     changes = [word for change in few for word in ("--set", change)]
-    (tmp_path / "asked.csv").write_text("user\nu1\nu2\nnobody\n")
+    asked = ["u1", "u2", "nobody"]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"user": user}) + "\n" for user in asked))
     for words in (
         ("sweep", "liked.yaml", *changes),
         ("confirm", "liked", "--top", "1", "--seeds", "2"),
         ("promote", "liked"),
-        ("predict", "liked@champion", "asked.csv", "--out", "answers.json"),
+        ("predict", "liked@champion", "asked.jsonl", "--out", "answers.jsonl"),
     ):
         done = stage.run(*words, limit_s=300)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
-    answers = json.loads((tmp_path / "answers.json").read_text())
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [len(row["items"]) for row in answers] == [10, 10, 10]
-    refused = stage.run("explain", "liked@champion", "asked.csv", "--out", "why")
+    refused = stage.run("explain", "liked@champion", "asked.jsonl", "--out", "why")
     assert refused.returncode == 2
     assert "recommendation" in refused.stderr

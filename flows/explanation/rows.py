@@ -171,7 +171,8 @@ class ImageRows:
         size = np.abs(maps).sum(axis=0)
         self.total = size if self.total is None else self.total + size
         for at, importances in enumerate(maps):
-            name, picture = f"{first + at:05d}.png", beside_each_other(pixels[at], importances)
+            seen = [self.explainer.as_looked_at(part) for part in (pixels[at], importances)]
+            name, picture = f"{first + at:05d}.png", beside_each_other(*seen)
             (self.folder / "pictures" / name).write_bytes(picture)
             writer.writerow([*_head(found, at, first), f"pictures/{name}"])
             yield _shown(found, at, first, [], picture)
@@ -179,7 +180,8 @@ class ImageRows:
     def finish(self, folder: Path) -> None:
         """Writes the mean map."""
         if self.total is not None:
-            (folder / "importance.png").write_bytes(encode_png(heat_map(self.total)))
+            total = self.explainer.as_looked_at(self.total)
+            (folder / "importance.png").write_bytes(encode_png(heat_map(total)))
 
 
 def row_writer(explainer: Explainer, folder: Path, table: TextIO) -> RowWriter:

@@ -129,7 +129,7 @@ def _sum_up(explainer: Explainer, found: Sequence[Explained]) -> tuple[tuple[tup
     """The features, or the picture."""
     if explainer.kind == "image":
         size: Array = np.sum([np.abs(made.importances).sum(axis=0) for made in found], axis=0)
-        return (), base64.b64encode(encode_png(heat_map(size))).decode()
+        return (), base64.b64encode(encode_png(heat_map(explainer.as_looked_at(size)))).decode()
     sizes: defaultdict[str, list[float]] = defaultdict(list)
     for made in found:
         for at, parts in enumerate(made.importances):

@@ -22,6 +22,7 @@ from trainers.explaining.readings import ImageReading, Reading, TableReading, ta
 from trainers.explaining.scores import Answers, AnswerScores, answer_scores
 from trainers.explaining.text_readings import TextReading, text_reading
 from trainers.explaining.words import Word
+from trainers.inputs.clips import CLIP
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +104,10 @@ class Explainer:
     def read_images(self, rows: pd.DataFrame) -> Array:
         """Images as the model reads them, uint8 [B, H, W, C]."""
         return self._runner.family.from_user(rows, self._runner.state)["inputs"]
+
+    def as_looked_at(self, picture: Array) -> Array:
+        """An image [H, W, …] as people look at it: a spectrogram has time to the right, high pitch on top."""
+        return np.rot90(picture) if CLIP in self._runner.state else picture
 
     def explain(self, rows: pd.DataFrame) -> Explained:
         """The rows' answers, and where they come from.

@@ -14,6 +14,7 @@ from trainers.errors import InputError
 from trainers.explaining.attributions import Method, ScoredInputs
 from trainers.explaining.scores import ExplainedScores
 from trainers.explaining.words import replaced_outputs
+from trainers.inputs.clips import CLIP
 from trainers.types import Batch
 
 if TYPE_CHECKING:
@@ -114,12 +115,12 @@ class TableReading:
 
 
 class ImageReading:
-    """Pixels from the mean colour of training."""
-
-    baseline = "every pixel at the mean colour of training"
+    """Pixels from the mean colour of training, of a clip's spectrogram from its mean loudness."""
 
     def __init__(self, runner: FamilyRunner, scores: ExplainedScores) -> None:
         self._runner, self._scores = runner, scores
+        what = "moment and pitch at the mean loudness" if CLIP in runner.state else "pixel at the mean colour"
+        self.baseline = f"every {what} of training"
         self.height, self.width, _ = (int(side) for side in runner.state["shape"])
 
     def inputs(self, batch: Batch, answer: torch.Tensor, method: Method) -> ScoredInputs:

@@ -16,6 +16,8 @@ from flows.explanation.explain import explain
 from infra.errors import WrongInput
 from tests.flows.inference.test_predict import COLUMNS, expected_predictions, write_rows
 from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle
+from tests.trainers.families.cases import CASES, clips
+from tests.trainers.families.test_contract import FamilyBench
 from trainers.bundle.bundle import load_bundle
 
 
@@ -86,6 +88,26 @@ def test_explain_images_writes_a_picture_each(registered: RegistryFixture, tmp_p
         with Image.open(tmp_path / "why" / name) as picture:
             assert picture.width >= 160
     assert (tmp_path / "why" / "index.html").read_text().count("data:image/png;base64,") == 3
+
+
+def test_explain_clips_shows_time_to_the_right_and_high_pitch_on_top(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (case,) = [c for c in CASES if c.name == "image_cnn" and c.dataset is clips]
+    registered = RegistryFixture(tmp_path / "registered")
+    FamilyBench(case).save(tmp_path / "bundle")
+    registered.add("hums", tmp_path / "bundle", alias="champion")
+    (tmp_path / "low.wav").write_bytes(clips().columns["audio"].values[0])
+    made = explain(
+        "hums", tmp_path / "low.wav", out=tmp_path / "why", method="occlusion", home=registered.home
+    )
+    assert made.baseline == "every moment and pitch at the mean loudness of training"
+    with Image.open(tmp_path / "why" / "pictures" / "00001.png") as picture:
+        pixels = np.asarray(picture.convert("L"), float)
+    width = 0.3 / 0.010 + 1  # moments of 10 ms, beside as many of the map
+    assert picture.width / picture.height == pytest.approx((2 * width + 1) / 16)
+    loudness = pixels[:, : picture.width // 3].mean(axis=1)
+    assert loudness.argmax() > 0.6 * picture.height  # a low hum
 
 
 def test_explain_command_prints_one_document(

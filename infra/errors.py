@@ -14,8 +14,8 @@ VelodromeError
 ├── FencedError           4    this process is no longer the owner of its sweep
 └── InterruptedCommand    130 / 143
 
-`trainers.errors.InputError` and `search_spaces.errors.SpaceError` are wrong input too; the command line
-shows them in the same block.
+`trainers.errors.InputError` and `search_spaces.errors.SearchSpaceInputError` are wrong input too: the
+functions of `velodrome` raise `WrongInput` in their place, and the command line shows the same block.
 """
 
 from __future__ import annotations

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -14,6 +17,17 @@ from infra.home import Home
 # no test fails for a busy machine; pytest-timeout ends what hangs
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
+
+
+@pytest.fixture(autouse=True)
+def process_without_a_store() -> Iterator[None]:
+    """A store that a test leaves MLflow with would take what the tests after it log."""
+    yield
+    service: Any = sys.modules.get("mlflow.tracking._tracking_service.utils")
+    left = service._tracking_uri if service else None
+    if left is not None:
+        service._tracking_uri = None
+    assert left is None, f"MLflow's store is still {left}"
 
 
 @pytest.fixture(scope="session")

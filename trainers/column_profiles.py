@@ -10,7 +10,7 @@ import numpy as np
 
 from trainers.column_warnings import warn_of_numbers, warn_of_words
 from trainers.data.dataset import Column, Dataset
-from trainers.data.images import peak_of_deep
+from trainers.data.images import has_several_frames, peak_of_deep
 from trainers.data.prepare import fit_table
 from trainers.errors import InputError
 
@@ -69,7 +69,7 @@ def _profile(column: Column, dataset: Dataset, left_out: str) -> ColumnProfile:
     if column.kind in ("number", "time"):
         return _profile_numbers(column, dataset, left_out)
     if column.kind in ("image", "audio"):
-        warning = _warn_of_depth(column) if column.kind == "image" else ""
+        warning = _warn_of_pictures(column) if column.kind == "image" else ""
         return ColumnProfile(
             name=column.name, kind=column.kind, different=None, missing=0, example="", warning=warning
         )
@@ -84,9 +84,11 @@ def _profile(column: Column, dataset: Dataset, left_out: str) -> ColumnProfile:
     )  # fmt: skip
 
 
-def _warn_of_depth(column: Column) -> str:
-    """Of pictures of 16 bits that use few of them, as cameras of 10 and 12 bits write them: models read 8."""
+def _warn_of_pictures(column: Column) -> str:
+    """Of several frames; of 16 bits used in part, as cameras of 10 and 12 write them: models read 8."""
     peak = peak_of_deep(column)
+    if peak is None and has_several_frames(column):
+        return "pictures of several pages or frames, of which the first counts"
     if peak is None or peak >= DEEP_PEAK:
         return ""
     return (

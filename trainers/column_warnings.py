@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from trainers.data.cell_values import find_alike
 from trainers.data.column_readings import NEARLY_ALL
-from trainers.data.number_spellings import find_spelling, other_words
+from trainers.data.number_spellings import find_spelling, is_currency, is_limit, other_words
 from trainers.types import Cell
 
+LIMITS = "write a number for each, as half of it, and a column that says so"
 MANY_ROWS = 30  # fewer say nothing of a column
 SAMPLE = 2000
 MANY_TIMES = 3
@@ -34,11 +35,22 @@ _ORDERS = (
     "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S",
     "%d.%m.%Y %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p",
 )  # fmt: skip
+_QUANTITY = re.compile(r"(\D?)\s*[+-]?\d[\d.,]*\s*([A-Za-zµ%°²³]{0,4})")
+_UNITS = frozenset(
+    ("", "k", "K", "M", "B", "G", "T", "bn", "kB", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "mg", "g",
+     "kg", "t", "lb", "lbs", "oz", "mm", "cm", "m", "km", "in", "ft", "mi", "ml", "cl", "l", "L", "ms", "s",
+     "min", "h", "d", "Hz", "kHz", "MHz", "GHz", "W", "kW", "MW", "%", "°C", "°F", "C", "F")
+)  # fmt: skip
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+_MONTH_BY_NAME = re.compile(r"\d{1,2}\.? (?:de )?([^\W\d_]{3,12})\.?,? (?:de )?\d{4}(?: .*)?")
 _SHAPES = {
     r"\d{4}[ -]?(Q[1-4]|W\d{1,2})": "quarters or weeks, whose order is not seen: write their first day",
     r"([+-]?\d+ )?\d+/\d+": "fractions or scores: write them as decimals, or as two columns",
     r"(\d+ days? )?\d+:\d{2}(:\d{2})?(\.\d+)?": "durations: write them as a number of seconds",
     r"(\d+ ?d )?(\d+ ?h ?)?(\d+ ?(m|min) ?)?(\d+ ?s)?": "durations: write them as a number of minutes",
+    r"[+-]?\d[\d.,]*\s*(±|\+/-)\s*\d[\d.,]*.*": "values with their errors: write two columns of numbers",
+    r"[NSEWO]?\s*\d+\s*°.*\d.*": "degrees and minutes: write them as decimals",
+    r"[+-]?\d*\s?[½¼¾⅓⅔⅛⅜⅝⅞]": "numbers with fractions as signs: write them as decimals",
     r"[+-]?\d+(\.\d*)?[dD][+-]?\d+": "numbers with Fortran's exponents: write e in the place of d",
     r"0[xX][0-9a-fA-F]+": "hexadecimal numbers: write them as decimals if they are quantities",
 }
@@ -113,6 +125,10 @@ def _warn_of_spelt_numbers(name: str, sample: Mapping[str, int]) -> str:
     if read and more and bool(spelling.marks) != bool(other.marks) and read + more > NEARLY_ALL * rows:
         mark = (*spelling.marks, *other.marks)[0]
         return f"{read:,} and {more:,} of its numbers are with and without {mark!r}: write all of them alike"
+    limits = [word for word in others if is_limit(word)]
+    if limits and read + sum(sample[word] for word in limits) >= NEARLY_ALL * rows:
+        count = sum(sample[word] for word in limits)
+        return f"numbers, and limits as {limits[0]!r} in {count:,} rows: {LIMITS}"
     as_numbers = f"columns: {{types: {{{name}: number}}}} if it is meant"
     if others and read >= NEARLY_ALL * rows:
         return f"numbers but for {others[0]!r} in {sample[others[0]]:,} rows; {as_numbers}"
@@ -123,9 +139,28 @@ def _warn_of_spelt_numbers(name: str, sample: Mapping[str, int]) -> str:
 
 def _warn_of_shapes(words: Sequence[str]) -> str:
     bare = [word.strip() for word in words]
+    other = [word for word in bare if not _ISO.fullmatch(word)]
+    if 0 < len(other) <= len(bare) / 2:
+        more = f" and {len(other) - 1:,} more" if len(other) > 1 else ""
+        return f"dates, but for {other[0]!r}{more}: write all of them as 2024-05-31"
+    if units := _several_units(bare):
+        return f"numbers in several units ({', '.join(units[:4])}): write all of them in one"
+    dates = [_MONTH_BY_NAME.fullmatch(word) for word in bare]
+    months = {date[1].lower() for date in dates if date}
+    if len(months) > 1 and all(dates):
+        return f"dates with names of months ({', '.join(sorted(months)[:3])}): write them as 2024-05-31"
     return next(
         (said for shape, said in _SHAPES.items() if all(re.fullmatch(shape, w) and w for w in bare)), ""
     )
+
+
+def _several_units(words: Sequence[str]) -> list[str]:
+    """The units or currencies, where all are quantities in several."""
+    found = [_QUANTITY.fullmatch(word) for word in words]
+    if not all(part and part[2] in _UNITS and (not part[1] or is_currency(part[1])) for part in found):
+        return []
+    units = sorted({part[1] or part[2] for part in found if part} - {""})
+    return units if len(units) > 1 else []
 
 
 def _orders_of_dates(words: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ TrainerError
 ├── InputError        options, hyper-parameters or data that cannot be used: said before anything is spent
 └── TrialError        an attempt that cannot go on
     ├── NotFinite     a loss, gradient or metric that is not a finite number
+    ├── CommandKilled a command that a signal ended
     └── OutOfMemory   the device has no room for this configuration
 """
 
@@ -44,6 +45,12 @@ class NotFinite(TrialError):
     """A loss, gradient or metric that is not a finite number."""
 
     reason = "not-finite"
+
+
+class CommandKilled(TrialError):
+    """A command that a signal ended, which may be the machine's fault: it is tried again, as a dead lane."""
+
+    reason = "worker-died"
 
 
 class OutOfMemory(TrialError):

@@ -81,7 +81,8 @@ def load_reference(reference: str) -> Reference:
         return found
     if inspect.isfunction(found):
         return found
-    do = f"write a function: def train(trial): return {attribute}(trial)" if callable(found) else ""
+    called = f"{attribute}(…)" if inspect.isclass(found) else attribute
+    do = f"write a function: def train(trial): return {called}(trial)" if callable(found) else ""
     raise InputError(f"{reference} must be a Family class or a function", type(found).__name__, do)
 
 

@@ -1,7 +1,7 @@
 """Velodrome: hyper-parameter sweeps on warm Ray Train lanes, searched by Optuna, tracked in MLflow.
 
-Every command is a function here, with the command's options. Names are imported when they are first used,
-so that `import velodrome` costs nothing.
+Every command is a function here, with the command's options, whose errors are of `infra.errors`. Names are
+imported when they are first used, so that `import velodrome` costs nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from flows.commands import PLACES
+from infra.input_errors import with_one_error_tree
 
 if TYPE_CHECKING:
     from flows.comparison.compare import compare as compare
@@ -71,6 +72,9 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'velodrome' has no attribute {name!r}")
     found = getattr(importlib.import_module(_PLACES[name]), name)
+    if name in PLACES:
+        found = with_one_error_tree(found)
+        found.__module__ = __name__  # where pickle finds this one
     globals()[name] = found
     return found
 

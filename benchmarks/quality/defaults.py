@@ -10,7 +10,8 @@ For each source: `new`, `sweep`, `confirm` unchanged under one name; then anothe
 `budget.trials` times three and `search.pruner: none`. Regret is what the first lacks of the second on the
 validation part, in shares of the distance between always guessing the same and the second; negative where the
 first is better. The test part is read once, by the first's `confirm`. Times are the trials' own, all lanes
-together, and epochs are theirs, so that neither a start of Ray nor waiting for a lane is counted.
+together, and epochs are theirs, so that neither a start of Ray nor waiting for a lane is counted. A lane's
+first trial imports what it needs, in both sweeps alike: the seconds of training and evaluation stand beside.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -27,17 +29,22 @@ import yaml
 
 import velodrome
 from benchmarks.quality.tables import TABLES, write_table
+from flows.config.lookup import open_sweep
+from infra.home import Home
+from infra.ledger import views
 
 SOURCES = ("builtin:cancer", "builtin:diabetes", "builtin:digits", "builtin:photos", *TABLES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """The best value on the validation part and whose it is, and what the trials took: s and epochs."""
+    """The best value on the validation part and whose it is, and the seconds and epochs of all trials;
+    `trained`: the seconds of training and evaluation among them."""
 
     best: float
     family: str
     seconds: float
+    trained: float
     epochs: int
 
 
@@ -70,20 +77,25 @@ def _compare(source: str, folder: Path, changes: Sequence[str], asked_trials: in
     regret = (whole.best - first.best) if (trivial or 0.0) < whole.best else (first.best - whole.best)
     said = "-" if away is None else f"{regret / away:+.1%}"
     return (
-        f"{source:30.30} {written.metric}: {first.best:.5g} ({first.family}) in {first.seconds:.0f} s, "
-        f"whole {whole.best:.5g} ({whole.family}) in {whole.seconds:.0f} s; regret {said}, "
-        f"{first.seconds / whole.seconds:.0%} of the time, {first.epochs / whole.epochs:.0%} of the epochs; "
-        f"guess {trivial}; test {fmean(confirmed.test.values):.5g}; {trials} trials a family"
+        f"{source:30.30} {written.metric}: {first.best:.5g} ({first.family}) in {first.seconds:.0f} s "
+        f"({first.trained:.0f} in epochs), whole {whole.best:.5g} ({whole.family}) in {whole.seconds:.0f} s "
+        f"({whole.trained:.0f}); regret {said}, {first.seconds / whole.seconds:.0%} of the time, "
+        f"{first.trained / whole.trained:.0%} of that in epochs, {first.epochs / whole.epochs:.0%} of "
+        f"the epochs; guess {trivial}; test {fmean(confirmed.test.values):.5g}; {trials} trials a family"
     )
 
 
 def _sweep(file: Path, overrides: tuple[str, ...]) -> Swept:
     status = velodrome.sweep(file, overrides=overrides)
     assert status.best is not None
+    ledger, row = open_sweep(status.sweep, Home.from_environment())
+    with closing(ledger):
+        facts = [trial.facts for trial in views.trials(ledger, row.id)]
     return Swept(
         best=status.best.values[0],
         family=status.best.family,
         seconds=sum(trial.seconds for trial in status.trials),
+        trained=sum(float(known.get("train_seconds", 0.0)) for known in facts),
         epochs=sum(trial.epochs for trial in status.trials),
     )
 

@@ -17,7 +17,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from flows.cli.output import print_json
-from infra.errors import Unavailable, VelodromeError, WrongInput
+from infra.errors import Unavailable, VelodromeError
+from infra.input_errors import as_wrong_input
 from infra.secrets import redact
 
 if TYPE_CHECKING:
@@ -110,22 +111,13 @@ class _ErrorDocument:
 def _known_error(error: BaseException) -> VelodromeError | None:
     """Errors that know no exit status of ours: a person's data, options or space, by the packages below, and
     the system's where the current folder is gone."""
-    from search_spaces.errors import SearchSpaceInputError
-    from trainers.errors import InputError
-
     if isinstance(error, FileNotFoundError) and not _has_current_folder():
         return Unavailable(
             "the folder that a command runs in must stay while it runs",
             "it was removed",
             "go to one that is there; a job's sweep is carried on when it is submitted again",
         )
-    if not isinstance(error, (InputError, SearchSpaceInputError)):
-        return None
-    where = ".".join(map(str, error.key))
-    if isinstance(error, SearchSpaceInputError) and error.file:
-        where = f"{error.file}, line {error.line or 1}{', ' if where else ''}{where}"
-    found = f"{where}: {error.found}" if where and where not in f"{error.must} {error.found}" else error.found
-    return WrongInput(error.must, found, error.do)
+    return as_wrong_input(error)
 
 
 def _has_current_folder() -> bool:

@@ -26,7 +26,7 @@ def predict(
     input: Annotated[
         Path,
         typer.Argument(
-            metavar="INPUT", help="CSV, JSONL, Parquet, text; an image, a clip, a folder of them."
+            metavar="INPUT", help="CSV, JSONL, Parquet, Excel, text; images, clips, a folder of them."
         ),
     ],
     out: Annotated[
@@ -158,7 +158,7 @@ def explain(
     input: Annotated[
         Path,
         typer.Argument(
-            metavar="INPUT", help="CSV, JSONL, Parquet, text; an image, a clip, a folder of them."
+            metavar="INPUT", help="CSV, JSONL, Parquet, Excel, text; images, clips, a folder of them."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder.")],

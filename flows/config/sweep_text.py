@@ -90,6 +90,8 @@ def _data_lines(data: Mapping[str, Json], seen: DataProfile) -> list[str]:
     lines = ["data:", f"  source: {_scalar(str(data['source']))}"]
     if seen.task:
         lines.append(f"  task: {seen.task}")
+    if isinstance(read := data.get("read"), dict):
+        lines.append(f"  read: {{encoding: {read['encoding']}}}   # by its bytes, as they look")
     if isinstance(columns := data.get("columns"), dict):
         lines.append(f"  columns: {{target: {_scalar(str(columns['target']))}}}")
     if split := data.get("split"):

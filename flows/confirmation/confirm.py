@@ -56,8 +56,8 @@ def confirm(
     Raises:
         WrongInput: no such sweep, nothing or too little to confirm, no test part, another code or
             other data than the search had, or the options exclude each other.
-        Refused: no confirmation succeeded.
-        OwnedElsewhere, ClusterUnavailable, Interrupted: as `sweep`.
+        RefusedError: no confirmation succeeded.
+        OwnedElsewhere, ClusterUnavailable, InterruptedCommand: as `sweep`.
     """
     check_options(top, each_family, seeds)
     place = home or Home.from_environment()

@@ -39,8 +39,10 @@ def function_document(
         WrongInput: it is no function, or has no name to be called by.
     """
     if not isinstance(function, FunctionType):
-        do = "wrap it: def train(trial): …"
-        raise WrongInput("a sweep must be given a file, a mapping or a function", type(function).__name__, do)
+        own = f"the class {function.__name__}" if inspect.isclass(function) else type(function).__name__
+        called = "return it(…)(trial)" if inspect.isclass(function) else "return it(trial)"
+        do = f"wrap it: def train(trial): {called}" if callable(function) else "def train(trial): …"
+        raise WrongInput("a sweep must be given a file, a mapping or a function", own, do)
     if not function.__name__.isidentifier():
         do = "def train(trial): …"
         raise WrongInput("a function that is swept must have a name", function.__name__, do)

@@ -71,7 +71,7 @@ def predict(
 
     Args:
         model: a registered model (its champion), `NAME@ALIAS`, `NAME/3`, `runs:/…`, `models:/…`, or a sweep.
-        input: CSV, JSONL, Parquet, text (a row a line), an image, a clip or a folder of them.
+        input: CSV, JSONL, Parquet, Excel, text (a row a line), an image, a clip or a folder of them.
         out: by default beside the input: `rows.predictions.csv`.
         overwrite: also where the output, or a part of it, is there already.
         address: an existing Ray cluster, where Ray Data scores with a `pool` of actors; else this process.
@@ -116,9 +116,13 @@ def predict(
 
 
 def read_as_model_does(kind: InputFormat, loaded: ServedModel, say: Say) -> InputFormat:
-    """The input as it looks, or, where the model's columns are not seen so, as its training file was read."""
+    """The input as it looks; as its training file was read, where the model's columns are not seen so or its
+    encoding can only be guessed."""
     needed = {field.name for field in loaded.fields}
-    if not (isinstance(kind, CsvFile) and loaded.schema.read) or needed <= set(kind.columns()):
+    if not (isinstance(kind, CsvFile) and loaded.schema.read):
+        return kind
+    guessed = kind.encoding == "cp1252" and "encoding" in loaded.schema.read
+    if needed <= set(kind.columns()) and not guessed:
         return kind
     found = read_as_trained(kind.path, loaded.schema)
     if found is None:

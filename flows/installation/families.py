@@ -63,7 +63,7 @@ def families(name: str | None = None) -> Families:
     """The built-in families, or one family, built in or `package.module:name`.
 
     Raises:
-        InputError: no such family, or a plain function, whose parameters only its code knows.
+        WrongInput: no such family, or a plain function, whose parameters only its code knows.
     """
     names = list(BUILT_IN) if name is None else [name]
     return Families(families=tuple(family_info(reference) for reference in names))

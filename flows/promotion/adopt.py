@@ -51,7 +51,7 @@ def adopt(model: str, *, reason: str = "", registry: str | None = None, home: Ho
     Raises:
         WrongInput: no such model.
         RefusedError: the version is not what the history has.
-        Overtaken: somebody else moved the champion meanwhile.
+        ConcurrentChange: somebody else moved the champion meanwhile.
         Unavailable: the registry does not answer.
     """
     check_reason(reason)

@@ -43,7 +43,7 @@ def approve(
 
     Raises:
         WrongInput: no such version.
-        Refused: whoever tried to promote it cannot approve it, nor who is not among those that are asked.
+        RefusedError: whoever tried to promote it cannot approve it, nor who is not among those asked.
     """
     check_reason(reason)
     model, number = split_label(version)

@@ -89,7 +89,7 @@ def history(
 
     Raises:
         WrongInput: no such model, or the file exists.
-        Broken: the chain does not hold; says which entries.
+        BrokenHistory: the chain does not hold; says which entries.
         Unavailable: the registry does not answer.
     """
     mover = open_mover(model, home or Home.from_environment(), registry)

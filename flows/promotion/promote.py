@@ -81,7 +81,7 @@ def promote(
 
     Raises:
         GateRefused: a gate refused; nothing was moved.
-        Overtaken, ForeignMove: somebody else moved the champion.
+        ConcurrentChange, ForeignMove: somebody else moved the champion.
         WrongInput: no such sweep, trial or model, or nothing to judge on.
         Unavailable: a store does not answer; the same call goes on where this one stopped.
     """

@@ -63,8 +63,8 @@ def rollback(
 
     Raises:
         WrongInput: no such model, or no former champion of that number.
-        Refused: the former champion does not load any more.
-        Overtaken: somebody else moved the champion meanwhile.
+        RefusedError: the former champion does not load any more.
+        ConcurrentChange: somebody else moved the champion meanwhile.
         Unavailable: the registry does not answer.
     """
     check_reason(reason)

@@ -54,7 +54,7 @@ def reproduce(
     Raises:
         WrongInput: no such run, one that cannot be trained again here, or its data or code are not what
             they were.
-        Refused: the training failed this time.
+        RefusedError: the training failed this time.
     """
     if not 0 <= tolerance < 1:
         raise WrongInput("--tolerance must be from 0 to below 1", f"{tolerance:g}")

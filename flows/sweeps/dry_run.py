@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -168,7 +168,7 @@ def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, h
 
 def _plan_stack(family: FamilySpec, job: Job, arrays: EncodedDataset, home: Home) -> tuple[float, str]:
     """How many times faster its stacks are, and how its trials are trained, in words."""
-    from infra.lanes.stack_widths import choose_width, measure_widths
+    from infra.lanes.stack_widths import choose_width, count_steps, measure_widths
 
     alone = why_not(job.family, job.params) or ("several workers" if family.resources.workers > 1 else None)
     if alone is None and pruner_options(family.pruner).awaits_ends:
@@ -179,11 +179,13 @@ def _plan_stack(family: FamilySpec, job: Job, arrays: EncodedDataset, home: Home
             alone = f"{', '.join(searched)} make many structures; search.stack: 16 stacks trials of one"
         return 1.0, f"{ONE_BY_ONE}: {alone or 'search.stack is off'}"
     most = find_block(family.stack, family.trials - 1).size
-    seconds = measure_widths(job, arrays, home.cache, most=most)
+    whole = replace(job, length=Length(epochs=family.budget.epochs, steps=family.budget.steps))
+    steps = family.trials * count_steps(whole, arrays)
+    seconds = measure_widths(job, arrays, home.cache, steps=steps, most=most)
     if isinstance(family.stack, int):
-        nearest = max(width for width in seconds if width <= family.stack)
-        gain = seconds[1] / seconds[nearest]
-        return gain, describe_width(family.stack, gain)
+        nearest = max((width for width in seconds if width <= family.stack), default=None)
+        gain = seconds[1] / seconds[nearest] if nearest else None
+        return gain or 1.0, describe_width(family.stack, gain)
     width, gain, reason = choose_width(seconds)
     return gain, describe_width(width, gain) + (f": {reason}" if reason else "")
 

@@ -70,8 +70,7 @@ def new(
         output: the file; by default the sweep's name with `.yaml`, in the current folder.
 
     Raises:
-        WrongInput: the file is there already.
-        InputError: the source cannot be read, or no family fits it.
+        WrongInput: the file is there already, the source cannot be read, or no family fits it.
     """
     place = home or Home.from_environment()
     name = _objective_name(source) if is_objective(source) else sweep_name(source)
@@ -142,6 +141,7 @@ def _open_split(data: Mapping[str, Json], base: Path, cache: Path) -> tuple[Mapp
     """The data; split by row where so few rows differ that sides by content would mean nothing."""
     from trainers.data.sources.opening import open_dataset
 
+    data = {**data, **_propose_reading(str(data["source"]), base)}
     by_row = {**data, "split": {"by": "row"}}
     try:
         dataset = open_dataset(data, base=base, cache=cache)
@@ -155,6 +155,16 @@ def _open_split(data: Mapping[str, Json], base: Path, cache: Path) -> tuple[Mapp
     if has_few_different(dataset.splits, dataset.input_hashes):
         return by_row, open_dataset(by_row, base=base, cache=cache)
     return data, dataset
+
+
+def _propose_reading(source: str, base: Path) -> Mapping[str, Json]:
+    """`data.read` where the file is in an encoding that a look at it does not take."""
+    from trainers.data.sources.files import propose_reading
+    from trainers.data.sources.opening import read_source
+
+    scheme, _, rest = read_source(source).partition(":")
+    read = propose_reading(base / Path(rest).expanduser()) if scheme == "csv" else {}
+    return {"read": read} if read else {}
 
 
 def sweep_name(source: str) -> str:

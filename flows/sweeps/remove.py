@@ -55,7 +55,7 @@ def remove(
     Raises:
         WrongInput: no such sweep.
         OwnedElsewhere: a living process runs it.
-        Refused: `agree` said no; nothing was removed.
+        RefusedError: `agree` said no; nothing was removed.
         StorageUnavailable: a folder cannot be deleted; the sweep stays in the ledger, so that it can be tried
             again.
     """

@@ -66,7 +66,7 @@ def run_session(
     Raises:
         OwnedElsewhere: another living process runs it.
         ClusterUnavailable: no Ray, or no room for a lane.
-        Interrupted: a signal asked to stop; state is kept.
+        InterruptedCommand: a signal asked to stop; state is kept.
         WrongInput: its models and checkpoints are encrypted with another key.
     """
     with own_sweep(ledger, sweep) as ownership, background_sender(ledger, sweep, home) as sender:

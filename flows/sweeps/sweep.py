@@ -74,8 +74,8 @@ def sweep(
         OwnedElsewhere: another living process runs the sweep.
         ClusterUnavailable: no Ray, or no room for a lane.
         StorageUnavailable: the bucket of its storage takes nothing.
-        Refused: no trial succeeded.
-        Interrupted: a signal asked to stop; state is kept.
+        RefusedError: no trial succeeded.
+        InterruptedCommand: a signal asked to stop; state is kept.
     """
     place = home or Home.from_environment()
     source = find_sweep(

@@ -436,6 +436,7 @@ class Coordinator:
             keep_above=None if confirming else policy.keep_threshold(goal, keep, having),
             pauses=not confirming and pruner_options(family.pruner).pauses,
             structure=self._find_structure(trial), stack_limit=(trial.origin or {}).get(STACK_LIMIT),
+            companions=self.book.count_to_ask(family.name) + len(self.book.open_trials(family.name)),
             **self._earlier_attempts(family, attempt),
         )  # fmt: skip
 

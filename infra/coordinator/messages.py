@@ -41,6 +41,7 @@ class Assignment:
         pauses: where the pruner ends it, it leaves with a checkpoint, from which it may go on later.
         structure: trials of one family with the same may be trained as one stack; None: alone.
         stack_limit: how many may be in its stack at most, since a larger one ended its lane.
+        companions: trials of its family that are not done, it among them.
     """
 
     attempt: str
@@ -60,6 +61,7 @@ class Assignment:
     pauses: bool = False
     structure: str | None = None
     stack_limit: int | None = None
+    companions: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,8 @@ from infra.lanes.attempt import AttemptRunner
 from trainers.errors import OutOfMemory
 from trainers.job import SilentHooks
 from trainers.loop.memory import peak_bytes, restart_peak
+from trainers.loop.micro_batches import MicroBatchFeed, PartSources
+from trainers.loop.progress import plan_steps
 from trainers.stacking.structure import structure_key
 from trainers.types import Length
 
@@ -32,6 +34,8 @@ LONGEST_S = 10.0
 HARMLESS_RATE = 1e-6  # a trial's own may diverge within these steps
 WIDTH_HELPS = 1.25  # by what a step must get shorter where stacks are four times as wide
 LEAST_GAIN = 1.1  # below it what filling and emptying a stack costs is not won back
+MEASURING_SHARE = 0.1  # of all steps there are to make
+LEAST_STEPS = 2 * FEW_STEPS + MANY_STEPS  # that measuring a width takes
 
 
 class StackWidths:
@@ -75,7 +79,9 @@ class StackWidths:
     def _measure(self, assignment: Assignment) -> tuple[int, float | None, str]:
         try:
             job = self._runner.make_job(assignment)
-            return choose_width(measure_widths(job, self._runner.encode(job), self._runner.cache))
+            encoded = self._runner.encode(job)
+            steps = assignment.companions * count_steps(job, encoded)
+            return choose_width(measure_widths(job, encoded, self._runner.cache, steps=steps))
         except Exception as error:  # people's code may raise anything: where it is alone it fails in its log
             _log.exception("%s cannot be stacked", assignment.family)
             return 1, None, f"a stack fails: {type(error).__name__}"
@@ -88,7 +94,10 @@ def choose_width(seconds: Mapping[int, float]) -> tuple[int, float, str]:
 
     Args:
         seconds: of a step, for each of those that are stacked, by how many are; one by one among them.
+            Empty: nothing was measured.
     """
+    if not seconds:
+        return 1, 1.0, "all are trained sooner than stacks are measured"
     best = min(seconds, key=lambda width: seconds[width])
     gain = seconds[1] / seconds[best]
     if gain >= LEAST_GAIN:
@@ -103,26 +112,36 @@ def choose_width(seconds: Mapping[int, float]) -> tuple[int, float, str]:
     )
 
 
+def count_steps(job: Job, encoded: EncodedDataset) -> int:
+    """Steps of a whole trial, were it not ended early."""
+    feed = MicroBatchFeed(PartSources(encoded, "cpu")["train"], job.params, job.seed, job.ranks)
+    return plan_steps(job.length, feed.steps_per_epoch)[0]
+
+
 def measure_widths(
-    job: Job, encoded: EncodedDataset, cache: Path, *, most: int = WIDTHS[-1]
+    job: Job, encoded: EncodedDataset, cache: Path, *, steps: int, most: int = WIDTHS[-1]
 ) -> dict[int, float]:
     """Seconds of a step for each member, by how many are stacked: measured once a node for a structure, on
     this data, device and number of threads. Widths that memory would not hold, or from which nothing is to
-    be hoped for, are not tried.
+    be hoped for, are not tried; all of it takes a tenth of all steps at most.
 
     Args:
         cache: a folder of the node.
-        most: how many there may be.
+        steps: of all trials that are to be trained, those of each counted.
+        most: how many may be stacked.
     """
     path = cache / "stacks" / f"{_measurement_key(job, encoded)}.json"
     known: dict[int, float] = {}
     if path.exists():
         known = {int(width): took for width, took in json.loads(path.read_text()).items()}
+    allowed = int(steps * MEASURING_SHARE)
+    if not known and allowed < WIDTHS[1] * LEAST_STEPS:
+        return {}
     for width in WIDTHS:
-        if width > most or (known and width not in known and not _is_worth_trying(known, width)):
+        if width > most or (known and width not in known and not _is_worth_trying(known, width, allowed)):
             break
         if width not in known:
-            took = _try_width(job, encoded, width)
+            took = _try_width(job, encoded, width, allowed // width)
             if took is None:
                 break
             known[width] = took
@@ -133,35 +152,34 @@ def measure_widths(
     return {width: took for width, took in known.items() if width <= most}
 
 
-def _is_worth_trying(known: Mapping[int, float], width: int) -> bool:
+def _is_worth_trying(known: Mapping[int, float], width: int, allowed: int) -> bool:
     """Not where it would take long: whose steps are long by themselves gains little. A narrow stack may be
     slower than trials alone, by what a stacked step costs however many are in it; a wider one is tried as
     long as width still helps."""
     *before, last = sorted(known)
     if len(before) > 1 and known[last] * WIDTH_HELPS > known[before[-1]]:
         return False
-    steps = 2 * FEW_STEPS + MANY_STEPS
-    return known[last] * width * steps <= LONGEST_S
+    return width * LEAST_STEPS <= allowed and known[last] * width * LEAST_STEPS <= LONGEST_S
 
 
-def _try_width(job: Job, encoded: EncodedDataset, width: int) -> float | None:
+def _try_width(job: Job, encoded: EncodedDataset, width: int, allowed: int) -> float | None:
     """Seconds of a step for each member; None where memory does not hold so many, or half as much again."""
     memory = MemoryRoom(job.device)
     try:
-        took = _time_steps(job, encoded, width)
+        took = _time_steps(job, encoded, width, allowed)
     except (OutOfMemory, MemoryError):
         return None
     return took if memory.holds_more(1.5) else None
 
 
-def _time_steps(job: Job, encoded: EncodedDataset, width: int) -> float:
-    """Seconds that more steps take beyond what beginning, the first steps and an evaluation do: so many more
-    that the difference is no accident."""
+def _time_steps(job: Job, encoded: EncodedDataset, width: int, allowed: int) -> float:
+    """Seconds that more steps take beyond what beginning, the first steps and an evaluation do: so many more,
+    where they are allowed, that the difference is no accident."""
     least = min(_train_for(job, encoded, width, FEW_STEPS) for _ in range(2))  # the first finds all cold
     steps = MANY_STEPS
     while True:
         more = _train_for(job, encoded, width, steps) - least
-        if more >= least / 2 or steps >= MOST_STEPS:
+        if more >= least / 2 or 4 * steps > min(MOST_STEPS, allowed):
             return max(more, least / 10) / (steps - FEW_STEPS) / width
         steps *= 4
 

@@ -42,8 +42,9 @@ class CsvFile:
         """
         self.path = path
         self.ending = ".tsv" if ".tsv" in path.name.lower() else ".csv"
-        with _as_wrong_input():
+        with as_wrong_input():
             self._rules = find_rules(path, said)
+        self.encoding = self._rules.encoding
 
     def columns(self) -> list[str]:
         """As `InputFormat`."""
@@ -108,7 +109,8 @@ def read_as_trained(path: Path, schema: ModelSchema) -> CsvFile | None:
 
 
 @contextmanager
-def _as_wrong_input() -> Iterator[None]:
+def as_wrong_input() -> Iterator[None]:
+    """What training's readers refuse, as wrong input."""
     try:
         yield
     except InputError as error:

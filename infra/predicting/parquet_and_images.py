@@ -20,6 +20,7 @@ from infra.predicting.format import (
     table_frame,
 )
 from infra.predicting.line_files import JsonLines, TextLines
+from infra.predicting.workbook import Workbook
 from infra.serving.model_schema import Field
 from trainers.data.sources.class_folders import ENDINGS as ENDINGS_OF_FILES
 from trainers.data.sources.class_folders import is_aside
@@ -137,11 +138,15 @@ ENDINGS: dict[str, Callable[[Path], InputFormat]] = {
     ".jsonl": JsonLines,
     ".ndjson": JsonLines,
     ".json": JsonLines,
+    ".xlsx": Workbook,
+    ".xlsm": Workbook,
     ".parquet": ParquetFile,
     ".pq": ParquetFile,
     ".txt": TextLines,
     ".text": TextLines,
 }
+
+PACKED = {".gz": (CsvFile, JsonLines, TextLines), ".bz2": (CsvFile,), ".zst": (CsvFile,)}
 
 
 def open_input(path: Path) -> InputFormat:
@@ -156,8 +161,9 @@ def open_input(path: Path) -> InputFormat:
         raise WrongInput("the input must be a file or a folder of images or clips", f"{path} is not there")
     if path.suffix.lower() in chain(*ENDINGS_OF_FILES.values()):
         return FileFolder(path)
-    kind = ENDINGS.get(Path(path.name.lower().removesuffix(".gz")).suffix)
-    if kind is None or (path.suffix.lower() == ".gz" and kind not in (CsvFile, JsonLines, TextLines)):
-        must = "the input must be CSV, JSONL, Parquet, text, an image, a clip or a folder of them"
+    packed = path.suffix.lower() if path.suffix.lower() in PACKED else ""
+    kind = ENDINGS.get(Path(path.name.lower().removesuffix(packed)).suffix)
+    if kind is None or (packed and kind not in PACKED[packed]):
+        must = "the input must be CSV, JSONL, Parquet, Excel, text, an image, a clip or a folder of them"
         raise WrongInput(must, path.name, f"its name must end with one of {', '.join(ENDINGS)}")
     return kind(path)

@@ -13,7 +13,8 @@ from urllib.parse import ParseResult, unquote, urlparse
 
 from infra.errors import WrongInput
 from infra.names import quote_input
-from infra.registry.store import ModelVersion, Registry, RegistryUnavailable
+from infra.registry.registry_errors import RegistryUnavailable
+from infra.registry.store import ModelVersion, Registry
 from infra.secrets import redact
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
 

@@ -16,7 +16,8 @@ from infra.errors import RefusedError, WrongInput
 from infra.registry.chain import Chain, ChainEntry, EntryFacts, EntryValues, Kind, alias_state
 from infra.registry.identity import user_at_host
 from infra.registry.records import Records
-from infra.registry.store import CHAMPION, PREVIOUS, Registry, RegistryUnavailable
+from infra.registry.registry_errors import RegistryUnavailable
+from infra.registry.store import CHAMPION, PREVIOUS, Registry
 from search_spaces.nearest import name_question
 
 LOOKS = 20

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
 from infra.registry.chain import Chain, ChainEntry, hash_text
-from infra.registry.store import Registry, RegistryDenied, RegistryUnavailable
+from infra.registry.registry_errors import RegistryDenied, RegistryRejected, RegistryUnavailable
+from infra.registry.store import Registry
 from infra.tracking.client import MissingEntity, RequestRejected
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "velodrome-registry"
 ANCHOR = "velodrome-registry-root"
-ROOT_TAG = "velodrome.registry.root"
+ROOT_TAG, ROOT_NAME = "velodrome.registry.root", "registered models"
 NOTE = (
     "Kept by Velodrome: who moved which registered model's champion, when, and on which evidence. "
     "`velodrome history MODEL` reads it. Deleting these runs deletes the history."
@@ -157,13 +158,12 @@ def _write_once(registry: Registry, run: str, key: str, value: str) -> bool:
     try:
         registry.call("log_param", run, key, value)
         return True
-    except RegistryDenied:
-        raise
-    except (RequestRejected, RegistryUnavailable) as error:
+    except RegistryUnavailable as error:
+        if isinstance(error, RegistryDenied) and not isinstance(error, RegistryRejected):
+            raise
         found = dict(registry.call("get_run", run).data.params).get(key)
         if found is None:
-            must = "the registry must take a record"
-            raise RegistryUnavailable(must, str(error), "repeat the command") from None
+            raise error from None
         return bool(found == value)
 
 
@@ -184,11 +184,18 @@ def _run_params(registry: Registry, run: str) -> dict[str, str]:
 def _find_root(registry: Registry) -> str | None:
     """The root run, or None where no history was ever kept here."""
     anchor = registry.call("get_experiment_by_name", ANCHOR)
-    return None if anchor is None else str(anchor.tags[ROOT_TAG])
+    if anchor is None:
+        return None
+    if ROOT_TAG not in anchor.tags:
+        must = f"the experiment {ANCHOR} must have the tag {ROOT_TAG}, which says where histories are kept"
+        raise RegistryDenied(
+            must, "none", f"set it again: the run {ROOT_NAME!r} of the experiment {EXPERIMENT}"
+        )
+    return str(anchor.tags[ROOT_TAG])
 
 
 def _make_root(registry: Registry) -> str:
-    mine = _create_run(registry, "registered models", {"mlflow.note.content": NOTE})
+    mine = _create_run(registry, ROOT_NAME, {"mlflow.note.content": NOTE})
     try:
         registry.make_experiment(ANCHOR, {ROOT_TAG: mine, "mlflow.note.content": NOTE})
         return mine

@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from infra.errors import Unavailable, WrongInput
+from infra.errors import WrongInput
 from infra.home import Home
 from infra.names import quote_input
+from infra.registry.registry_errors import RegistryUnavailable, registry_error
 from infra.secrets import expand_variables, redact
 from infra.tracking.client import (
     Connect,
     MissingEntity,
     RequestRejected,
+    TrackingError,
     TrackingStore,
-    TrackingUnavailable,
     connect,
     prepare_tracking,
 )
@@ -34,16 +37,7 @@ KEY_TAG = "velodrome.key"
 CARD_TAG = "velodrome.card"  # what the sweep's file says of its models and its data, as JSON
 _SCHEMES = ("sqlite:///", "http://", "https://", "postgresql://", "postgresql+psycopg://")
 _MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})")
-
-
-class RegistryUnavailable(Unavailable):
-    """The registry cannot be reached, or does not take what it is asked."""
-
-
-class RegistryDenied(RegistryUnavailable):
-    """The registry answers, and not to this account, or not at this address: repeating does not help."""
-
-    exit_code = 2
+_ONE_AT_A_TIME = threading.Lock()  # of those who set what is the whole process's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +93,14 @@ class Registry:
         """Calls a method of `MlflowClient`.
 
         Raises:
-            MissingEntity, RequestRejected: as `TrackingStore.call`.
+            RegistryMissing, RegistryRejected: it is not there, or not taken.
             RegistryDenied: this account may not, or there is no MLflow at the address.
-            RegistryUnavailable: it does not answer, or answers nonsense.
+            RegistryUnavailable: it does not answer.
         """
         try:
             return self.tracking.call(method, *args, **kwargs)
-        except TrackingUnavailable as error:
-            raise _registry_error(error, method, self.tracking.uri) from None
+        except TrackingError as error:
+            raise registry_error(error, self.tracking.uri) from None
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -230,35 +224,6 @@ class Registry:
             self.call("set_model_version_tag", version.model, str(version.number), name, value)
 
 
-_AGAIN = "repeat the command: it goes on where it stopped"
-
-
-def _registry_error(error: TrackingUnavailable, method: str, uri: str) -> RegistryUnavailable:
-    """What a person reads of an answer that was none: each kind with its own words and exit status."""
-    server, found = redact(uri), str(error)
-    account = os.environ.get("MLFLOW_TRACKING_USERNAME", "").strip() or "no account"
-    if error.status == 401:
-        do = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-        return RegistryDenied(f"{server} must know who asks", f"401 for {account}: {found}", do)
-    if error.status == 403:
-        needed = "READ" if method.startswith(("get_", "search_", "list_")) else "EDIT"
-        must = f"{account} must have the permission {needed} at {server}, which {method} takes"
-        do = "ask who runs the server for it: on the model, and on the experiments velodrome-registry*"
-        return RegistryDenied(must, f"403: {found}", do)
-    if error.status == 404:
-        return RegistryDenied(f"an MLflow server must be at {server}", f"404: {found}", "check the address")
-    if error.status == 409:
-        must = "nobody else may write the same at the same moment"
-        return RegistryUnavailable(must, f"409: {found}", "repeat the command: it looks anew")
-    if error.status is not None and error.status >= 500:
-        do = f"its log says why; once it works, {_AGAIN}"
-        return RegistryUnavailable(f"{server} must work", f"{error.status}: {found}", do)
-    if error.timed_out:
-        do = f"{_AGAIN}; MLFLOW_HTTP_REQUEST_TIMEOUT is how many seconds it waits"
-        return RegistryUnavailable(f"{server} must answer in time", found, do)
-    return RegistryUnavailable("the registry must answer", found, _AGAIN)
-
-
 def registry_uri(home: Home, written: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """Where a model's registry is: as written, `MLFLOW_TRACKING_URI`, or the embedded store."""
     return expand_variables(written or environ.get("MLFLOW_TRACKING_URI") or home.mlflow_uri, environ)
@@ -268,7 +233,7 @@ def check_registry_uri(uri: str) -> None:
     """Refuses what is no address of a registry.
 
     Raises:
-        WrongInput: another scheme, or characters that end an address early.
+        WrongInput: another scheme, characters that end an address early, or a server without a name.
     """
     if not uri.startswith(_SCHEMES) or re.search(r"[\s\x00-\x1f\x7f#\\]", uri):
         known = ", ".join(_SCHEMES)
@@ -277,6 +242,17 @@ def check_registry_uri(uri: str) -> None:
             quote_input(redact(uri)),
             "name an MLflow server",
         )
+    if uri.startswith("http") and not _has_server(uri):
+        must = "a registry's address must name a server, and a port below 65,536"
+        raise WrongInput(must, quote_input(redact(uri)), "write for instance http://mlflow.example:5000")
+
+
+def _has_server(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
 
 
 def _version_from_mlflow(found: MlflowVersion) -> ModelVersion:
@@ -297,14 +273,15 @@ def _global_tracking_uri(uri: str) -> Iterator[None]:
     client's is."""
     import mlflow
 
-    variable = os.environ.get("MLFLOW_TRACKING_URI")
-    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]  # MLflow's own
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None sets none, which its hint leaves out
-        if variable is None:
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
-        else:
-            os.environ["MLFLOW_TRACKING_URI"] = variable
+    with _ONE_AT_A_TIME:
+        variable = os.environ.get("MLFLOW_TRACKING_URI")
+        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]  # MLflow's own
+        mlflow.set_tracking_uri(uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None sets none, which its hint leaves out
+            if variable is None:
+                os.environ.pop("MLFLOW_TRACKING_URI", None)
+            else:
+                os.environ["MLFLOW_TRACKING_URI"] = variable

@@ -6,10 +6,13 @@ import fcntl
 import os
 import re
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from infra.errors import Unavailable
 from infra.home import Home
@@ -30,6 +33,21 @@ _REFUSED = {
 
 # MLflow's words for an answer without JSON, and for one that it would have asked for again.
 _STATUS = re.compile(r"failed with error code (\d{3}) != 200|too many (\d{3}) error responses")
+# What must stand in an entity: a server that is no MLflow can answer `{}`, which reads as a blank one.
+_IDENTITY = {
+    **dict.fromkeys(("get_registered_model", "create_registered_model"), attrgetter("name")),
+    **dict.fromkeys(
+        ("get_model_version", "get_model_version_by_alias", "create_model_version"), attrgetter("version")
+    ),
+    **dict.fromkeys(("get_experiment", "get_experiment_by_name"), attrgetter("experiment_id")),
+    **dict.fromkeys(("get_run", "create_run"), attrgetter("info.run_id")),
+    **dict.fromkeys(("get_logged_model", "create_logged_model"), attrgetter("model_id")),
+}
+WHOLE_ANSWER_S = (
+    60.0  # what MLFLOW_HTTP_REQUEST_TIMEOUT does not bound: an answer that comes a byte at a time
+)
+TrackingTrouble = Literal["late", "untrusted", "no MLflow", "unreachable", "failed"]
+"""What kind of trouble a call ran into that ended without an HTTP status."""
 
 
 class TrackingError(Exception):
@@ -41,11 +59,14 @@ class TrackingUnavailable(TrackingError):
 
     Attributes:
         status: of the HTTP answer; None where there was none. 401 and 403 are a person's to mend.
-        timed_out: whether no answer came in time.
+        trouble: what kind it is, where there is no status.
+        method: of MLflow's client, that was called.
     """
 
-    def __init__(self, text: str, *, status: int | None = None, timed_out: bool = False) -> None:
-        self.status, self.timed_out = status, timed_out
+    def __init__(
+        self, text: str, *, status: int | None = None, trouble: TrackingTrouble = "failed", method: str = ""
+    ) -> None:
+        self.status, self.trouble, self.method = status, trouble, method
         super().__init__(text)
 
 
@@ -77,14 +98,21 @@ class TrackingStore:
             TrackingUnavailable, MissingEntity, RequestRejected: without a cause: MLflow's errors quote URLs.
         """
         try:
-            return getattr(self._client, method)(*args, **kwargs)
+            if not self.remote:
+                return getattr(self._client, method)(*args, **kwargs)
+            ask = partial(getattr(self._client, method), *args, **kwargs)
+            # Files take as long as they are large.
+            answer = ask() if "artifact" in method else _ask_in_time(ask, _whole_answer_s())
+            if answer is not None and method in _IDENTITY and not _IDENTITY[method](answer):
+                raise BlankAnswer("an answer that names nothing")
+            return answer
         except Exception as error:  # whatever a client library raises, a sweep must not end of it
             raise self._classify_error(error, method) from None
 
     def _classify_error(self, error: Exception, method: str) -> TrackingError:
         from mlflow.exceptions import MlflowException, RestException
 
-        first_line = str(error).partition("\n")[0]
+        first_line = _innermost_words(error).partition("\n")[0]
         text = redact(f"{method}: {type(error).__name__}: {first_line}")[:500]
         # An error page of a proxy is no word of MLflow's, even when its status is 404.
         trusted = isinstance(error, RestException) or not self.remote
@@ -97,8 +125,81 @@ class TrackingStore:
         status = said and int(said[1] or said[2])
         if isinstance(error, RestException):
             status = error.get_http_status_code()  # type: ignore[no-untyped-call]  # MLflow's own
-        late = status is None and re.search(r"time(d )?out", str(error), re.IGNORECASE) is not None
-        return TrackingUnavailable(text, status=status, timed_out=late)
+        return TrackingUnavailable(text, status=status, trouble=_find_trouble(error), method=method)
+
+
+class BlankAnswer(ValueError):
+    """A server answers with JSON that no MLflow server answers with."""
+
+
+def _find_trouble(error: Exception) -> TrackingTrouble:
+    from requests import exceptions
+
+    chain = _error_chain(error)
+    kinds: list[tuple[tuple[type[BaseException], ...], TrackingTrouble]] = [
+        ((exceptions.Timeout, TimeoutError), "late"),
+        ((exceptions.SSLError,), "untrusted"),
+        ((BlankAnswer, exceptions.InvalidURL), "no MLflow"),
+        ((exceptions.ConnectionError, exceptions.ChunkedEncodingError, ConnectionError), "unreachable"),
+    ]
+    text = str(error)
+    if "not in a valid JSON format" in text:
+        return "no MLflow"
+    if re.search(r"time(d )?out", text, re.IGNORECASE):
+        return "late"
+    return next((kind for types, kind in kinds if any(isinstance(e, types) for e in chain)), "failed")
+
+
+def _error_chain(error: BaseException) -> list[BaseException]:
+    """The error and what it came of, as Python notes it."""
+    chain: list[BaseException] = []
+    now: BaseException | None = error
+    while now is not None and now not in chain:
+        chain.append(now)
+        now = now.__cause__ or now.__context__
+    return chain
+
+
+def _innermost_words(error: Exception) -> str:
+    """What an error says; of a connection that failed the reason alone, without its retries and its URL."""
+    text = str(error)
+    if found := re.search(r"too many \d{3} error responses|Connection broken: \w+\([^)]*\)", text):
+        return found[0]
+    found = re.search(r"Caused by \w+\((.*)\)\)$", text)
+    return re.sub(r"^[\"']?(HTTPS?Connection(Pool)?\([^)]*\): )?|[\"']$", "", found[1]) if found else text
+
+
+def _whole_answer_s() -> float:
+    """How long an answer may take in all: more where a person lets the server be slow."""
+    try:
+        return max(WHOLE_ANSWER_S, 4 * float(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", "0")))
+    except ValueError:
+        return WHOLE_ANSWER_S
+
+
+def _ask_in_time(ask: Callable[[], Any], limit_s: float) -> Any:
+    """What `ask` gives.
+
+    Raises:
+        TimeoutError: it does not end in time; it is left to itself then, in a thread that holds up no exit.
+    """
+    ended: list[tuple[Any, Exception | None]] = []
+
+    def work() -> None:
+        try:
+            ended.append((ask(), None))
+        except Exception as error:
+            ended.append((None, error))
+
+    thread = threading.Thread(target=work, name="mlflow-call", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if not ended:
+        raise TimeoutError(f"no whole answer within {limit_s:g} s")
+    answer, error = ended[0]
+    if error is not None:
+        raise error
+    return answer
 
 
 def connect(uri: str) -> TrackingStore:

@@ -35,7 +35,7 @@ def test_files_of_the_page_are_named_in_its_text_and_in_order() -> None:
 
 @pytest.mark.ray
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_page_leads_from_a_function_to_an_answering_champion(tmp_path: Path) -> None:
     pytest.importorskip("lightning")
     environment = {

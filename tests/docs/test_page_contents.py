@@ -94,7 +94,7 @@ def test_the_error_block_of_the_page_is_real(tmp_path: Path) -> None:
     )
     ended = subprocess.run(
         [sys.executable, "-m", "flows.cli", "plan", "bad.yaml"],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert ended.returncode == 2
     assert ended.stderr in blocks(ROOT / "docs" / "troubleshooting.md", "text")

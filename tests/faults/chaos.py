@@ -65,6 +65,7 @@ class Chaos:
     every_s: float
     random: random.Random
     clock: SteppedClock | None = None
+    kinds: Sequence[str] = KINDS
     kills: Counter[str] = field(default_factory=Counter)
     exits: Counter[int] = field(default_factory=Counter)
     said: list[str] = field(default_factory=list)
@@ -117,7 +118,7 @@ class Chaos:
 
     def _strike(self, at: float) -> None:
         assert self.driver is not None
-        kind = self.random.choice(KINDS if self.clock is None else (*KINDS, CLOCK))
+        kind = self.random.choice(self.kinds if self.clock is None else (*self.kinds, CLOCK))
         if kind == CLOCK and self.clock is not None:
             self._set_clock(self.clock, at)
             return

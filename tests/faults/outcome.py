@@ -54,7 +54,7 @@ class Pace:
 
 
 Run = Callable[[Path, Pace], Outcome]
-LIMIT_S = 280.0
+LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

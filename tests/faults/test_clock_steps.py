@@ -55,13 +55,13 @@ def quiet(tmp_path: Path) -> Stage:
 
 def finish(driver: subprocess.Popen[str]) -> None:
     """The command comes to its end, and well."""
-    _, err = driver.communicate(timeout=240)
+    _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
 
 
 @pytest.mark.ray
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler (apt-get install gcc)")
 def test_clock_that_is_set_while_a_sweep_runs_changes_nothing(tmp_path: Path, quiet: Stage) -> None:
     """Steps under way, then the coordinator and the driver die between two steps; the table is the quiet
@@ -82,7 +82,7 @@ def test_clock_that_is_set_while_a_sweep_runs_changes_nothing(tmp_path: Path, qu
     stage.wait_for("survive", under_way(7))
     clock.step(STEPS_S[3])
     kill(driver.pid)
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=600)
     driver = stage.start("sweep", "survive.yaml")
     stage.wait_for("survive", under_way(9))
     clock.step(STEPS_S[4])

@@ -13,7 +13,7 @@ import pytest
 from infra.storage.example_scores import read_scores
 from tests.faults.harness import Stage, until
 
-EPOCHS = 12
+EPOCHS = 6
 FILE = f"""
 name: again
 seed: 5
@@ -41,7 +41,7 @@ def test_confirm_killed_half_way_resumes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     words = ("confirm", "again", "--top", "2", "--seeds", "2", "--json")
     driver = stage.start(*words)
-    until(lambda: any(trial.has_ended for trial in stage.trials("again", role="confirm")), 120)
+    until(lambda: any(trial.has_ended for trial in stage.trials("again", role="confirm")), 600)
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
     before = {

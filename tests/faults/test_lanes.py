@@ -49,7 +49,7 @@ def test_killed_lanes_leave_neighbours_and_metrics_untouched(tmp_path: Path) -> 
     killed_at = time.time()
     for pid in victims:
         kill(pid)
-    _, err = driver.communicate(timeout=240)
+    _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
 
     for trial in stage.trials("apart"):

@@ -53,7 +53,7 @@ def test_sweep_that_goes_on_with_paused_trials_gives_the_same_table_killed_or_no
     stage.wait_for("pausing", have_paused)
     for pid in set(stage.lane_pids("pausing")):
         kill(pid)
-    _, err = driver.communicate(timeout=180)
+    _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
     after = stage.trials("pausing")
     assert table(after) == table(trials)

@@ -47,7 +47,7 @@ def test_sweep_survives_a_crash_of_its_postgres_ledger(tmp_path: Path, server: P
     time.sleep(AWAY_S)
     assert driver.poll() is None, driver.communicate()
     server.start()
-    _, err = driver.communicate(timeout=180)
+    _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
 
     trials = stage.trials("away")

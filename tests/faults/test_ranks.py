@@ -34,7 +34,7 @@ def test_rank_that_raises_or_dies_costs_one_attempt(tmp_path: Path) -> None:
     """An error on rank 1 has its reason and one attempt; a killed rank costs one attempt and no epoch."""
     stage = Stage(tmp_path)
     stage.write("pairs.yaml", FILE)
-    done = stage.run("sweep", "pairs.yaml", limit_s=280)
+    done = stage.run("sweep", "pairs.yaml")
     assert done.returncode == 0, done.stderr
     trials = {(t.family, t.params.get("fault")): t for t in stage.trials("pairs")}
     scripted = "tests.faults.ranked.train"

@@ -58,7 +58,7 @@ def test_stacked_sweep_gives_the_table_of_one_by_one_killed_or_not(tmp_path: Pat
     stage.wait_for("stacked", lambda trials: any(t.state == "running" and t.epochs >= 20 for t in trials))
     for pid in set(stage.lane_pids("stacked")):
         kill(pid)
-    _, err = driver.communicate(timeout=180)
+    _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
     after = stage.trials("stacked")
     assert sum(t.attempts > 1 for t in after) > 1, "no stack was killed"

@@ -154,7 +154,7 @@ def check_whole(folder: Path, name: str, whole: Whole) -> None:
 @pytest.mark.ray
 @pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # sweep, confirmation, promotion and prediction, each of which imports much
+@pytest.mark.timeout(1800)  # sweep, confirmation, promotion and prediction, each of which imports much
 @pytest.mark.parametrize("make", WHOLE)
 def test_family_is_swept_confirmed_promoted_and_asked(place: Path, make: Any) -> None:
     name = make.__name__.replace("_", "-")
@@ -164,8 +164,9 @@ def test_family_is_swept_confirmed_promoted_and_asked(place: Path, make: Any) ->
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_sweep_begins_with_the_words_of_another_and_its_runs_say_so(place: Path) -> None:
     small = {"width": 16, "heads": 2, "layers": 1, "feed_forward": 32, "vocabulary": 300}
     folder = place / "words"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-TIMEOUT_S = 240.0  # two cores may be shared with much else; pytest ends a test after 300
+TIMEOUT_S = 800.0  # two cores may be shared with much else; pytest ends a test after 900
 Body = Callable[[int], Any]
 
 

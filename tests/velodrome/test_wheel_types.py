@@ -74,7 +74,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     build = ["wheel", ".", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
-    subprocess.run([*pip, *build], cwd=source, check=True, timeout=120, stdin=subprocess.DEVNULL)
+    subprocess.run([*pip, *build], cwd=source, check=True, timeout=600, stdin=subprocess.DEVNULL)
     (wheel,) = folder.glob("velodrome-*.whl")
     venv.create(folder / "env", with_pip=False)
     (site,) = (folder / "env").glob("lib/python*/site-packages")
@@ -93,7 +93,7 @@ def test_types_of_the_wheel_are_seen_by_a_strict_check(installed: Path, tmp_path
         sys.executable, "-m", "mypy", "--no-error-summary", "--cache-dir", str(tmp_path / "cache"),
         "--config-file", str(config), "--python-executable", str(installed), str(file),
     ]  # fmt: skip
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     lines = ended.stdout.splitlines()
     errors = [line for line in lines if ": error:" in line]
     revealed = re.findall(r'Revealed type is "([^"]+)"', ended.stdout)

@@ -74,11 +74,16 @@ def _kind_of_strings(column: pa.ChunkedArray) -> ColumnKind:
 
 
 def _all_numbers(piece: pa.Array) -> bool:
-    values = _number_strings(piece)
+    values = piece if _are_cast(piece) else _number_strings(piece)
     if pc.any(pc.match_substring_regex(values, LEADING_ZERO)).as_py():
         return False
+    return values is piece or _are_cast(values)
+
+
+def _are_cast(strings: pa.Array) -> bool:
+    """Whether all are plain numbers, asked first of each column: a table may have thousands."""
     try:
-        values.cast(pa.float64())
+        strings.cast(pa.float64())
     except pa.ArrowInvalid:
         return False
     return True
@@ -202,7 +207,8 @@ def _fill_numbers(numbers: npt.NDArray[np.float64], name: str, column: RawColumn
 
 
 def _to_numbers(piece: pa.Array) -> npt.NDArray[np.float64]:
-    values = _number_strings(piece) if is_strings(piece.type) else piece
+    spelt = is_strings(piece.type) and not _are_cast(piece)
+    values = _number_strings(piece) if spelt else piece
     numbers: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.where(np.isfinite(numbers), numbers, np.nan)
 

@@ -25,9 +25,10 @@ _COUNTRIES = (
 )
 CODES = pa.array(sorted({*_COUNTRIES.split()}))
 FEWEST_CODES = 3  # different ones beside NA: of two it cannot be told
-_INFINITE = r"(?i)^\s*[+-]?inf(inity)?\s*$"
+_INFINITE = r"(?i)^\s*[+-]?(inf(inity)?|\d[\d.]*e\+?(309|3[1-9]\d|[4-9]\d\d|[1-9]\d{3,}))\s*$"  # 1e400 too
 _WITH_ZONE = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})$"
 _WITHOUT_ZONE = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}[0-9:.]*$"
+_WORTH_A_LOOK = r"(?i)inf|:|e\+?[3-9]\d\d"  # one look, since few columns have any of them
 _THREE_DIGITS = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
 FEWEST_FRACTIONS = 5
 
@@ -35,6 +36,8 @@ FEWEST_FRACTIONS = 5
 def count_namibia(column: pa.ChunkedArray) -> int:
     """In how many rows NA stands, where all other values are codes of countries or regions; else 0."""
     if not is_strings(column.type) and not pa.types.is_dictionary(column.type):
+        return 0
+    if is_strings(column.type) and (pc.max(pc.binary_length(column)).as_py() or 0) > 2:
         return 0
     words = pc.unique(plain_strings(column)).drop_null().cast(pa.string())
     if not pc.any(pc.equal(words, "NA")).as_py() or pc.max(pc.utf8_length(words)).as_py() > 2:
@@ -59,9 +62,10 @@ def describe_oddities(name: str, column: RawColumn, marks: NumberMarks) -> list[
     if not is_strings(column.type):
         return []
     notes = []
-    if infinite := _count(column, _INFINITE):
+    odd = pc.any(pc.match_substring_regex(column, _WORTH_A_LOOK)).as_py()
+    if odd and (infinite := _count(column, _INFINITE)):
         notes.append(_describe_infinite(name, infinite))
-    if (zoned := _count(column, _WITH_ZONE)) and (bare := _count(column, _WITHOUT_ZONE)):
+    if odd and (zoned := _count(column, _WITH_ZONE)) and (bare := _count(column, _WITHOUT_ZONE)):
         notes.append(f"{bare:,} of {bare + zoned:,} times of column {name!r} have no zone: they count as UTC")
     if marks.likely_decimal == "," and not marks.are_said:
         fractions = _count(column, r"^[+-]?\d+\.\d+$")

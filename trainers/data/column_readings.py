@@ -13,7 +13,14 @@ from trainers.data.cell_values import EXACT, MISSING_NUMBERS, MISSING_WORDS
 from trainers.data.column_kinds import kind_of
 from trainers.data.column_oddities import count_namibia, describe_names, describe_oddities
 from trainers.data.dataset import ColumnKind, ColumnReading
-from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling, is_of_late, other_words
+from trainers.data.number_spellings import (
+    NumberMarks,
+    NumberSpelling,
+    find_spelling,
+    is_limit,
+    is_of_late,
+    other_words,
+)
 from trainers.data.raw import RawColumn, RawDataset, RawFiles
 from trainers.errors import InputError
 from trainers.nearest import advice
@@ -80,11 +87,18 @@ def read_columns(
         elif wanted is not None and wanted.time_format:
             columns[name], readings[name] = _parse_dates(name, column, wanted.time_format), wanted
         elif wanted is None or wanted.kind == "number":
-            found = _find_numbers(name, column, raw.marks, name in few_are_classes, wanted is not None)
-            if found is not None:
-                columns[name], readings[name], note = found
-                notes.append(note)
-                of_late += [name] if _is_of_late(column, readings[name]) else []
+            texts = plain_strings(column) if pa.types.is_dictionary(column.type) else column
+            if not is_strings(texts.type):
+                continue
+            looked = kind_of(name, texts)
+            found = _find_numbers(texts, looked, raw.marks, name in few_are_classes, wanted is not None)
+            if found is None:
+                kinds.setdefault(name, looked)
+                continue
+            columns[name], spelling, said = found
+            readings[name] = ColumnReading(kind="number", spelling=spelling)
+            notes.append(_describe(name, spelling, *said))
+            of_late += [name] if is_of_late(spelling, said[0]) else []
     return ReadColumns(
         raw=replace(raw, columns=columns, codes=frozenset(codes)), kinds=kinds, readings=readings,
         of_late=tuple(of_late), notes=tuple(notes),
@@ -119,14 +133,11 @@ def _read_type(said: Json, key: tuple[str, ...]) -> ColumnReading:
 
 
 def _find_numbers(
-    name: str, column: pa.ChunkedArray, said: NumberMarks, few_are_classes: bool, asked: bool
-) -> tuple[pa.ChunkedArray, ColumnReading, str] | None:
-    """The column as numbers, how they were spelt, and what to say of it; None where it stays as it is."""
-    if pa.types.is_dictionary(column.type):
-        column = plain_strings(column)
-    if not is_strings(column.type):
-        return None
-    if kind_of(name, column) in ("number", "time") and not said.are_said:
+    column: pa.ChunkedArray, looked: ColumnKind, said: NumberMarks, few_are_classes: bool, asked: bool
+) -> tuple[pa.ChunkedArray, NumberSpelling, tuple[Mapping[str, int], int]] | None:
+    """The column as numbers, how they were spelt, each value's rows and all rows; None where it stays as it
+    is."""
+    if looked in ("number", "time") and not said.are_said:
         return None
     if not asked and not _may_be_numbers(column, said):
         return None
@@ -136,20 +147,14 @@ def _find_numbers(
     words = other_words(counts, spelling)
     different = len(counts) - len(words)
     if not asked:
-        if not read or (spelling == NumberSpelling() and not words and kind_of(name, column) == "number"):
+        if not read or (spelling == NumberSpelling() and not words and looked == "number"):
             return None
         if read < NEARLY_ALL * rows or len(words) > FEW_WORDS:
             return None
         if (words or few_are_classes) and different <= MANY_NUMBERS:
             return None
     spelling = replace(spelling, words=tuple(words))
-    numbers = _normalize(column, spelling)
-    return numbers, ColumnReading(kind="number", spelling=spelling), _describe(name, spelling, counts, rows)
-
-
-def _is_of_late(column: pa.ChunkedArray, reading: ColumnReading) -> bool:
-    texts = column if is_strings(column.type) else plain_strings(column)
-    return reading.spelling is not None and is_of_late(reading.spelling, _count_values(texts))
+    return _normalize(column, spelling), spelling, (counts, rows)
 
 
 def _may_be_numbers(column: pa.ChunkedArray, said: NumberMarks) -> bool:
@@ -177,6 +182,8 @@ def _describe(name: str, spelling: NumberSpelling, counts: Mapping[str, int], ro
     more = f" and {len(spelling.words) - FEW_WORDS} other words" if len(spelling.words) > FEW_WORDS else ""
     missing = f", {', '.join(words)}{more} of {rows:,} rows read as missing" if words else ""
     otherwise = f"; columns.types: {{{name}: category}} keeps it as words"
+    if any(map(is_limit, spelling.words)):
+        otherwise += ", and a number in the place of each limit keeps what it says"
     return f"column {name!r} is read as numbers{f' ({said})' if said else ''}{missing}{otherwise}"
 
 
@@ -186,6 +193,8 @@ def count_merged_numbers(column: pa.ChunkedArray) -> tuple[int, int] | None:
     if pa.types.is_dictionary(column.type):
         column = plain_strings(column)
     if is_strings(column.type):
+        if (pc.max(pc.binary_length(column)).as_py() or 0) < 16:
+            return None
         column = column.filter(pc.match_substring_regex(column, r"^\s*-?[1-9][0-9]{15,}\s*$"))
     elif not (pa.types.is_integer(column.type) or pa.types.is_decimal(column.type)) or not _has_large(column):
         return None

@@ -74,6 +74,8 @@ def _hash_numbers(chunk: pa.Array) -> Hashes:
 
 
 def _hash_strings(chunk: pa.Array) -> Hashes:
+    if pc.all(pc.match_substring_regex(chunk, NUMBER), skip_nulls=False).as_py():
+        return _hash_numbers(chunk.cast(pa.float64()))
     text = pc.if_else(pc.equal(chunk, ""), None, chunk)
     spelt = pc.fill_null(pc.match_substring_regex(text, NUMBER), False)
     if pc.all(pc.or_(spelt, pc.is_null(text))).as_py() is not False:

@@ -296,6 +296,20 @@ def peak_of_deep(column: Column) -> int | None:
     return max(peaks, default=None)
 
 
+def has_several_frames(column: Column) -> bool:
+    """Whether some of the first pictures have several pages or frames."""
+    from PIL import Image
+
+    for value in [] if isinstance(column.values, np.ndarray) else column.values[:DEEP_LOOKED_AT]:
+        try:
+            with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
+                if getattr(picture, "is_animated", False):
+                    return True
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # families say what is wrong
+            return False
+    return False
+
+
 def _find_damage(value: Cell, row: int) -> InputError | None:
     try:
         _read_size(value, row)

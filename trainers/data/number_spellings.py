@@ -19,6 +19,7 @@ _SIGNED = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # Arabic's and full-width marks; and signs that nobody sees
 _MARKS = str.maketrans("٫٬．，＋－", ".,.,+-", "\u200b\u200c\u200d\u2060\ufeff\u200e\u200f")
 _INDIAN = re.compile(r"[+-]?[0-9]{1,2}(,[0-9]{2})+,[0-9]{3}")  # lakhs and crores: 1,20,000
+_LIMIT = re.compile(r"\s*[<>≤≥]=?\s*[0-9]+([.,][0-9]+)?\s*\S{0,8}\s*")
 _LEADING_ZERO = re.compile(r"[+-]?0[0-9]")  # a postal code or a part number, not a quantity
 
 
@@ -153,6 +154,11 @@ def is_of_late(spelling: NumberSpelling, texts: Iterable[str]) -> bool:
     marks = any(mark not in _FIRST_MARKS or "0" in texts for mark in spelling.marks)
     lakhs = re.compile(r"\D*[0-9]{1,2}(,[0-9]{2})+,[0-9]{3}(\D.*)?")
     return marks or any(_read_sign(text.strip()) != text.strip() or lakhs.fullmatch(text) for text in texts)
+
+
+def is_limit(text: str) -> bool:
+    """Whether it says on which side of a number the value is: `<0.1`, as laboratories write."""
+    return _LIMIT.fullmatch(text) is not None
 
 
 def is_currency(mark: str) -> bool:

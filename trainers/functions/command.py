@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -17,7 +18,7 @@ from trainers.commands.metrics import LineSplitter, PrintedMetrics, WrittenMetri
 from trainers.commands.mlflow_metrics import LoggedMetrics, logging_environment
 from trainers.commands.options import MLFLOW, CommandOptions, parameters_json, read_command
 from trainers.commands.process import GuardedProcess
-from trainers.errors import TrialError
+from trainers.errors import CommandKilled, TrialError
 from trainers.metric_names import full_name
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 
 _TICK_S = 0.1
 _ASK_S = 0.5
-_DELIVER_S = 0.2  # between reports that are told at once, so that many lines a second cost little
 _JUDGE_AFTER_S = 2.0  # a command that ends so soon after a report made its last one
 AFTER_LAST_S = 60.0  # for saving and ending, once the budget's reports are there
 _RANK_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_KILLED_IN_A_SHELL = 128 + signal.SIGKILL  # how a shell that called it says so
 _GO, _ASK, _ENDED = range(3)  # what rank 0 wants of all ranks at a tick
 
 
@@ -81,7 +82,8 @@ class _Following:
         }  # fmt: skip
         again = resume_words(options, trial.params, values)
         self._words = [*command_words(options, trial.params, values), *again]
-        self._repeated = 0 if again else trial.reports
+        if not again:
+            trial.begin_after(0)
         self._file = self._printed = None
         self._logged: LoggedMetrics | None = None  # made when the command is called
         if options.file is not None:
@@ -102,12 +104,18 @@ class _Following:
         with GuardedProcess(self._words, folder=self._root, environment=environment) as process:
             status = self._watch(process)
         if status is not None and status != 0:
-            how = f"status {status}" if status > 0 else f"signal {-status}"
-            do = "its output is in the trial's log"
-            raise TrialError("the command must end with status 0", f"{how}: {self._said()}", do)
+            raise self._status_error(status)
         if not self._matched and self._trial.rank == 0 and status is not None:
             raise self._no_report_error()
         self._keep()
+
+    def _status_error(self, status: int) -> TrialError:
+        """What a status is; a process that a signal ended may do better next time."""
+        must, do = "the command must end with status 0", "its output is in the trial's log"
+        number = -status if status < 0 else status - 128 if status == _KILLED_IN_A_SHELL else 0
+        how = f"signal {number} ({signal.strsignal(number)})" if number else f"status {status}"
+        kind = CommandKilled if number else TrialError
+        return kind(must, f"{how}: {self._said()}", do)
 
     def _no_report_error(self) -> TrialError:
         if self._options.metrics == MLFLOW:
@@ -178,15 +186,13 @@ class _Following:
 
     def _report(self) -> None:
         metrics, self._pending, self._matched = self._pending, {}, True
-        if self._repeated:
-            self._repeated -= 1
-        elif self._trial.reports_left == 0:
+        if self._trial.skip_repeated():
+            return
+        if self._trial.reports_left == 0:
             self._beyond = True
         else:
             began_s = time.time()
             self._trial.report(metrics)
-            if self._options.resume and time.monotonic() - self._reported_at > _DELIVER_S:
-                self._trial.deliver_reports()
             if self._logged is not None:
                 self._logged.note_report(self._trial.reports, metrics, began_s)
             self._reported_at = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -51,7 +52,9 @@ class ReportLog:
         self.sent_last = False
         self.last: Mapping[str, float] = {}  # the newest report
         self._answer = True  # of hooks that judged at once
-        self._recalled = False
+        self._recalled = self._begun = False
+        self._repeated = 0  # reports of an earlier attempt that are still to come again
+        self._undelivered, self._delivered_at = False, -math.inf
         self._began, self.earlier_s = time.monotonic(), 0.0
 
     @property
@@ -76,6 +79,23 @@ class ReportLog:
             self.last = own
             self._record(own)
 
+    def begin_after(self, reports: int) -> None:
+        """The next report is the one after so many: what the trial has beyond comes again and is left out.
+
+        Without effect once something was reported in this attempt.
+        """
+        if not self._begun:
+            self.recall_earlier()
+            self._begun, self._repeated = True, max(0, self.progress.reports - reports)
+
+    def skip_repeated(self) -> bool:
+        """Whether the next report is one that the trial has."""
+        self._begun = True
+        if self._repeated == 0:
+            return False
+        self._repeated -= 1
+        return True
+
     def send(self, *, deferred: bool) -> bool:
         """Sends what is pending as the next report; none is sent of a body that reported nothing.
 
@@ -94,6 +114,7 @@ class ReportLog:
         self.seen |= metrics.keys()
         if not metrics:
             return True
+        self._undelivered = True
         if isinstance(self._hooks, DeferringHooks):
             self._hooks.hold(progress.reports, metrics)
         else:
@@ -108,8 +129,16 @@ class ReportLog:
             return self._hooks.judge()
         return self._answer
 
-    def deliver(self) -> None:
-        """Has what was reported known now: what own code writes next may let it skip that when it resumes."""
+    def deliver(self, *, every_s: float = 0.0) -> None:
+        """Has what was reported known now: what own code writes next may let it skip that when it resumes.
+
+        Args:
+            every_s: no sooner after the last time, so that many reports a second cost little.
+        """
+        now = time.monotonic()
+        if not self._undelivered or now - self._delivered_at < every_s:
+            return
+        self._undelivered, self._delivered_at = False, now
         if isinstance(self._hooks, DeliveringHooks):
             self._hooks.send_heartbeat()
 

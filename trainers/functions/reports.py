@@ -72,6 +72,14 @@ def name_metrics(
     return {goals[0].metric if goals else "value": given, **others}
 
 
+def find_step(given: object, step: object, named: Mapping[str, object]) -> int | None:
+    """The step of a report that is made as Optuna's are, with a number alone; None: there is none."""
+    if isinstance(given, Mapping) or (given is None and set(named) != {"value", "step"}):
+        return None  # a metric may be called so
+    found = named.get("step") if step is None else step
+    return int(found) if isinstance(found, numbers.Integral) else None
+
+
 def are_numbers(values: Iterable[object]) -> bool:
     """Whether each is one real number: Python's, NumPy's, or a tensor without dimensions."""
     return all(

@@ -5,9 +5,10 @@ No Ray, no Optuna, no MLflow: a lane, a test and a notebook run the same.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, SupportsFloat
@@ -46,8 +47,11 @@ def run_function(job: FunctionJob, hooks: Hooks) -> Outcome:
 
 def _call_function(job: FunctionJob, trial: Trial) -> None:
     """Calls it; `sys.exit(0)` is a return, and another way to leave is the trial's error."""
+    _check_takes_trial(job.function)
     try:
-        trial.take_returned(job.function(trial))
+        returned = job.function(trial)
+        _check_has_run(job.function, returned)
+        trial.take_returned(returned)
     except Exception as error:
         pruned: type[BaseException] | None = getattr(sys.modules.get("optuna"), "TrialPruned", None)
         if pruned is None or not isinstance(error, pruned):
@@ -71,6 +75,40 @@ def _call_function(job: FunctionJob, trial: Trial) -> None:
     except BaseException as error:  # which nothing else would take for the trial's own
         found = f"it raised {type(error).__name__}{f': {error}' if str(error) else ''}"
         raise TrialError("a training function must return", found) from error
+
+
+def _check_takes_trial(function: Callable[..., object]) -> None:
+    """Refuses what cannot be called with a trial alone, before anything is spent."""
+    name = getattr(function, "__name__", type(function).__name__)
+    if inspect.isclass(function):
+        do = f"write def train(trial): return {name}(…)(trial)"
+        raise InputError("own code must be a function of the trial", f"the class {name}", do)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # native code may have none
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        do = "write def train(trial): …, with what was sampled in trial.params"
+        must = "a training function must take one argument, the trial"
+        raise InputError(must, f"{name}{signature}", do) from error
+
+
+def _check_has_run(function: Callable[..., object], returned: object) -> None:
+    """Refuses a function whose call only makes what would run its body: nothing of it has run."""
+    name = getattr(function, "__name__", type(function).__name__)
+    must = "a training function must have trained when it returns"
+    if inspect.iscoroutine(returned):
+        returned.close()
+        do = f"write def train(trial): return asyncio.run({name}(trial))"
+        raise InputError(must, f"{name}, an async function", do)
+    if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
+        kind, loop = (
+            ("a generator", "for") if inspect.isgenerator(returned) else ("an async one", "async for")
+        )
+        do = f"take out `yield`, or loop over it: {loop} _ in {name}(trial): pass"
+        raise InputError(must, f"{name}, {kind}", do)
 
 
 class _DryRunDone(BaseException):

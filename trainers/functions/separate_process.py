@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from trainers.errors import InputError, NotFinite, OutOfMemory, TrainerError, TrialError
+from trainers.errors import CommandKilled, InputError, NotFinite, OutOfMemory, TrainerError, TrialError
 from trainers.functions.job import FunctionJob
 from trainers.metric_names import names_of_groups
 from trainers.registry import COMMAND, is_function, load_reference
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trainers.types import Document, JsonObject, Params
 
 _ERRORS: Mapping[str, type[TrainerError]] = {
-    kind.__name__: kind for kind in (InputError, TrialError, NotFinite, OutOfMemory)
+    kind.__name__: kind for kind in (InputError, TrialError, NotFinite, CommandKilled, OutOfMemory)
 }
 
 

@@ -18,7 +18,7 @@ from trainers.functions.checkpoint import pack_states, unpack_states
 from trainers.functions.optuna_names import OptunaNames
 from trainers.functions.own_model import ExampleRows, OwnModel, UserModel
 from trainers.functions.report_log import ReportLog
-from trainers.functions.reports import are_numbers, check_metrics, name_metrics, require_goals
+from trainers.functions.reports import are_numbers, check_metrics, find_step, name_metrics, require_goals
 from trainers.functions.state_dicts import (
     Stateful,
     check_states,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from trainers.types import Document
 
 Status = Literal["complete", "pruned", "stopped"]
+_DELIVER_S = 0.2  # between reports that are told at once
 _GO, _END, _PRUNED, _STOPPED = range(4)  # what rank 0 decides, as all ranks hear it
 _STATUS: tuple[Status, ...] = ("complete", "complete", "pruned", "stopped")
 _log = logging.getLogger(__name__)
@@ -121,7 +122,8 @@ class Trial(OptunaNames):
     ) -> None:
         """Takes numbers by name; without a prefix they are `val/…`. Rank 0's values count.
 
-        A number alone is the objective's, as Optuna's `report(value, step)` has it; the step is not used.
+        A number alone is the objective's, as Optuna's `report(value, step)` has it. The first step of an
+        attempt, counted from 0, says where the objective begins: what the trial has of it is left out.
 
         In a body of `epochs`, all reports of that body are one, sent when it ends. Elsewhere each call is a
         report of its own, numbered on from those of the trial's earlier attempts. Never raises because the
@@ -139,6 +141,10 @@ class Trial(OptunaNames):
             self._log.pending |= values
             return
         self._log.recall_earlier()
+        if (begun := find_step(metrics, step, named)) is not None:
+            self._log.begin_after(begun)
+        if self._log.skip_repeated():
+            return
         if not self._log.judge():
             self._status = "pruned"
             return
@@ -149,6 +155,7 @@ class Trial(OptunaNames):
             _log.warning("report %d is beyond the budget: ask trial.over()", self._job.reports + 1)
         self._log.pending = values
         self._log.send(deferred=True)
+        self._log.deliver(every_s=_DELIVER_S)
 
     def group_metrics(self, answers: Iterable[object]) -> dict[str, float]:
         """Metrics of each group of the data's sensitive columns, for `report(…, **trial.group_metrics(…))`.
@@ -309,6 +316,17 @@ class Trial(OptunaNames):
         if self._status != "complete" or self._hooks.stopping():
             return True
         return self.reports_left > 0 and self._log.is_spent()
+
+    def begin_after(self, reports: int) -> None:
+        """Says how many reports what this attempt begins with stands for: what the trial has beyond them is
+        told again, and left out. Without it reports are numbered on, and once something is reported it has
+        no effect."""
+        if self.rank == 0:
+            self._log.begin_after(reports)
+
+    def skip_repeated(self) -> bool:
+        """Whether the next report is one that the trial has, and is passed over."""
+        return self._log.skip_repeated()
 
     def deliver_reports(self) -> None:
         """Has rank 0's reports known now, before own code writes what it resumes from."""

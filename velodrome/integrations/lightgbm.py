@@ -32,6 +32,7 @@ def velodrome_callback(trial: Trial, **metrics: str) -> Callable[[Any], None]:
         values = {entry[1]: float(entry[2]) for entry in env.evaluation_result_list or ()}
         named = {name: values[own] for name, own in metrics.items() if own in values}
         if found := named if metrics else values:
+            trial.begin_after(env.iteration)  # rounds that come again after an attempt's death were told
             trial.report(found)
             reported = True
 

@@ -58,6 +58,19 @@ class VelodromeCallback(Callback):  # type: ignore[misc]
         path = self._trial.directory / _LAST
         return str(path) if path.is_file() else None
 
+    def state_dict(self) -> dict[str, int]:
+        """What a checkpoint is told of: the reports before it."""
+        return {"reports": self._trial.reports}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Validations behind the checkpoint come again, and were told already."""
+        self._trial.begin_after(state_dict["reports"])
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Without a checkpoint all of them come again."""
+        if trainer.global_step == 0:
+            self._trial.begin_after(0)
+
     def on_validation_end(self, trainer: Any, module: Any) -> None:
         """Reports; the check before training is none."""
         if trainer.sanity_checking:
@@ -81,6 +94,7 @@ class VelodromeCallback(Callback):  # type: ignore[misc]
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         """Saves what another attempt begins with."""
         if not trainer.should_stop:
+            self._trial.deliver_reports()  # which the checkpoint would let be skipped
             trainer.save_checkpoint(self._trial.directory / _LAST)
 
     def on_fit_end(self, trainer: Any, module: Any) -> None:

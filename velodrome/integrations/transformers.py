@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _ASK_S = 1.0
 _BEST = "best"
+_TOLD = "velodrome_reports"  # in the Trainer's own history, which travels in its checkpoints
 
 
 class VelodromeCallback(TrainerCallback):  # type: ignore[misc]
@@ -47,6 +48,12 @@ class VelodromeCallback(TrainerCallback):  # type: ignore[misc]
         found: str | None = get_last_checkpoint(str(self._trial.directory))
         return found
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Evaluations behind the checkpoint that training goes on from come again, and were told already."""
+        told = [entry[_TOLD] for entry in state.log_history if _TOLD in entry]
+        if told or state.global_step == 0:
+            self._trial.begin_after(max(told, default=0))
+
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, Any], **more: Any) -> None:
         """Reports `eval_accuracy` as `accuracy`; the evaluation's own pace is left out."""
         numbers = {
@@ -55,6 +62,9 @@ class VelodromeCallback(TrainerCallback):  # type: ignore[misc]
             if isinstance(value, (int, float)) and not name.endswith(("_runtime", "_per_second", "epoch"))
         }
         self._trial.report(numbers)
+        self._trial.deliver_reports()  # the checkpoint that may come next would let it be skipped
+        if state.log_history:
+            state.log_history[-1][_TOLD] = self._trial.reports
         self._reported = True
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:

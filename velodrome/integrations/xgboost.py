@@ -37,6 +37,7 @@ class VelodromeCallback(TrainingCallback):  # type: ignore[misc]
         last = list(evals_log.values())[-1] if evals_log else {}
         names = self._names or {name: name for name in last}
         if found := {name: float(last[own][-1]) for name, own in names.items() if own in last}:
+            self._trial.begin_after(model.num_boosted_rounds() - 1)  # rounds that come again were told
             self._trial.report(found)
             self._reported = True
         return False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from flows.config.lookup import open_sweep
 from flows.config.recorded_code import find_code_of_row
 from flows.sweeps.ownership import living_owner, owner_error
-from infra.errors import Unavailable, WrongInput
+from infra.errors import WrongInput
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.ranking import rank_trials
@@ -19,6 +19,7 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.names import check_name, quote_input, spell_family
 from infra.registry.logged_models import check_ready, find_logged_model, is_logged_uri
+from infra.registry.registry_errors import registry_error
 from infra.registry.store import CARD_TAG, KEY_TAG, MANIFEST_TAG, Registry
 from infra.tracking.client import Connect, TrackingError, connect
 from trainers.code.carried import is_carried
@@ -172,7 +173,7 @@ def _log_model(row: SweepRow, trial: TrialRow, home: Home, connect: Connect) -> 
     try:
         return sender.log_model(trial)
     except TrackingError as error:
-        raise Unavailable("tracking must take a promoted model", str(error), "repeat the command") from None
+        raise registry_error(error, tracking_uri(home, row.spec)) from None
     finally:
         sender.stop()
 

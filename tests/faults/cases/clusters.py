@@ -72,7 +72,7 @@ def controller_dies(folder: Path, pace: Pace) -> Outcome:
     (controller,) = children(driver, "ray::TrainController")
     killed_at = time.time()
     kill(controller.pid)
-    _, err = driver.communicate(timeout=240)
+    _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
     return Outcome(**_check_trials(stage), **_times(stage, killed_at), note="a new run for the lanes")
 
@@ -147,7 +147,7 @@ def node_dies(folder: Path, pace: Pace) -> Outcome:
         stage.wait_for("apart", _lanes_running(6))
         killed_at = time.time()
         _kill_machine(second)
-        _, err = driver.communicate(timeout=240)
+        _, err = driver.communicate(timeout=600)
         assert driver.returncode == 0, err
         struck = [a for a in stage.attempts("apart") if a.outcome == "worker-died"]
         assert len(struck) == 4, [(a.number, a.outcome) for a in stage.attempts("apart")]
@@ -168,7 +168,7 @@ def head_dies(folder: Path, pace: Pace) -> Outcome:
         before = {trial.number: trial.attempts for trial in stage.trials("apart") if trial.has_ended}
         killed_at = time.time()
         _kill_node(cluster.head_node)
-        _, err = driver.communicate(timeout=150)
+        _, err = driver.communicate(timeout=600)
         gone_s = time.time() - killed_at
         assert driver.returncode == 4, (driver.returncode, err)
         assert "Traceback" not in err

@@ -75,7 +75,7 @@ def _two_commands(folder: Path) -> dict[str, int]:
     stage = Stage(folder, {"SCRIPTED_SLEEP": "0.1"})
     stage.write("twice.yaml", TWICE)
     drivers = [stage.start("sweep", "twice.yaml") for _ in range(2)]
-    said = [driver.communicate(timeout=200)[1] for driver in drivers]
+    said = [driver.communicate(timeout=600)[1] for driver in drivers]
     assert sorted(driver.returncode for driver in drivers) == [0, 4], said
     (refused,) = [place for place, driver in enumerate(drivers) if driver.returncode == 4]
     assert f"pid {drivers[1 - refused].pid}" in said[refused], said[refused]

@@ -112,7 +112,7 @@ def driver_dies(folder: Path, pace: Pace) -> Outcome:
     stage.wait_for("survive", have_ended(7))
     (coordinator,) = children(driver, "ray::CoordinatorActor")
     kill(coordinator.pid)
-    _, err = driver.communicate(timeout=180)
+    _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
 
     trials = stage.trials("survive")
@@ -197,7 +197,7 @@ def _sigint(stage: Stage) -> tuple[float, dict[int, int]]:
     assert reached, states
     for number in reached:  # by the stop alone: the next that is due comes after 30 s
         assert _checkpoint(stage, number) is not None, f"trial {number} waits without a checkpoint"
-    until(lambda: not left_behind(stage.folder), stretch_limit(10))
+    until(lambda: not left_behind(stage.folder), 10)
     return took_s, reached
 
 
@@ -219,7 +219,7 @@ def _sigterm(stage: Stage, reached: dict[int, int]) -> float:
         trained = stage.trained_epochs("told", number)
         assert trained == list(range(1, max(trained) + 1)), "epochs were trained again"
         assert max(trained) >= epochs
-    until(lambda: not left_behind(stage.folder), stretch_limit(10))
+    until(lambda: not left_behind(stage.folder), 10)
     return took_s
 
 
@@ -239,7 +239,7 @@ def _stop_by(driver: subprocess.Popen[str], number: signal.Signals) -> float:
     """Sends a signal to the command's whole group, as a terminal does; returns the seconds until it ended."""
     began = time.monotonic()
     os.killpg(driver.pid, number)
-    driver.communicate(timeout=120)
+    driver.communicate(timeout=600)
     return time.monotonic() - began
 
 

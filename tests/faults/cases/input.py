@@ -63,7 +63,7 @@ def plan_files(
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, *map(str, paths.values())],
         env={**os.environ, "PYTHONPATH": str(ROOT), "VELODROME_HOME": str(folder / "home")},
-        cwd=folder, capture_output=True, text=True, timeout=120, check=True,
+        cwd=folder, capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
     found = json.loads(ended.stdout.splitlines()[-1])
     assert not (folder / "home").exists()

@@ -59,12 +59,12 @@ def rank_dies(folder: Path, pace: Pace) -> Outcome:
         (other,) = [p.pid for p in children(driver, WORKER) if p.pid != leader]
         killed_at = time.time()
         kill(leader if leads else other)
-        until(partial(_epochs_by_another, stage, number, leader), stretch_limit(60))
+        until(partial(_epochs_by_another, stage, number, leader), 60)
         first = next(a for a in stage.attempts("ranks") if a.number == number)
         assert first.outcome == "worker-died", first
         detects.append(first.ended_at - killed_at)
         restores.append(next(s.at for s in stage.steps("ranks", number) if s.pid != leader) - killed_at)
-    _, err = driver.communicate(timeout=180)
+    _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
     assert [(t.state, t.attempts, t.failures) for t in stage.trials("ranks")] == [("complete", 2, 1)] * 2
     assert max(detects) < stretch_limit(5)
@@ -110,7 +110,7 @@ def three_of_eight(folder: Path, pace: Pace) -> Outcome:
     killed_at = time.time()
     for attempt in victims:
         kill(attempt.lane_facts["pid"])
-    _, err = driver.communicate(timeout=250)
+    _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
 
     struck = {attempt.number for attempt in victims}
@@ -214,14 +214,14 @@ def _freeze_lane(folder: Path, *, awake: bool) -> tuple[float, float]:
     stopped_at = time.time()
     os.kill(pid, signal.SIGSTOP)
     first = lambda: next(a for a in stage.attempts("frozen") if a.id == victim.id)  # noqa: E731
-    until(lambda: first().ended_at is not None, stretch_limit(20))
+    until(lambda: first().ended_at is not None, 20)
     assert first().outcome == "worker-died"
     assert "limits.lease" in first().detail
     if awake:  # before Ray finds out too, and ends it
         assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
         os.kill(pid, signal.SIGCONT)
-    until(lambda: not _lives(pid), stretch_limit(20))
-    _, err = driver.communicate(timeout=200)
+    until(lambda: not _lives(pid), 20)
+    _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
     _check_once(stage, stage.trials("frozen"), victim.number)
     return first().ended_at - stopped_at, _step_times_of_others(stage, victim.number, pid)[0] - stopped_at
@@ -358,7 +358,7 @@ def _run_out(stage: Stage, group: Path | None) -> None:
     driver = stage.start("sweep", "hungry.yaml")
     if group is not None:
         (group / "cgroup.procs").write_text(str(driver.pid))
-    _, err = driver.communicate(timeout=200)
+    _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
     for trial in stage.trials("hungry"):
         if trial.params["fault"] == "none":

@@ -210,7 +210,7 @@ def _in_commands(folder: Path) -> str:
             command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, **VARIABLES, "PYTHONPATH": str(ROOT), "VELODROME_HOME": str(folder / "home")},
         )  # fmt: skip
-        out, err = ended.communicate(timeout=120)
+        out, err = ended.communicate(timeout=600)
         assert ended.returncode == 4, (words, err)
         assert "Traceback" not in err
         said += out + err

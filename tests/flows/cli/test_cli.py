@@ -37,7 +37,7 @@ def run(*arguments, **options):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
     return subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments],
-        env=environment, capture_output=True, text=True, timeout=60, **options,
+        env=environment, capture_output=True, text=True, timeout=600, **options,
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_cli_start_imports_no_heavy_library():
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=600, check=True
     )
     assert ended.stdout.splitlines()[-1] == "[]"
 
@@ -228,7 +228,7 @@ def test_closed_pipe_ends_command_quietly(home):
     command = f"{sys.executable} -m flows.cli logs digits | head -1"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
-        ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=600
     )
     assert ended.stdout == "a line\n"
     assert "Broken" not in ended.stderr

@@ -44,7 +44,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_smaller_model_that_is_not_worse_becomes_the_champion_and_answers(home: Home) -> None:
     rows = {row.number: row for row in compare("digits", top=3, latency=False, home=home).rows}
     assert rows[1].costs["size_bytes"] < 0.35 * rows[0].costs["size_bytes"]

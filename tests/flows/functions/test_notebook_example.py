@@ -34,7 +34,7 @@ def test_notebook_example_runs_from_its_first_cell_to_its_last(tmp_path: Path) -
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "VELODROME_HOME": str(tmp_path / "home")}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", RUN, str(NOTEBOOK)], cwd=tmp_path, env=environment,
-        capture_output=True, text=True, timeout=280,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line for line in done.stdout.splitlines() if line.startswith("shown: ")]

@@ -30,7 +30,7 @@ def write_tones(folder: Path, count: int, seed: int) -> None:
 
 @pytest.mark.ray
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_tones_are_swept_confirmed_and_told_apart(tmp_path: Path) -> None:
     stage = Stage(tmp_path, {"OMP_NUM_THREADS": "1", "COLUMNS": "120"})
     write_tones(tmp_path / "tones", 30, seed=0)

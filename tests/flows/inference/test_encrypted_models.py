@@ -74,14 +74,14 @@ def readable_tensors(folder: Path) -> list[Path]:
 
 @pytest.mark.ray
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_sweep_with_a_key_is_killed_resumed_and_asked_with_that_key_alone(tmp_path: Path) -> None:
     stage = Stage(tmp_path, {"OMP_NUM_THREADS": "1", "VELODROME_KEY": KEYS[0]})
     stage.write("sealed.yaml", FILE)
     process = stage.start("sweep", "sealed.yaml")
     stage.wait_for("sealed", lambda trials: any(trial.epochs >= 3 for trial in trials))
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert process.returncode == 143
     assert readable_tensors(stage.home.storage) == []
     stranger = Stage(tmp_path, {**stage.environment, "VELODROME_KEY": KEYS[1]})

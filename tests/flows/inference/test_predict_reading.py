@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from flows.inference.predict import predict
+from flows.inference.predict import predict, read_as_model_does
 from infra.errors import WrongInput
+from infra.predicting.csv_file import CsvFile
+from infra.predicting.format import PartSizes
 from tests.infra.lanes.test_attempt import attempt
 from tests.infra.serving.registry_with_models import RegistryFixture
 
@@ -63,3 +66,20 @@ def test_file_that_fits_neither_way_is_refused_by_its_missing_columns(
     odd = write(tmp_path / "odd.csv", [[1, 2, 3, 4, 5]] * 9, "~")
     with pytest.raises(WrongInput, match="size, rooms"):
         predict("homes", odd, home=trained.home)
+
+
+def test_file_whose_encoding_can_only_be_guessed_is_read_in_that_of_training(tmp_path: Path) -> None:
+    lines = "\n".join(["town,price", *(f"{town},7" for town in ("Омск", "Тула") * 30)])
+    (tmp_path / "old.csv").write_text(lines, encoding="koi8-r")
+    (tmp_path / "new.csv").write_text(lines, encoding="utf-8")
+    schema = SimpleNamespace(
+        read={"encoding": "koi8_r"}, target="price", fields=[SimpleNamespace(name="town")]
+    )
+    model: Any = SimpleNamespace(schema=schema, fields=schema.fields)
+    said: list[str] = []
+    parts = [
+        list(read_as_model_does(CsvFile(tmp_path / name), model, said.append).parts(PartSizes()))
+        for name in ("old.csv", "new.csv")
+    ]
+    assert parts[0] == parts[1]
+    assert said == ["note: old.csv is read as the model's training file was (encoding: koi8_r)"]

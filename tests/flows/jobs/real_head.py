@@ -81,7 +81,7 @@ def run_head(folder: Path, more: Mapping[str, str]) -> Iterator[RealHead]:
 def _await_head(address: str, environ: Mapping[str, str], head: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     words = ["ray", "job", "list", "--address", address]
-    while subprocess.run(words, env=dict(environ), capture_output=True, timeout=60).returncode:
+    while subprocess.run(words, env=dict(environ), capture_output=True, timeout=600).returncode:
         assert head.poll() is None, log.read_text()[-3_000:]
         assert time.monotonic() < deadline, log.read_text()[-3_000:]
         time.sleep(1)

@@ -16,7 +16,7 @@ from tests.flows.jobs.real_head import RealHead, run_head
 from tests.infra.tracking.servers import Server
 from tests.postgres import run_postgres
 
-LIMIT_S = 240
+LIMIT_S = 600
 CANARIES = {"DB_PASSWORD": "canary-db-1", "MLFLOW_PASSWORD": "canary-ml-2", "OWN_API_TOKEN": "canary-env-3"}
 SWEEP = """name: own
 data: {{source: none}}
@@ -43,7 +43,7 @@ def train(trial):
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_own_code_is_submitted_stopped_and_carried_on_and_no_secret_is_seen(tmp_path: Path) -> None:
     mlflow = Server(tmp_path / "mlflow")
     try:

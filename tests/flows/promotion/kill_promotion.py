@@ -120,6 +120,7 @@ def main(home: Path, name: str, stride: int) -> None:
         assert again is not None
         assert again["outcome"] in ("moved", "already"), (fatal, again)
         assert again["state"] == whole["state"], (fatal, again)
+        print(f"{fatal} of {whole['writes']}", file=sys.stderr, flush=True)
     print(whole["writes"])
 
 

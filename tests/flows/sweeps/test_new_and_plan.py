@@ -56,6 +56,15 @@ def test_new_for_table_in_another_folder_keeps_its_path(home):
     assert file.data["columns"]["target"] == "out put"
 
 
+def test_new_writes_the_encoding_that_a_file_seems_to_be_in(home):
+    towns = ["Омск", "Тула", "Казань", "Москва", "Самара", "Уфа", "Пермь", "Воронеж", "Саратов", "Ижевск"]
+    lines = ["город,y", *(f"{towns[n % 10]} большой,{n % 10 / 2}" for n in range(60))]
+    Path("rows.csv").write_bytes("\n".join(lines).encode("koi8-r"))
+    result = new("csv:rows.csv", target="y")
+    assert result.look.columns == {"город": "category"}
+    assert load_sweep(result.path).data["read"] == {"encoding": "koi8_r"}
+
+
 def test_new_for_table_of_two_classes_chooses_classifiers(home):
     result = new("builtin:cancer")
     assert result.families == ("logistic_regression", "gradient_boosting", "mlp")

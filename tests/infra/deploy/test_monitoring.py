@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -145,3 +147,11 @@ def test_panels_of_the_dashboard_lie_beside_each_other() -> None:
     names = {entry["name"] for entry in dashboard()["templating"]["list"]}
     used = set(re.findall(r"\$\{?(\w+)", json.dumps(panels)))
     assert used <= names
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="there is no promtool (apt-get install prometheus)"
+)
+def test_promtool_takes_the_rules() -> None:
+    ended = subprocess.run(["promtool", "check", "rules", MONITORING / "alerts.yaml"], capture_output=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

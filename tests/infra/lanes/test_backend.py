@@ -25,7 +25,7 @@ def test_no_run_starts_an_actor_that_outlives_it(own_ray: bool) -> None:
     """Ray's cleaner of placement groups is detached, and sees no death where there is no dashboard."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", CALLBACKS.replace("OWN", str(own_ray))],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     lines = done.stdout.splitlines()
     assert len(lines) == 2, done.stderr

@@ -111,7 +111,7 @@ def test_command_leaves_with_its_status_and_document_though_a_run_did_not_end(
 ) -> None:
     """Where none is left the interpreter ends as usual."""
     done = subprocess.run(
-        [sys.executable, "-c", COMMAND.format(alive=alive)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", COMMAND.format(alive=alive)], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == status, done.stderr
     assert done.stdout.strip() == "document"

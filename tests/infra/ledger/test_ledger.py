@@ -49,7 +49,7 @@ def test_claim_by_two_drivers_at_once_gives_one_owner(any_bench: Bench, owned: b
         ]
         for driver in drivers:
             driver.start()
-        told = [answers.get(timeout=60) for _ in drivers]
+        told = [answers.get(timeout=600) for _ in drivers]
         for driver in drivers:
             driver.join(60)
         (winner,) = [answer for answer in told if answer[1]]
@@ -106,7 +106,7 @@ def test_ledger_created_by_two_at_once_holds_one_sweep(
         makers = [context.Process(target=_create, args=(url, ready, answers)) for _ in range(2)]
         for maker in makers:
             maker.start()
-        assert len({answers.get(timeout=60) for _ in makers}) == 1
+        assert len({answers.get(timeout=600) for _ in makers}) == 1
         for maker in makers:
             maker.join(60)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from infra.predicting.parquet_and_images import open_input
 from infra.predicting.scoring import check_columns, count_unseen
 from infra.serving.model_schema import Field
 
+openpyxl = pytest.importorskip("openpyxl")
 X = [Field(name="x", type="double")]
 
 
@@ -38,6 +41,14 @@ def join_parts(path: Path, fields: Sequence[Field], folder: Path, sizes: PartSiz
     joined = folder / f"joined{kind.ending}"
     kind.join(written, joined)
     return joined, lengths
+
+
+def workbook_of(rows: list[list[Any]]) -> bytes:
+    book, held = openpyxl.Workbook(), io.BytesIO()
+    for row in rows:
+        book.active.append(row)
+    book.save(held)
+    return held.getvalue()
 
 
 class CategoryModel:
@@ -226,6 +237,8 @@ def test_bad_value_in_input_is_named_with_column_and_row(tmp_path: Path) -> None
         ("a.csv", ",x,town\n0,1,Köln\n1,2,Ulm\n".encode("utf-16")),
         ("a.tsv", "x\ttown\r\n1\tKöln\r\n2\tUlm\r\n".encode()),
         ("a.csv.gz", gzip.compress("x|town\n1|Köln\n2|Ulm\n".encode(), mtime=0)),
+        ("a.csv.bz2", bz2.compress("x,town\n1,Köln\n2,Ulm\n".encode())),
+        ("a.xlsx", workbook_of([["x", "town"], [1, "Köln"], [2, "Ulm"]])),
         ("a.json", '[{"x": 1, "town": "Köln"},\n {"x": 2, "town": "Ulm"}]'.encode()),
         (
             "a.jsonl.gz",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 
 from infra.errors import Unavailable
 from infra.home import Home
 from infra.registry import records as records_module
+from infra.registry import store as store_module
 from infra.registry.chain import Chain, ChainEntry, alias_state, find_flaws, parse_entry
 from infra.registry.moves import champion_line
 from infra.registry.records import EXPERIMENT, Records
@@ -29,6 +34,22 @@ def entry(chain: Chain, kind: Any = "promotion", **values: Any) -> ChainEntry:
     import uuid
 
     return chain.make_next(kind, at=1.0, who="ada@here", nonce=uuid.uuid4().hex, **values)
+
+
+def test_versions_made_at_once_leave_the_process_without_a_store() -> None:
+    """Each is made with the process's own store set; the last to end would put back another's."""
+    inside = threading.Barrier(2)
+
+    def make(name: str) -> str:
+        with store_module._global_tracking_uri(f"sqlite:///{name}.db"):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                inside.wait(0.5)  # where both are within at once, they leave in the order that they came in
+            time.sleep(0.2 * "ab".index(name))
+            return str(mlflow.get_tracking_uri())
+
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(make, "ab")) == ["sqlite:///a.db", "sqlite:///b.db"]
+    assert not mlflow.is_tracking_uri_set()
 
 
 def race(registry: Registry, model: str) -> list[Chain]:

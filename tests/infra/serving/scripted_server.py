@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import WrongInput
-from infra.registry.store import RegistryUnavailable
+from infra.registry.registry_errors import RegistryUnavailable
 from infra.serving.alias_follower import AliasFollower
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, ReplicaCounts, ReplicaError

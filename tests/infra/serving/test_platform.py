@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +26,8 @@ from infra.serving.http.access_log import AccessLog
 from infra.serving.http.app import ScoringApp
 from infra.serving.http.bodies import unpack_gzip
 from infra.serving.limits import RequestLimits, ScoringError
-from tests.infra.serving.scripted_server import Server, run
+from infra.serving.routing import CanaryRule
+from tests.infra.serving.scripted_server import Aliases, Server, run
 
 ROOT = Path(__file__).resolve().parents[3]
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -132,7 +134,8 @@ def test_metrics_are_openmetrics_for_whoever_asks() -> None:
     async def story() -> None:
         server = Server()
         await server.follower.poll_once()
-        await server.ask()
+        for path in ("/invocations", '/no"such\\path', "/no\nsuch"):
+            await server.ask(path=path)
         accept = {"accept": "application/openmetrics-text; version=1.0.0"}
         reply = await server.ask(method="GET", path="/metrics", headers=accept)
         assert reply.headers["content-type"].startswith("application/openmetrics-text")
@@ -140,6 +143,24 @@ def test_metrics_are_openmetrics_for_whoever_asks() -> None:
         assert {"velodrome_requests", "velodrome_request_seconds", "velodrome_ready"} <= names
 
     run(story)
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="there is no promtool (apt-get install prometheus)"
+)
+def test_promtool_has_nothing_to_say_of_the_figures() -> None:
+    async def story() -> bytes:
+        server = Server(
+            canary=CanaryRule(percent=50), aliases=Aliases({"champion": "m/1", "challenger": "m/2"})
+        )
+        await server.follower.poll_once()
+        for body in (None, b"{", {"instances": ["x"]}, None):
+            await server.ask(body)
+        await server.ask(path='/no"such\\path')
+        return (await server.ask(method="GET", path="/metrics")).body
+
+    ended = subprocess.run(["promtool", "check", "metrics"], input=asyncio.run(story()), capture_output=True)
+    assert (ended.returncode, ended.stdout + ended.stderr) == (0, b"")
 
 
 def test_method_that_a_path_has_not_is_405_with_those_it_has() -> None:

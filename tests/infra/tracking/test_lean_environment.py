@@ -79,7 +79,7 @@ def test_each_family_answers_where_only_its_requirements_are_installed(tmp_path:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
     assert found.returncode == 0, found.stderr

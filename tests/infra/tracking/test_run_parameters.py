@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.ledger import views
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec
-from infra.tracking.mapping import run_parameters, state_tags
+from infra.tracking.mapping import run_parameters, state_tags, trial_tags
 from search_spaces.space import Space
 from search_spaces.values import plain_text
+from tests.infra.tracking.story import Story, a_spec
 
 CHOICES = [
     1, 1.0, True, "1", "1.0", "true", "True", [1, [2, 3]], "[1, [2, 3]]", "[1,[2,3]]", None, "null", "", " ",
@@ -51,6 +55,24 @@ def make_family(space: dict[str, Any]) -> FamilySpec:
 
 def make_trial(params: dict[str, Any]) -> TrialRow:
     return TrialRow(role="search", family="quick.train", number=0, params=params, seed=1)
+
+
+def test_run_of_a_family_that_begins_with_anothers_weights_names_that_run(tmp_path: Path) -> None:
+    earlier = {"sweep": "words", "family": "bert", "number": 3, "key": "k", "run_id": "r" * 32}
+    first, second = a_spec().families
+    told = Story(tmp_path, a_spec(families=(replace(first, begins_with=earlier), second)))
+    row = views.find_sweep(told.ledger, "digits")
+    assert row is not None
+    tags, others = (
+        trial_tags(row, TrialRow(role="search", family=name, number=0, params={}, seed=1), [])
+        for name in (first.name, second.name)
+    )
+    assert {name: tag for name, tag in tags.items() if "begins" in name} == {
+        "velodrome.begins_with": "words bert-0003",
+        "velodrome.begins_with_key": "k",
+        "velodrome.begins_with_run": "r" * 32,
+    }
+    assert not [name for name in others if "begins" in name]
 
 
 def test_run_says_host_lane_and_gpu_of_the_last_attempt_where_they_are_known() -> None:

@@ -218,6 +218,6 @@ with route_trial_calls(calls):
 print(held is mlflow.start_run, mlflow.__spec__.loader is not None)
 """
     ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True, cwd=tmp_path
     )
     assert ended.stdout.split("\n")[:2] == ["[]", "False True"]

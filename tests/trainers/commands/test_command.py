@@ -138,6 +138,21 @@ def test_a_status_that_is_not_zero_is_a_failure_with_the_last_lines(run: Run) ->
         run("sh -c 'echo acc=0.1; echo out of luck >&2; exit 3'")
 
 
+@pytest.mark.parametrize(
+    ("end", "said", "reason"),
+    [
+        ("kill -9 $$", r"signal 9 \(Killed\)", "worker-died"),
+        ("kill -11 $$", r"signal 11", "worker-died"),
+        ("exit 137", r"signal 9 \(Killed\)", "worker-died"),
+        ("exit 3", "status 3", "error"),
+    ],
+)
+def test_a_command_that_a_signal_ended_may_be_tried_again(run: Run, end: str, said: str, reason: str) -> None:
+    with pytest.raises(TrialError, match=said) as raised:
+        run(f"sh -c 'echo acc=0.1; {end}'")
+    assert raised.value.reason == reason
+
+
 def test_metrics_that_never_match_are_a_failure_with_the_last_lines(run: Run) -> None:
     with pytest.raises(TrialError, match=r"no match: its last lines are accuracy 0\.5"):
         run("sh -c 'echo accuracy 0.5'")
@@ -195,8 +210,8 @@ def test_a_killed_command_resumes_from_its_own_file_and_numbers_on(
     assert (outcome.values, outcome.epochs) == ((0.4,), 4)
 
 
-@pytest.mark.parametrize(("resume", "told"), [("--resume ${directory}/last.txt", 1), ("", 0)])
-def test_reports_of_a_command_that_resumes_are_told_at_once(run: Run, resume: str, told: int) -> None:
+@pytest.mark.parametrize("resume", ["--resume ${directory}/last.txt", ""])
+def test_reports_of_a_command_are_told_at_once(run: Run, resume: str) -> None:
     """It may skip an epoch that nobody else knows of yet."""
 
     class Holding(Recorder):
@@ -207,7 +222,7 @@ def test_reports_of_a_command_that_resumes_are_told_at_once(run: Run, resume: st
 
     hooks = Holding()
     run("sh -c 'echo acc=0.5'", hooks, resume=resume)
-    assert hooks.told == told
+    assert hooks.told == 1
 
 
 def test_a_killed_command_without_resume_repeats_what_it_had_reported(

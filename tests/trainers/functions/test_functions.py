@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,70 @@ def test_reports_without_epochs_go_on_from_those_of_earlier_attempts(job: Functi
     assert [epoch for epoch, _ in hooks.reports] == [4, 5, 6]
     assert (outcome.values, outcome.epoch, outcome.epochs) == ((0.9,), 1, 6)
     assert outcome.metrics == {"val/accuracy": 0.9}
+
+
+def test_report_without_epochs_is_told_before_the_function_goes_on(job: FunctionJob) -> None:
+    """What the function writes next may let it skip that epoch once it resumes."""
+
+    class Telling(Recorder):
+        told = 0
+
+        def send_heartbeat(self) -> None:
+            self.told += 1
+
+    hooks, told = Telling(), []
+
+    def function(trial: Trial) -> None:
+        trial.report(loss=1.0)
+        told.append(hooks.told)
+
+    run(job, hooks, function=function)
+    assert told == [1]
+
+
+async def wait_to_train(trial: Trial) -> None:
+    trial.report(loss=1.0)
+
+
+def yield_epochs(trial: Trial) -> Iterator[int]:
+    for epoch in trial.epochs():
+        trial.report(loss=1.0)
+        yield epoch
+
+
+class TrainsWhenCalled:
+    def __call__(self, trial: Trial) -> None:
+        trial.report(loss=1.0)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (wait_to_train, r"an async function; write def train\(trial\): return asyncio\.run\(wait_to_train"),
+        (partial(wait_to_train), "an async function"),
+        (yield_epochs, r"a generator; take out `yield`, or loop over it: for _ in yield_epochs"),
+        (lambda: None, "must take one argument, the trial"),
+        (lambda config, reporter: None, r"must take one argument, the trial; but got <lambda>\(config, rep"),
+        (
+            TrainsWhenCalled,
+            r"the class TrainsWhenCalled; write def train\(trial\): return TrainsWhenCalled\(…\)",
+        ),
+    ],
+)
+def test_what_does_not_train_when_it_is_called_with_a_trial_is_refused(
+    job: FunctionJob, function: Any, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        run(job, Recorder(), function=function)
+    with pytest.raises(InputError, match=said):
+        dry_run_function(replace(job, function=function))
+
+
+@pytest.mark.parametrize(
+    "function", [TrainsWhenCalled(), TrainsWhenCalled().__call__, partial(lambda k, t: t.report(loss=k), 1.0)]
+)
+def test_whatever_is_called_with_a_trial_is_a_training_function(job: FunctionJob, function: Any) -> None:
+    assert run(job, Recorder(), function=function).values == (1.0,)
 
 
 def test_attempt_without_a_new_report_ends_with_the_earlier_value(job: FunctionJob) -> None:

@@ -87,6 +87,32 @@ def test_an_objective_that_prunes_itself_is_pruned(job: FunctionJob) -> None:
     assert (outcome.status, outcome.epochs) == ("pruned", 1)
 
 
+@pytest.mark.parametrize("first", [0, 1, 2, 9])
+def test_an_objective_that_is_tried_again_tells_each_step_once(job: FunctionJob, first: int) -> None:
+    """It knows of no resume: what the trial has is passed over. One that resumes by itself numbers on."""
+
+    def again(trial: Any) -> float:
+        for step in range(first, max(first + 3, EPOCHS)):
+            trial.report(step / 10, step)
+        return step / 10
+
+    hooks = Recorder()
+    earlier = {1: {"val/accuracy": 0.0}, 2: {"val/accuracy": 0.1}}
+    outcome = run_function(replace(job, function=again, earlier=earlier, attempt=2), hooks)
+    assert [epoch for epoch, _ in hooks.reports] == [3, 4, 5]
+    assert hooks.reports[0][1] == {"val/accuracy": max(first, 2) / 10}
+    assert outcome.values == (max(first + 2, EPOCHS - 1) / 10,)
+
+
+def test_a_metric_that_is_called_step_says_nothing_of_resuming(job: FunctionJob) -> None:
+    def again(trial: Any) -> None:
+        trial.report(accuracy=0.3, step=0)
+
+    hooks = Recorder()
+    run_function(replace(job, function=again, earlier={1: {"val/accuracy": 0.2}}, attempt=2), hooks)
+    assert hooks.reports == [(2, {"val/accuracy": 0.3, "val/step": 0.0})]
+
+
 def test_values_that_several_objectives_return_are_one_report(job: FunctionJob) -> None:
     goals = (*job.goals, Goal(metric="val/loss", maximize=False))
     hooks = Recorder()

@@ -135,7 +135,7 @@ def test_arrays_for_two_processes_at_once_are_encoded_once(tmp_path: Path) -> No
     workers = [context.Process(target=_encode_there, args=(str(tmp_path), start, answers)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    sums = [answers.get(timeout=60) for _ in workers]
+    sums = [answers.get(timeout=600) for _ in workers]
     for worker in workers:
         worker.join(30)
         worker.close()

@@ -102,7 +102,7 @@ def test_training_in_a_fresh_process_gives_same_bits() -> None:
     queue = spawn.Queue()
     process = spawn.Process(target=_train_in_process, args=(queue,))
     process.start()
-    losses, weights = queue.get(timeout=60)
+    losses, weights = queue.get(timeout=600)
     process.join(30)
     for other in (MLP(), Normed()):
         train(tiny.job(other, dropout=0.2), tiny.data(), Recorder())

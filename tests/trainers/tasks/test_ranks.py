@@ -134,7 +134,7 @@ def function(rank: int) -> dict[str, Any]:
 def process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=90))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=600))
     try:
         result = {"lane": lane(rank), "merged": merge_metrics(rank), "function": function(rank)}
         Path(folder, f"{rank}.json").write_text(json.dumps(result))

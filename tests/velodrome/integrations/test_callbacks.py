@@ -160,6 +160,51 @@ def test_a_stopped_loop_resumes_from_its_own_checkpoint(
     assert outcome.status == "complete"
 
 
+@pytest.mark.parametrize("function", LOOPS)
+def test_a_loop_that_begins_anew_tells_each_evaluation_once(
+    job: FunctionJob, function: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Its lane died before anything was saved: it trains all of its budget, and not what is left of it."""
+    quiet = Recorder()
+    expected = run_function(replace(job, function=function, directory=tmp_path / "quiet"), quiet)
+    hooks, earlier = Recorder(), dict(quiet.reports[:2])
+    outcome = run_function(replace(job, function=function, attempt=2, earlier=earlier), hooks)
+    assert [number for number, _ in hooks.reports] == [3, 4]
+    assert [values["val/loss"] for _, values in hooks.reports] == [
+        pytest.approx(values["val/loss"], rel=1e-5) for _, values in quiet.reports[2:]
+    ]
+    assert (outcome.epochs, outcome.values) == (EPOCHS, pytest.approx(expected.values, rel=1e-5))
+
+
+@pytest.mark.parametrize("function", [train_transformer, train_lightning])
+def test_an_evaluation_behind_the_checkpoint_is_told_once(
+    job: FunctionJob, function: Callable[..., Any], tmp_path: Path
+) -> None:
+    quiet, hooks = Recorder(), Recorder(stop_after=2)
+    run_function(replace(job, function=function, directory=tmp_path / "quiet"), quiet)
+    run_function(replace(job, function=function), hooks)
+    hooks.stop_after = 0
+    run_function(replace(job, function=function, attempt=2, earlier=dict(quiet.reports[:3])), hooks)
+    assert [number for number, _ in hooks.reports] == [1, 2, 4]
+    last, expected = (found.reports[-1][1]["val/loss"] for found in (hooks, quiet))
+    assert last == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("function", [train_transformer, train_lightning])
+def test_an_evaluation_is_told_before_the_checkpoint_behind_it(
+    job: FunctionJob, function: Callable[..., Any]
+) -> None:
+    class Telling(Recorder):
+        told = 0
+
+        def send_heartbeat(self) -> None:
+            self.told += 1
+
+    hooks = Telling()
+    run_function(replace(job, function=function), hooks)
+    assert hooks.told == EPOCHS
+
+
 def test_the_model_of_a_transformer_is_kept(job: FunctionJob) -> None:
     outcome = run_function(replace(job, function=train_transformer), Recorder())
     assert outcome.keep == "best"

@@ -37,6 +37,7 @@ from trainers.types import Json
 TASKS: tuple[Task, ...] = get_args(Task)
 FEW_CLASSES = 20
 RULES = "sides by inputs, numbers by their spelling"  # part of the fingerprint: other rules, another split
+YES, NO = frozenset({"true", "t", "yes", "y", "on", "1"}), frozenset({"false", "f", "no", "n", "off", "0"})
 MOST_LOOKED_AT, MOST_NAMED = 200, 4
 
 
@@ -211,7 +212,11 @@ def _check_task(task: Task, roles: ColumnRoles, kind: KindOf) -> None:
         raise InputError(f"{task} needs a target", "none", do, key=("data", "columns", "target"))
     if task == "regression" and roles.target and kind(roles.target) != "number":
         found = f"{kind(roles.target)} in column {roles.target!r}"
-        raise InputError("a regression's target must hold numbers", found, key=("data", "columns", "target"))
+        do = f"columns.types: {{{roles.target}: number}} leaves out the rows in which it is none"
+        if kind(roles.target) == "time":
+            do = "write it as a number of days or of seconds"
+        must = "a regression's target must hold numbers"
+        raise InputError(must, found, do, key=("data", "columns", "target"))
 
 
 def _task_of_target(column: RawColumn, name: str, kind: KindOf) -> tuple[Task, tuple[str, ...]]:
@@ -261,7 +266,8 @@ def _select_usable(
         raw = keep_rows(raw, liked)
         notes += said
     if not raw.rows:
-        raise InputError("data must have usable rows", "; ".join(notes), key=("data", "source"))
+        do = "fill them in, or name other columns under data.columns"
+        raise InputError("data must have usable rows", "; ".join(notes), do, key=("data", "source"))
     return raw, starts, notes
 
 
@@ -368,6 +374,10 @@ def _likely_reason(labels: Sequence[str]) -> str:
 
 def _note_alike(labels: Sequence[str]) -> tuple[str, ...]:
     """A note for classes that a person would take for one."""
+    said = {*map(str.casefold, labels)}
+    if len(said) > 2 and said <= YES | NO:
+        listed = ", ".join(map(repr, labels[:6]))
+        return (f"classes {listed} seem to be two, yes and no, in several spellings: each is learned",)
     return tuple(
         f"classes {alike} differ by blanks or case alone: each is learned" for alike in find_alike(labels)
     )

@@ -20,6 +20,8 @@ from trainers.data.raw import RawDataset, column_hashes
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
 from trainers.errors import InputError
 
+REGULAR = 0.8  # of the intervals between times, from which on others are gaps
+
 
 def choose_sides(
     raw: RawDataset, roles: ColumnRoles, rule: SplitRule, keys: npt.NDArray[np.uint64]
@@ -29,10 +31,29 @@ def choose_sides(
     Raises:
         InputError: train or validation has none.
     """
-    splits, notes = split_rows(rule, _row_facts(raw, roles, rule, keys))
+    facts = _row_facts(raw, roles, rule, keys)
+    splits, notes = split_rows(rule, facts)
     assert raw.inputs is not None
     _check_parts(splits, raw.inputs)
+    if roles.time and facts.time is not None:
+        notes = (*notes, *_note_times(roles.time, facts.time))
     return splits, notes
+
+
+def _note_times(name: str, time: npt.NDArray[np.float64]) -> list[str]:
+    """Times that several rows have, and gaps where the others come at one interval."""
+    different = np.unique(time)
+    notes = []
+    if repeated := len(time) - len(different):
+        notes.append(f"{repeated:,} rows have the {name} of another: no order is between them")
+    steps = np.diff(different)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    regular, gaps = (steps == usual).mean() if len(steps) else 0.0, int((steps > usual).sum())
+    if regular > REGULAR and gaps:
+        notes.append(
+            f"column {name!r} steps by {usual:,g}, with {gaps:,} gaps: a window of rows does not see them"
+        )
+    return notes
 
 
 def leave_out_rows(dataset: Dataset, listed: Hashes, file: str) -> Dataset:

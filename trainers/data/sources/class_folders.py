@@ -24,6 +24,7 @@ ENDINGS: Mapping[FileKind, tuple[str, ...]] = {
     "image": (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
     "audio": (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
 }
+UNPACK = "name the folder that holds one folder a class; an archive must be unpacked"
 SEVERAL: Mapping[FileKind, str] = {"image": "images", "audio": "clips"}
 
 
@@ -37,14 +38,16 @@ def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
     endings, several = ENDINGS[kind], SEVERAL[kind]
     if not require_path(path).is_dir():
         scheme = "audio" if kind == "audio" else "images"
-        raise InputError(f"{scheme}: must name a folder", f"a file at {path.absolute()}", key=SOURCE_KEY)
+        raise InputError(
+            f"{scheme}: must name a folder", f"a file at {path.absolute()}", UNPACK, key=SOURCE_KEY
+        )
     path, wrapped = _unwrap(path, endings)
     files = _find_files(path)
     found = [entry for entry in files if entry[2].lower().endswith(endings)]
     if not found:
-        do = f"put {several} ({', '.join(endings[:4])}, …) into one folder a class"
+        do = f"put {several} ({', '.join(endings)}) into one folder a class; archives must be unpacked"
         must = f"a folder of {several} must hold one folder a class"
-        raise InputError(must, f"{path.absolute()}", do, key=SOURCE_KEY)
+        raise InputError(must, f"{path.absolute()}{_count_endings(path)}", do, key=SOURCE_KEY)
     others = [file for _, _, file in files if not file.lower().endswith(endings)]
     notes = (*wrapped, *_note_others(others, several))
     notes += (*_note_empty(path, {label for _, label, _ in found}, several), *_note_loose(path, kind))
@@ -63,6 +66,13 @@ def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
         target="label",
         notes=notes,
     )
+
+
+def _count_endings(path: Path) -> str:
+    """What is there instead of what was looked for."""
+    found = Counter(file.suffix.lower() for file in path.rglob("*") if file.suffix and file.is_file())
+    said = ", ".join(f"{count:,} {ending}" for ending, count in found.most_common(5))
+    return f" with files {said}" if said else ""
 
 
 def _places(path: Path, files: Sequence[tuple[Part | None, str, str]]) -> dict[str, RawColumn]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from trainers.data.sources.csv_rules import CsvRules
 from trainers.data.sources.paths import SOURCE_KEY
+from trainers.data.sources.text_encodings import propose_encoding, read_start
 from trainers.errors import InputError
 
 BLOCK_BYTES = 8 << 20
@@ -147,13 +148,16 @@ def _locate_error(path: Path, rules: CsvRules, said: str) -> InputError:
                 if row and len(row) != width:
                     if row[0].startswith("#") or rules.names[0].startswith("#"):
                         do = "leave out lines of comments: data.read: {comment: '#'}"
+                    elif len(row) == width + 1 and not row[-1].strip():
+                        do = "rows end with a delimiter: end the header with one too"
                     shown = rules.delimiter.join(row)[:60]
                     found = f"{len(row)} in line {reader.line_num + rules.skip:,}: {shown}"
                     return InputError(
                         f"every row of {path} must have {width} fields", found, do, key=SOURCE_KEY
                     )
     except UnicodeError as error:
-        do = "name the encoding: data.read: {encoding: cp1252}"
+        name = propose_encoding(read_start(path)) or ("latin-1" if rules.encoding == "cp1252" else "cp1252")
+        do = f"name the encoding: data.read: {{encoding: {name}}}"
         return InputError(f"{path} must be text in {rules.encoding}", str(error), do, key=SOURCE_KEY)
     except csv.Error as error:
         said = str(error)

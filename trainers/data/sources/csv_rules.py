@@ -15,12 +15,13 @@ from typing import Protocol
 
 from trainers.data.raw import check_names
 from trainers.data.sources.paths import SOURCE_KEY
-from trainers.data.sources.text_encodings import START_BYTES, find_encoding, read_start
+from trainers.data.sources.text_encodings import START_BYTES, find_encoding, propose_encoding, read_start
 from trainers.errors import InputError
 from trainers.types import Json
 
 START_ROWS = 100
 MOST_TITLES = 20
+FEWEST_BELOW = 5
 DELIMITERS = (",", ";", "\t", "|")
 UNUSUAL = (" ", ":", "^", "~", "\x01", "\x1f")  # delimiters that are asked for and not taken
 READ = ("delimiter", "encoding", "decimal", "thousands", "header", "names", "comment", "quote")
@@ -101,7 +102,8 @@ def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
         decimal=_mark(said, "decimal"), thousands=_mark(said, "thousands"),
     )  # fmt: skip
     rows = _first_rows(text, rules)
-    return _name_columns(path, _describe(rules, path, rows, titles), rows, said)
+    likely = propose_encoding(start) if encoding == "cp1252" and "encoding" not in said else None
+    return _name_columns(path, _describe(rules, path, rows, titles, likely), rows, said)
 
 
 def _skip_lines(text: str) -> tuple[int, str, str]:
@@ -132,6 +134,28 @@ def _count_titles(text: str) -> int:
     if not (empty and single and len(wide) == 2 and wide[0] == wide[1] > 0) or prose:
         return 0
     return next(at for at, line in enumerate(lines) if at > empty and line.strip(_EMPTY))
+
+
+def describe_second_header(name: str, rows: Sequence[Sequence[str]]) -> list[str]:
+    """A note where the first row has words, as units, in all the columns that hold numbers below it.
+
+    Args:
+        rows: without the header.
+    """
+    if len(rows) < FEWEST_BELOW:
+        return []
+    first, *below = rows
+    numeric = [
+        place
+        for place, cell in enumerate(first)
+        if all(_NUMBER.fullmatch(row[place]) for row in below if len(row) > place and row[place].strip())
+        and any(row[place].strip() for row in below if len(row) > place)
+    ]
+    words = [first[place] for place in numeric if first[place].strip()]
+    if len(words) < 2 or any(_NUMBER.fullmatch(word) for word in words):
+        return []
+    said = ", ".join(map(repr, words[:3]))
+    return [f"the row below the header of {name} looks like more of it ({said}): delete it if it is no row"]
 
 
 def _text(said: Mapping[str, Json], name: str) -> str | None:
@@ -191,10 +215,18 @@ def _first_rows(text: str, rules: CsvRules) -> list[list[str]]:
     return rows[:-1] if len(rows) > 1 and len(text) >= START_BYTES // 4 and len(rows) <= START_ROWS else rows
 
 
-def _describe(rules: CsvRules, path: Path, rows: Sequence[Sequence[str]], titles: int) -> CsvRules:
+def _describe(
+    rules: CsvRules, path: Path, rows: Sequence[Sequence[str]], titles: int, likely: str | None
+) -> CsvRules:
     notes = []
     if rules.encoding in ("cp1252", "utf-16", "utf-32"):
-        notes.append(f"{path.name} is read as {rules.encoding}; data.read.encoding says otherwise")
+        do = f"its bytes look like {likely}: data.read: {{encoding: {likely}}}"
+        otherwise = do if likely else "data.read.encoding says otherwise"
+        notes.append(f"{path.name} is read as {rules.encoding}; {otherwise}")
+    if rules.quote and sum(cell.startswith(' "') for row in rows for cell in row[1:]) > len(rows) / 2:
+        notes.append(f"fields of {path.name} have a blank before their quotes: both are read as part of them")
+    if rules.quote and any('\\"' in cell for row in rows for cell in row):
+        notes.append(f'quotes within fields of {path.name} are written \\", and CSV has "": they are misread')
     if rules.delimiter == "|":
         notes.append(f"fields of {path.name} are separated by {rules.delimiter!r}")
     if titles:
@@ -232,6 +264,7 @@ def _name_columns(
         found = f"{', '.join(map(repr, twice[:5]))} twice" if twice else "an empty file"
         do = "rename them, or name all columns: data.read: {header: false, names: […]}"
         raise InputError(f"the first line of {path} must name each column once", found, do, key=SOURCE_KEY)
+    notes += describe_second_header(path.name, rows[1:]) if header else []
     unnamed = tuple(name for name, own in zip(named, given, strict=True) if not own and header)
     return replace(rules, names=named, unnamed=unnamed, header=header, notes=tuple(notes))
 

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 import pyarrow as pa
 
 from trainers.data.cell_values import spell_value
-from trainers.data.sources.csv_rules import UNNAMED, looks_like_data
+from trainers.data.sources.csv_rules import UNNAMED, describe_second_header, looks_like_data
 from trainers.data.sources.paths import SOURCE_KEY
 from trainers.errors import InputError
 from trainers.types import Cell
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from openpyxl import Workbook
 
 ERRORS = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})  # of formulas
+SMALL_BYTES = 1 << 20  # a larger workbook is streamed, without its merged cells
 Row = tuple[Cell, ...]
 
 
@@ -33,7 +34,9 @@ def read_excel(path: Path, notes: list[str]) -> Iterator[pa.RecordBatch]:
     """
     header, *rows = _without_title(path, _read_cells(path, notes), notes)
     spelt = [spell_value(cell) or "" for cell in header]
-    if looks_like_data(spelt, [[spell_value(cell) or "" for cell in row] for row in rows[:100]]):
+    below = [[spell_value(cell) or "" for cell in row] for row in rows[:100]]
+    notes += describe_second_header(path.name, below)
+    if looks_like_data(spelt, below):
         notes.append(f"the first row of {path.name} is no header: columns are called column 1, 2, …")
         header, rows = (None,) * len(header), [header, *rows]
     names = [spell_value(name) or UNNAMED.format(place) for place, name in enumerate(header, start=1)]
@@ -81,7 +84,8 @@ def _open_book(file: IO[bytes], *, values: bool) -> Workbook:
     except ImportError as error:
         do = "pip install 'velodrome[excel]', or save it as csv"
         raise InputError("workbooks need openpyxl", str(error), do, key=SOURCE_KEY) from error
-    return load_workbook(file, read_only=True, data_only=values)
+    streamed = Path(file.name).stat().st_size > SMALL_BYTES
+    return load_workbook(file, read_only=streamed, data_only=values)
 
 
 def _read_cells(path: Path, notes: list[str]) -> list[Row]:
@@ -89,14 +93,21 @@ def _read_cells(path: Path, notes: list[str]) -> list[Row]:
         with path.open("rb") as file, closing(_open_book(file, values=True)) as book:
             sheet = book.worksheets[0].iter_rows(values_only=True)
             rows = [row for row in sheet if any(cell is not None for cell in row)]
+            merged = [str(cells) for cells in getattr(book.worksheets[0], "merged_cells", ())]
             others = [other.title for other in book.worksheets[1:]]
     except InputError:
         raise
     except Exception as error:  # what a damaged archive of XML makes its parsers raise is anything
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} must be a readable workbook", text, key=SOURCE_KEY) from error
+        do = "save it as .xlsx or .csv; older kinds and other programs' are not read"
+        raise InputError(f"{path} must be a readable workbook", text, do, key=SOURCE_KEY) from error
     if others:
         notes.append(f"the first sheet of {path.name} is read, not {', '.join(others[:5])}")
+    if merged:
+        notes.append(
+            f"{path.name} has {len(merged):,} merged cells, as {merged[0]}: the value counts for the first "
+            "of them, the others are empty; split them, and write it into each, if it is meant for all"
+        )
     if not rows:
         do = f"move {others[0]!r} before it" if others else ""
         raise InputError("data must have rows", f"none in the first sheet of {path}", do, key=SOURCE_KEY)

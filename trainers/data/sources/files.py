@@ -32,7 +32,13 @@ from trainers.data.sources.paths import (
     submissions,
     total_bytes,
 )
-from trainers.data.sources.text_encodings import find_encoding, read_start
+from trainers.data.sources.text_encodings import (
+    find_encoding,
+    likely_encoding,
+    propose_encoding,
+    read_start,
+    tell_other_file,
+)
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
@@ -83,6 +89,13 @@ def read_files(scheme: str, path: Path, cache: Path, read: Mapping[str, Json]) -
     )
 
 
+def propose_reading(path: Path) -> dict[str, Json]:
+    """`data.read` of separated fields where the first file is in an encoding that is not taken unasked."""
+    first = next(iter(files_by_part(require_path(path), ENDINGS["csv"]).values()))[0]
+    likely = likely_encoding(first)
+    return {"encoding": likely} if likely else {}
+
+
 def _part_of_each(lengths: Sequence[tuple[Part | None, int]]) -> npt.NDArray[np.int8]:
     return np.concatenate([np.full(rows, PARTS.index(name), np.int8) for name, rows in lengths if name])
 
@@ -128,8 +141,10 @@ def _read_table(
             folder.with_name(f"{folder.name}-{number}"), lambda aside: _write_batches(read(), aside)
         )
     except (pa.ArrowException, UnicodeDecodeError, EOFError, OSError) as error:
-        text = str(error).splitlines()[0]
-        raise InputError(f"{path} must be a readable {scheme} file", text, key=SOURCE_KEY) from error
+        other = tell_other_file(read_start(path)) if isinstance(error, pa.ArrowInvalid) else None
+        usual = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        text, do = (str(error).splitlines()[0], usual) if other is None else other
+        raise InputError(f"{path} must be a readable {scheme} file", text, do, key=SOURCE_KEY) from error
     return pa.ipc.open_file(pa.memory_map(str(built / "table.arrow"))).read_all()
 
 
@@ -152,16 +167,27 @@ def _read_parquet(path: Path) -> Batches:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             must, found = f"{path} must name each column once", f"{', '.join(map(repr, twice[:5]))} twice"
             raise InputError(must, found, "rename them before they are saved", key=SOURCE_KEY)
-        yield from file.iter_batches()
+        for batch in file.iter_batches():
+            yield _without_views(batch)
+
+
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Views, in which Arrow may keep strings and bytes, as what they show."""
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    fields = [field.with_type(plain.get(field.type, field.type)) for field in batch.schema]
+    return batch.cast(pa.schema(fields)) if any(kind in plain for kind in batch.schema.types) else batch
 
 
 def _read_text(path: Path, notes: list[str]) -> Batches:
     from trainers.data.sources.blocks import text_blocks
 
     rows: list[str] = []
-    encoding = find_encoding(path, read_start(path))
+    start = read_start(path)
+    encoding = find_encoding(path, start)
     if encoding != "utf-8-sig":
-        notes.append(f"{path.name} is read as {encoding}")
+        likely = propose_encoding(start) if encoding == "cp1252" else None
+        otherwise = f"; its bytes look like {likely}: save it as UTF-8" if likely else ""
+        notes.append(f"{path.name} is read as {encoding}{otherwise}")
     with pa.input_stream(str(path), compression="detect") as stream:
         for block in text_blocks(_read_lines(stream, encoding)):
             rows.append(block)

@@ -16,6 +16,7 @@ from trainers.errors import InputError
 from trainers.types import Json, JsonObject
 
 JSON_ROWS = 20_000
+AS_OBJECTS = 'write each row as an object with its columns: {"size": 1.5, "label": "a"}'
 DO = "with pandas: frame.to_json(path, orient='records', lines=True); with jq: jq -c '.[]'"
 
 
@@ -106,11 +107,11 @@ def read_json_array(path: Path) -> list[JsonObject]:
         with pa.input_stream(str(path), compression="detect") as stream:
             rows = parse_json(bytes(stream.read()).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise InputError(must, str(error), key=SOURCE_KEY) from error
+        raise InputError(must, str(error), AS_OBJECTS, key=SOURCE_KEY) from error
     assert isinstance(rows, list)
     odd = next((at for at, row in enumerate(rows) if not isinstance(row, dict)), None)
     if odd is not None:
-        raise InputError(must, f"{type(rows[odd]).__name__} in place {odd + 1}", key=SOURCE_KEY)
+        raise InputError(must, f"{type(rows[odd]).__name__} in place {odd + 1}", AS_OBJECTS, key=SOURCE_KEY)
     return [row for row in rows if isinstance(row, dict)]
 
 
@@ -119,8 +120,17 @@ def _read_row(line: str, path: Path, number: int) -> JsonObject:
     try:
         row = parse_json(line)
     except (ValueError, RecursionError) as error:
-        do = "each object must stand on one line: jq -c . FILE" if line.strip() in ("{", "[{") else ""
-        raise InputError(must, f"line {number}: {error}", do, key=SOURCE_KEY) from error
+        raise InputError(must, f"line {number}: {error}", _advise(line.strip()), key=SOURCE_KEY) from error
     if not isinstance(row, dict):
-        raise InputError(must, f"line {number}: {type(row).__name__}", key=SOURCE_KEY)
+        raise InputError(must, f"line {number}: {type(row).__name__}", AS_OBJECTS, key=SOURCE_KEY)
     return row
+
+
+def _advise(line: str) -> str:
+    if line in ("{", "[{"):
+        return "each object must stand on one line: jq -c . FILE"
+    if line.endswith(("},", "}]")):
+        return "leave out the commas between lines, or put [ before the first and ] behind the last"
+    if line.startswith(("//", "#")):
+        return "leave out the comments"
+    return "write each row by json.dumps, whose strings have double quotes"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,11 @@ from trainers.data.sources.paths import SOURCE_KEY
 from trainers.errors import InputError
 
 START_BYTES = 1 << 20
+FEWEST_LETTERS = 9  # different ones: a word or two are words in several encodings
+_USUAL = [
+    "cp932", "euc_jp", "gb18030", "big5", "cp949", "cp1251", "koi8_r", "iso8859_5", "cp866", "cp1253",
+    "cp1255", "cp1256", "cp874", "cp1252", "cp1250", "cp1254",
+]  # fmt: skip
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -26,7 +33,14 @@ _OTHERS = (
     (b"\x1f\x8b", "gzip", "let its name end with .gz"),
     (b"\x28\xb5\x2f\xfd", "zstandard", "let its name end with .zst"),
     (b"\xfd7zXZ", "xz", "unpack it: unxz FILE"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it"),
     (b"PAR1", "Parquet", "write parquet:FILE"),
+    (b"ARROW1", "Arrow's or Feather's", "save it as Parquet: pandas.read_feather(FILE).to_parquet(OTHER)"),
+    (b"\xff\xff\xff\xff", "a stream of Arrow's", "save it as Parquet: pyarrow.parquet.write_table"),
+    (b"\x93NUMPY", "an array of NumPy's", "save it by numpy.savez, and write npz:FILE"),
+    (b"\x89HDF", "HDF5", "save the table as CSV or Parquet"),
+    (b"@relation", "ARFF", "save it as CSV: pandas.DataFrame(scipy.io.arff.loadarff(FILE)[0]).to_csv(OTHER)"),
+    (b"Obj\x01", "Avro", "save the table as CSV or Parquet"),
     (b"\x89PNG", "a picture", "write images:DIR for a folder of them"),
     (b"\xff\xd8\xff", "a picture", "write images:DIR for a folder of them"),
     (b"%PDF", "a PDF", "save its text"),
@@ -68,11 +82,7 @@ def find_encoding(path: Path, start: bytes) -> str:
     for mark, name in _BOMS:
         if start.startswith(mark):
             return name
-    for beginning, what, do in _OTHERS:
-        if start[:64].lower().startswith(beginning.lower()):
-            raise InputError(f"{path} must be text", what, do, key=SOURCE_KEY)
-    if b"\0" in start:
-        raise _zero_bytes(path, start)
+    _refuse_other_files(path, start)
     decoder = codecs.getincrementaldecoder("utf-8")()
     with refuse_unreadable(path), pa.input_stream(str(path), compression="detect") as stream:
         several = False
@@ -84,12 +94,65 @@ def find_encoding(path: Path, start: bytes) -> str:
             whole = error.object[: error.start]
             if several or len(whole.decode("utf-8", "replace")) < len(whole):
                 line = error.object[: error.start].count(b"\n") + 1
-                do = "repair the line, or name what the file is in: data.read: {encoding: cp1252}"
+                name = propose_encoding(start) or "cp1252"
+                do = f"repair the line, or name what the file is in: data.read: {{encoding: {name}}}"
                 found = f"byte 0x{error.object[error.start]:02x} in line {line:,}, and UTF-8 before it"
                 raise InputError(f"{path} must be in one encoding", found, do, key=SOURCE_KEY) from error
             _refuse_control_signs(path, start)
             return "cp1252"
     return "utf-8-sig"
+
+
+def tell_other_file(start: bytes) -> tuple[str, str] | None:
+    """What a file is that begins so, and what to do about it; None of text and of what is not known."""
+    if start[257:262] == b"ustar":
+        return "a tar archive", "unpack it: tar xf FILE"
+    beginnings = (other for other in _OTHERS if start[:64].lower().startswith(other[0].lower()))
+    return next(((what, do) for _, what, do in beginnings), None)
+
+
+def _refuse_other_files(path: Path, start: bytes) -> None:
+    if found := tell_other_file(start):
+        raise InputError(f"{path} must be text", *found, key=SOURCE_KEY)
+    if b"\0" in start:
+        raise _zero_bytes(path, start)
+
+
+def likely_encoding(path: Path) -> str | None:
+    """`propose_encoding` of a file without a mark.
+
+    Raises:
+        InputError: it is no text.
+    """
+    start = read_start(path)
+    if start.startswith(tuple(mark for mark, _ in _BOMS)):
+        return None
+    _refuse_other_files(path, start)
+    return propose_encoding(start)
+
+
+def propose_encoding(start: bytes) -> str | None:
+    """What bytes that are no UTF-8 may be in, where that is another script than Latin: too little differs
+    between Latin's encodings to tell them apart, and their bytes above ASCII stand alone between letters."""
+    high = re.findall(rb"[\x80-\xff]+", start)
+    if sum(len(run) for run in high if len(run) > 1) <= sum(map(len, high)) / 2 or _is_utf8(start):
+        return None
+    from charset_normalizer import from_bytes
+
+    words = (word for word in re.split(rb'[\s,;"]+', start) if not word.isascii())
+    found = from_bytes(b" ".join(words), cp_isolation=_USUAL).best()
+    letters = [sign for sign in str(found or "") if sign.isalpha() and not sign.isascii()]
+    latin = sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
+    few = len({*letters}) < FEWEST_LETTERS or latin > len(letters) / 10
+    return None if found is None or few else found.encoding
+
+
+def _is_utf8(start: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _refuse_control_signs(path: Path, start: bytes) -> None:

@@ -45,7 +45,7 @@ def tastes() -> Dataset:
 def test_tastes_are_learned_better_than_popularity() -> None:
     said: list[str] = []
     outcome = try_out(
-        "two_tower", {"learning_rate": 0.05, "dropout": 0.2, "width": 8}, epochs=12, data=tastes(),
+        "two_tower", {"learning_rate": 0.05, "dropout": 0.2, "width": 8}, epochs=8, data=tastes(),
         objective="ndcg_10_gain", show=said.append,
     )  # fmt: skip
     assert outcome.values[0] > 0.1

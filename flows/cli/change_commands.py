@@ -155,6 +155,8 @@ def remove(
         print_json(result)
     else:
         print_note(f"{result.sweep} is removed")
+        for line in _version_lines(result) if yes else ():  # who was asked has read them
+            print_note(line)
 
 
 @example("velodrome gc --older-than 7d --apply")
@@ -214,6 +216,18 @@ def parse_size(text: str, option: str) -> int:
     return int(float(found[1]) * base ** " KMGT".index(found[2].upper() or " "))
 
 
+def _version_lines(removal: Removal) -> list[str]:
+    """What a person should know of models that came from a sweep."""
+    if removal.versions is None:
+        return ["the registry does not answer: which of its versions came from here is not known"]
+    if not removal.versions:
+        return []
+    return [
+        f"registered versions that came from it stay: {'; '.join(removal.versions)}",
+        "they load and roll back as before; to judge them again a policy must name the data (evaluation:)",
+    ]
+
+
 def _confirm_removal(removal: Removal) -> bool:
     from flows.terminal.formatting import size, trials
 
@@ -227,6 +241,8 @@ def _confirm_removal(removal: Removal) -> bool:
         if removal.tracking
         else "  its runs in MLflow stay (--tracking deletes them)"
     )
+    for line in _version_lines(removal):
+        print_note(f"  {line}")
     sys.stderr.write("Remove it? [y/N] ")
     sys.stderr.flush()
     try:

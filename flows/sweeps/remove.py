@@ -26,13 +26,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """What there is to remove, and what was. `size_bytes` of the folders together."""
+    """What there is to remove, and what was.
+
+    Attributes:
+        size_bytes: of the folders together.
+        tracking: whether its runs in MLflow go too.
+        versions: registered versions that came from it, with their aliases (`digits/2, champion`); they stay.
+            None where the registry does not answer.
+    """
 
     sweep: str
     trials: int
     folders: tuple[str, ...]
     size_bytes: int
     tracking: bool
+    versions: tuple[str, ...] | None = ()
 
     def to_json(self) -> JsonObject:
         """All of it."""
@@ -63,7 +71,7 @@ def remove(
     ledger, row = open_sweep(name, place)
     try:
         folders = _folders(row, place)
-        removal = _plan_removal(ledger, row, folders, tracking)
+        removal = _plan_removal(ledger, row, folders, tracking, _find_versions(row, place))
         if (owner := living_owner(ledger, row)) is not None:
             raise owner_error(row, owner)
         if not agree(removal):
@@ -80,13 +88,43 @@ def remove(
     return removal
 
 
-def _plan_removal(ledger: Ledger, row: SweepRow, folders: Sequence[Path], tracking: bool) -> Removal:
+def _plan_removal(
+    ledger: Ledger,
+    row: SweepRow,
+    folders: Sequence[Path],
+    tracking: bool,
+    versions: tuple[str, ...] | None,
+) -> Removal:
     return Removal(
         sweep=row.label,
         trials=len(views.trials(ledger, row.id, role=None)),
         folders=tuple(str(folder) for folder in folders),
         size_bytes=sum(_size_bytes(folder) for folder in folders),
         tracking=tracking,
+        versions=versions,
+    )
+
+
+def _find_versions(row: SweepRow, home: Home) -> tuple[str, ...] | None:
+    """The registered versions that came from a sweep; its data is known here no longer once it is gone."""
+    from flows.inference.model_lookup import registry_of
+
+    try:
+        registry = registry_of(home)
+        found = [] if registry is None else registry.versions_of_sweep(row.label)
+        named = {
+            version.model: (registry.aliases(version.model) or {}) if registry else {} for version in found
+        }
+    except Unavailable:
+        return None
+    return tuple(
+        ", ".join(
+            [
+                version.label,
+                *sorted(a for a, number in named[version.model].items() if number == version.number),
+            ]
+        )
+        for version in found
     )
 
 

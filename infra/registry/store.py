@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 MANIFEST_TAG = "velodrome.manifest_sha256"
 KEY_TAG = "velodrome.key"
+SWEEP_TAG = "velodrome.sweep"
 CARD_TAG = "velodrome.card"  # what the sweep's file says of its models and its data, as JSON
 _SCHEMES = ("sqlite:///", "http://", "https://", "postgresql://", "postgresql+psycopg://")
 _MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})")
@@ -144,15 +145,22 @@ class Registry:
 
     def versions(self, model: str) -> list[ModelVersion]:
         """All versions of a model, oldest first."""
+        return sorted(self._search_versions(f"name = '{model}'"), key=lambda version: version.number)
+
+    def versions_of_sweep(self, label: str) -> list[ModelVersion]:
+        """All versions, of any model, that came from a sweep."""
+        found = self._search_versions(f"tags.`{SWEEP_TAG}` = '{label}'")
+        return sorted(found, key=lambda version: (version.model, version.number))
+
+    def _search_versions(self, query: str) -> list[ModelVersion]:
         found: list[ModelVersion] = []
         token: str | None = None
         while True:
-            query = f"name = '{model}'"
             page = self.call("search_model_versions", query, max_results=200, page_token=token)
             found += [_version_from_mlflow(entry) for entry in page]
             token = page.token
             if not token:
-                return sorted(found, key=lambda version: version.number)
+                return found
 
     def version_of_key(self, model: str, key: str) -> ModelVersion | None:
         """The oldest version with that key, or None."""

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from infra.serving.artifact import Artifact
@@ -200,7 +200,7 @@ class Batcher:
             left = deadline - time.monotonic()
             try:
                 async with asyncio.timeout(left):
-                    return await self._scorer.score(key, batch)
+                    return await self._scorer.score(key, replace(batch, limit_s=left))
             except ReplicaError:
                 if time.monotonic() + pause > deadline:
                     raise

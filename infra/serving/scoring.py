@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("velodrome.serving")
 
+PIECE_ROWS = 256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestBatch:
@@ -28,10 +32,12 @@ class RequestBatch:
     Attributes:
         columns: the rows of all requests, one after another.
         sizes: how many rows each request has.
+        limit_s: how long anybody waits for the answers.
     """
 
     columns: Columns
     sizes: tuple[int, ...]
+    limit_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +55,59 @@ class Answer:
     defect: bool = False
 
 
-def answer_batch(model: ServedModel, batch: RequestBatch) -> list[Answer]:
+def answer_batch(
+    model: ServedModel, batch: RequestBatch, *, clock: Callable[[], float] = time.monotonic
+) -> list[Answer]:
     """An answer to each request of the batch.
 
     Where rows cannot be read, the batch is halved until those are alone: others' requests never fail of them.
+    Many rows are computed a piece at a time, and given up where nobody waits for them any longer.
 
     Raises:
         MemoryError: there is no room for a single request.
     """
     try:
-        answers = model.predict(_batch_frame(batch.columns))
+        return _answer_until(model, batch, clock() + batch.limit_s, clock)
+    except _NobodyWaits:
+        return [Answer(reason="the time was over before these rows were computed")] * len(batch.sizes)
+
+
+class _NobodyWaits(Exception):
+    """The time of the last request is over."""
+
+
+def _answer_until(
+    model: ServedModel, batch: RequestBatch, deadline: float, clock: Callable[[], float]
+) -> list[Answer]:
+    try:
+        answers = _predict_until(model, batch, deadline, clock)
         if len(answers) != sum(batch.sizes):
             raise ValueError(f"{len(answers)} answers for {sum(batch.sizes)} rows")
+    except _NobodyWaits:
+        raise
     except Exception as error:  # a model is other people's code, and rows are other people's input
         if len(batch.sizes) == 1:
             return [_failure_answer(error)]
         first, second = split_batch(batch)
-        return [*answer_batch(model, first), *answer_batch(model, second)]
+        halves = (_answer_until(model, half, deadline, clock) for half in (first, second))
+        return [answer for answers in halves for answer in answers]
     return _split_answers(_row_records(answers), batch.sizes)
+
+
+def _predict_until(
+    model: ServedModel, batch: RequestBatch, deadline: float, clock: Callable[[], float]
+) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = _batch_frame(batch.columns)
+    if len(frame) <= PIECE_ROWS:
+        return model.predict(frame)
+    pieces = []
+    for start in range(0, len(frame), PIECE_ROWS):
+        if clock() > deadline:
+            raise _NobodyWaits
+        pieces.append(model.predict(frame.iloc[start : start + PIECE_ROWS].reset_index(drop=True)))
+    return pd.concat(pieces, ignore_index=True)
 
 
 def _failure_answer(error: Exception) -> Answer:

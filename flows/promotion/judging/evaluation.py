@@ -78,9 +78,13 @@ def resolve_evaluation_source(
 def _sweep_source(label: str, home: Home, *, needed: bool) -> EvaluationSource | None:
     try:
         ledger, row = open_sweep(label, home)
-    except WrongInput:
+    except WrongInput as error:
         if needed:
-            raise
+            raise WrongInput(
+                "a promotion needs data to judge on",
+                f"the model came from the sweep {label}, and there is {error.found or error.must}",
+                "set a policy with evaluation: {data: {source: …}} (`velodrome policy MODEL --set FILE`)",
+            ) from None
         return None
     ledger.close()
     own_code = row.facts.get("own_code")

@@ -156,6 +156,31 @@ def test_remove_keeps_models_that_history_leads_to(shop: Shop) -> None:
     assert len(runs) == 2
 
 
+def test_remove_names_the_champion_that_came_from_the_sweep(shop: Shop, velodrome: Velodrome) -> None:
+    shop.promote(shop.sweep("one"))
+    shop.sweep("two", seed=2)
+    refused = velodrome("remove", "one")  # nobody is there to say yes
+    assert refused.status == 3
+    assert "registered versions that came from it stay: shop/1, challenger, champion" in refused.err
+    removed = velodrome("remove", "one", "--yes", "--json")
+    assert json.loads(removed.out)["versions"] == ["shop/1, challenger, champion"]
+    assert json.loads(velodrome("remove", "two", "--yes", "--json").out)["versions"] == []
+    judged = velodrome("promote", "models:/shop/1", "--model", "other")
+    assert judged.status == 2
+    assert "came from the sweep one, and there is no one in" in judged.err
+    assert "evaluation:" in judged.err
+    assert velodrome("history", "shop", "--verify").status == 0
+
+
+def test_remove_says_where_the_registry_does_not_answer(
+    shop: Shop, velodrome: Velodrome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.sweep("one")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    ended = velodrome("remove", "one", "--yes")
+    assert (ended.status, "the registry does not answer" in ended.err) == (0, True)
+
+
 @pytest.mark.filterwarnings("ignore:.*inferred as AnyType")  # MLflow warns of its own type hints
 def test_mlflow_gc_keeps_history_and_its_versions(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

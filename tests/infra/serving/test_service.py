@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 from collections import Counter
 from pathlib import Path
+from typing import cast
 
+import pandas as pd
 import pytest
 
-from infra.serving.artifact import load_artifact, read_artifact
+from infra.serving.artifact import ServedModel, load_artifact, read_artifact
 from infra.serving.http.access_control import AccessControl
 from infra.serving.http.throttle import FIXED_S, SHARE, ErrorThrottle
 from infra.serving.limits import RequestLimits
 from infra.serving.model_schema import Field
 from infra.serving.routing import CanaryRule
-from infra.serving.scoring import RequestBatch, answer_batch, join_requests
+from infra.serving.scoring import PIECE_ROWS, Answer, RequestBatch, answer_batch, join_requests
 from tests.infra.serving.registry_with_models import RegistryFixture, answers
 from tests.infra.serving.scripted_server import Aliases, LocalScorer, ScriptedScorer, Server, run
 from tests.trainers.families.cases import CASES, clips
@@ -447,5 +450,51 @@ def test_clips_in_base64_are_answered_as_the_model_answers_their_files(
         refused = await server.ask({"instances": [{"audio": base64.b64encode(b"no sound").decode()}]})
         assert refused.status == 400
         assert b"a clip is wanted" in refused.body
+
+    run(story)
+
+
+class CountingModel:
+    """A model whose calls each take a second of a clock of its own."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.sizes: list[int] = []
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Twice each number."""
+        self.seconds += 1.0
+        self.sizes.append(len(frame))
+        return pd.DataFrame({"prediction": frame["x"] * 2})
+
+
+def answer_many(rows: int, limit_s: float) -> tuple[CountingModel, Answer]:
+    model = CountingModel()
+    batch = RequestBatch(columns={"x": [float(n) for n in range(rows)]}, sizes=(rows,), limit_s=limit_s)
+    (answer,) = answer_batch(cast(ServedModel, model), batch, clock=lambda: model.seconds)
+    return model, answer
+
+
+def test_rows_that_nobody_waits_for_are_not_computed() -> None:
+    model, answer = answer_many(10 * PIECE_ROWS, limit_s=2.5)
+    assert len(model.sizes) == 3
+    assert "the time was over" in (answer.reason or "")
+
+
+def test_rows_of_many_pieces_are_answered_in_their_order() -> None:
+    model, answer = answer_many(2 * PIECE_ROWS + 7, limit_s=10.0)
+    assert model.sizes == [PIECE_ROWS, PIECE_ROWS, 7]
+    assert [record["prediction"] for record in json.loads(answer.content)] == [
+        2.0 * n for n in range(2 * PIECE_ROWS + 7)
+    ]
+
+
+def test_replica_is_told_how_long_a_request_waits() -> None:
+    async def story() -> None:
+        server = Server(limits=RequestLimits(answer_s=4.0))
+        await server.follower.poll_once()
+        assert (await server.ask()).status == 200
+        ((_, batch),) = server.scorer.batches
+        assert 3.0 < batch.limit_s <= 4.0
 
     run(story)

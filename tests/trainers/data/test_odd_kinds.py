@@ -238,3 +238,10 @@ def test_times_as_a_regressions_target_are_refused_with_the_way_out(opened: Open
     (tmp_path / "a.csv").write_text("\n".join(["x,label", *rows]))
     with pytest.raises(InputError, match="a number of days or of seconds"):
         opened("csv:a.csv", task="regression")
+
+
+def test_single_group_is_refused_with_the_way_out(opened: Open, tmp_path: Path) -> None:
+    rows = [f"one,{n / 7},{LABELS[n]}" for n in range(ROWS)]
+    (tmp_path / "a.csv").write_text("\n".join(["site,x,label", *rows]))
+    with pytest.raises(InputError, match="or more groups"):
+        opened("csv:a.csv", columns={"group": "site"}, split={"by": "group"})

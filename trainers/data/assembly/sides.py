@@ -34,7 +34,7 @@ def choose_sides(
     facts = _row_facts(raw, roles, rule, keys)
     splits, notes = split_rows(rule, facts)
     assert raw.inputs is not None
-    _check_parts(splits, raw.inputs)
+    _check_parts(splits, raw.inputs, rule.by)
     if roles.time and facts.time is not None:
         notes = (*notes, *_note_times(roles.time, facts.time))
     return splits, notes
@@ -121,13 +121,15 @@ def _row_facts(
     return RowFacts(key=keys, group=group, time=time, place=place, part=raw.part)
 
 
-def _check_parts(splits: Mapping[Part, Rows], inputs: npt.NDArray[np.uint64]) -> None:
+def _check_parts(splits: Mapping[Part, Rows], inputs: npt.NDArray[np.uint64], by: str = "") -> None:
     different = len(np.unique(inputs))
     for part in PARTS[:2]:
         if not len(splits[part]):
             do = f"give {part} a larger share in data.split, another salt, or more rows"
             if different < len(inputs) / 2:
                 do = "copies stay together; where rows repeat by nature write data.split: {by: row}"
+            if by == "group":
+                do = f"a group is never parted: give {part} a larger share, another salt, or more groups"
             found = f"none of {len(inputs):,} rows, {different:,} different"
             raise InputError(f"the {part} part must have rows", found, do, key=("data", "split"))
 

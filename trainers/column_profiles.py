@@ -76,7 +76,8 @@ def _profile(column: Column, dataset: Dataset, left_out: str) -> ColumnProfile:
     counts = Counter(column.values)
     missing = counts.pop(None, 0)
     first = next((value for value in column.values if value is not None), "")
-    warning = warn_of_words(column.name, counts, dataset.rows - missing) if column.kind == "category" else ""
+    warned = column.kind == "category" and dataset.kind != "interactions"  # whose names are names
+    warning = warn_of_words(column.name, counts, dataset.rows - missing) if warned else ""
     return ColumnProfile(
         name=column.name, kind=column.kind, different=len(counts), missing=missing,
         example=_shorten(repr(first)), left_out=left_out, warning="" if left_out else warning,

@@ -87,8 +87,11 @@ def profile_dataset(dataset: Dataset) -> DataProfile:
 
 def trivial_baseline(dataset: Dataset, part: Part = "validation") -> TrivialBaseline | None:
     """The score of the training part's majority class (accuracy), mean (mse, in the target's own unit) or
-    commonest answer (exact_match) on a part; None where the task has no such guess."""
+    commonest answer (exact_match) on a part, or of what most users liked (ndcg_10); None where the task has
+    no such guess."""
     rows, train = dataset.splits.get(part), dataset.splits.get("train")
+    if dataset.task == "recommendation" and rows is not None and train is not None:
+        return _popularity(dataset, rows, train)
     if dataset.target is None or rows is None or train is None or not len(rows) or not len(train):
         return None
     if dataset.task == "classification":
@@ -103,6 +106,17 @@ def trivial_baseline(dataset: Dataset, part: Part = "validation") -> TrivialBase
         commonest = Counter(texts[train].tolist()).most_common(1)[0][0]
         return _score_baseline(dataset, "exact_match", commonest, texts[train], texts[rows])
     return None
+
+
+def _popularity(
+    dataset: Dataset, rows: npt.NDArray[np.int64], train: npt.NDArray[np.int64]
+) -> TrivialBaseline | None:
+    from trainers.inputs.interactions import index_interactions
+
+    found = index_interactions(dataset)
+    table = np.stack([found.user, found.item, found.wanted], axis=1)
+    answer = "what most users liked"
+    return _score_baseline(dataset, "ndcg_10", answer, table[train, :2], table[rows])
 
 
 def _score_baseline(

@@ -23,6 +23,7 @@ PER_TASK: Mapping[Task, tuple[str, ...]] = {
     "question-answering": ("f1", "exact_match", "loss"),
     "reconstruction": ("mse", "loss"),
     "generation": ("distance",),
+    "recommendation": ("ndcg_10", "recall_10", "ndcg_10_gain"),
 }  # fmt: skip
 """Names that a task's rules can report, the usual objective first."""
 
@@ -52,6 +53,9 @@ _LARGER_IS_BETTER = (
     "chrf",
     "rouge1",
     "rougeL",
+    "ndcg_10",
+    "recall_10",
+    "ndcg_10_gain",
 )
 GAP = "accuracy_gap"
 """The largest difference of accuracy between groups of a sensitive column; of several columns the largest."""

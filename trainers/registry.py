@@ -38,6 +38,7 @@ BUILT_IN: Mapping[str, str] = {
     "transformer": "trainers.families.transformer:Transformer",
     "t5": "trainers.families.t5:T5",
     "bert": "trainers.families.bert:Bert",
+    "two_tower": "trainers.families.two_tower:TwoTower",
 }
 
 COMMAND = "trainers.functions.command:run_command"  # what families with `command` refer to; options say which

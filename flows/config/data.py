@@ -46,6 +46,12 @@ class Columns(Strict):
     """The column of answers, each word for word as in its context."""
     answer_start: str | None = None
     """The column with the character of the context where the answer begins (its first occurrence)."""
+    user: str | None = None
+    """The column of users, for recommendation."""
+    item: str | None = None
+    """The column of items, for recommendation."""
+    rating: str | None = None
+    """The column of ratings: those below the middle are no liking."""
     features: str | list[str] | None = None
     """The columns that are learned from (all that have no other role)."""
     drop: str | list[str] | None = None
@@ -105,9 +111,9 @@ class Split(Strict):
     """Share of rows that the search judges by (0.1)."""
     test: Share | None = None
     """Share of rows that only `confirm`, `report` and `promote` read (0.1)."""
-    by: Literal["content", "row", "group", "time", "files"] | None = None
+    by: Literal["content", "row", "group", "time", "user", "files"] | None = None
     """What decides a row's part: what a model sees of it (content), which copy of that it is too (row), its
-    group, its time, or the source's own files (content)."""
+    group, its time, its place among its user's interactions, or the source's own files (content)."""
     salt: int | str | None = None
     """Part of the hash: another salt, another split (0)."""
 

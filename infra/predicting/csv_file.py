@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +28,7 @@ from trainers.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.types import Json
+    from trainers.types import Cell, Json
 
 
 class CsvFile:
@@ -116,10 +117,15 @@ def as_wrong_input() -> Iterator[None]:
         raise WrongInput(error.must, error.found, error.do) from error
 
 
+def _field_values(column: pd.Series) -> list[Cell]:
+    """A prediction's values; lists as JSON, which others can read."""
+    return [json.dumps(value) if isinstance(value, list) else value for value in json_values(column)]
+
+
 def write_csv(part: pa.Table, predictions: pd.DataFrame, path: Path, delimiter: str, *, header: bool) -> None:
     """The part's fields and the predictions, a line a row."""
     columns = [part.column(name).to_pylist() for name in part.column_names]
-    columns += [json_values(predictions[name]) for name in predictions.columns]
+    columns += [_field_values(predictions[name]) for name in predictions.columns]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         if header:

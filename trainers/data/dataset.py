@@ -17,7 +17,7 @@ from trainers.data.mixing import number_copies
 from trainers.data.number_spellings import NumberSpelling
 from trainers.types import Array, Cell, Json, State
 
-Kind = Literal["table", "image", "audio", "text", "pairs", "questions", "corpus", "none"]
+Kind = Literal["table", "image", "audio", "text", "pairs", "questions", "corpus", "interactions", "none"]
 Task = Literal[
     "classification",
     "regression",
@@ -27,13 +27,16 @@ Task = Literal[
     "question-answering",
     "reconstruction",
     "generation",
+    "recommendation",
 ]
 Part = Literal["train", "validation", "test"]
 KeyedBy = Literal["inputs", "copies", "content"]
 FileKind = Literal["image", "audio"]
 ColumnKind = Literal["number", "category", "text", "image", "audio", "time"]
 
-WITHOUT_TARGET: tuple[Task, ...] = ("language-model", "masked-words", "reconstruction", "generation")
+WITHOUT_TARGET: tuple[Task, ...] = (
+    "language-model", "masked-words", "reconstruction", "generation", "recommendation",
+)  # fmt: skip
 """Tasks that learn from the inputs alone: a named target plays no part."""
 
 
@@ -92,11 +95,13 @@ class Dataset:
     Attributes:
         kind: the shape of a row: `table` (named columns), `image`, `audio`, `text` (one text a row), `pairs`
             (input and target texts), `questions` (a question, the context that it is about, and the answer as
-            it stands there), `corpus` (one long text for language models), `none` (own code reads).
+            it stands there), `corpus` (one long text for language models), `interactions` (a user and an
+            item), `none` (own code reads).
         task: inferred or given; `notes` says why.
         columns: features, in order, by name; never holds the target. For `image` one column `image`, for
             `audio` one column `audio`, for `text` and `corpus` one column `text`, for `pairs` one column
-            `input`, for `questions` two columns `question` and `context`.
+            `input`, for `questions` two columns `question` and `context`, for `interactions` `user` and
+            `item`.
         target: labels as `category`, numbers as `number`, target texts as `text`; None where there is none.
         classes: sorted labels for classification, else empty. Class index i is `classes[i]`.
         splits: row indices of each part, int64, ascending, disjoint, covering all usable rows but those that

@@ -24,7 +24,7 @@ def example_rows(dataset: Dataset, rows: int = 2) -> pd.DataFrame:
 
     Tables give their feature columns, images a column `image` of nested lists [H][W][C] (so that the frame
     is JSON), clips a column `audio` of their files' bytes, texts and corpora a column `text`, pairs a column
-    `input`.
+    `input`, interactions a column `user`.
     """
     return raw_rows(dataset, dataset.splits["train"][:rows])
 
@@ -36,7 +36,8 @@ def raw_rows(dataset: Dataset, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     chosen = [int(row) for row in rows]
     if dataset.kind == "corpus":
         return pd.DataFrame({"text": [_shorten_text(dataset.columns["text"].values[row]) for row in chosen]})
-    return pd.DataFrame({name: _raw_values(column, chosen) for name, column in dataset.columns.items()})
+    asked = ["user"] if dataset.kind == "interactions" else list(dataset.columns)
+    return pd.DataFrame({name: _raw_values(dataset.columns[name], chosen) for name in asked})
 
 
 def _shorten_text(text: Cell) -> str:

@@ -18,7 +18,7 @@ from trainers.data.raw import check_names
 from trainers.errors import InputError
 from trainers.types import Json
 
-By = Literal["content", "row", "group", "time", "files"]
+By = Literal["content", "row", "group", "time", "user", "files"]
 FEW_DIFFERENT = 30  # rows of a part; its share of right answers has a deviation of 9 % then
 BY: tuple[By, ...] = get_args(By)
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -96,12 +96,14 @@ class RowFacts:
         key: uint64 [N], what decides each row's side: the hash of its inputs, as a rule.
         group: uint64 [N], hash of each row's group, where one is named.
         time: float64 [N], where a column of times is named; no NaN.
+        place: float64 [N], of interactions: where each stands among its user's by time, above 0 and below 1.
         part: int8 [N], index into `PARTS` of the part that the source brings for each row.
     """
 
     key: Hashes
     group: Hashes | None = None
     time: npt.NDArray[np.float64] | None = None
+    place: npt.NDArray[np.float64] | None = None
     part: npt.NDArray[np.int8] | None = None
 
 
@@ -132,6 +134,9 @@ def _check_facts(rule: SplitRule, facts: RowFacts) -> None:
         raise InputError("split by group needs data.columns.group", "no such key", key=key)
     if rule.by == "time" and facts.time is None:
         raise InputError("split by time needs data.columns.time", "no such key", key=key)
+    if rule.by == "user" and facts.place is None:
+        do = "name them under data.columns: {user: …, item: …, time: …}"
+        raise InputError("split by user needs interactions of users at their times", "none", do, key=key)
     if rule.by == "files" and facts.part is None:
         do = "give a folder with train, validation and test files, or split by content"
         raise InputError(
@@ -169,6 +174,7 @@ def _select_facts(facts: RowFacts, rows: Rows) -> RowFacts:
         key=facts.key[rows],
         group=None if facts.group is None else facts.group[rows],
         time=None if facts.time is None else facts.time[rows],
+        place=None if facts.place is None else facts.place[rows],
     )
 
 
@@ -187,6 +193,9 @@ def _assign_parts(rule: SplitRule, facts: RowFacts, shares: Mapping[Part, float]
     if rule.by == "time":
         assert facts.time is not None
         return _assign_by_time(facts.time, shares)
+    if rule.by == "user":
+        assert facts.place is not None
+        return _assign_last(facts.place, shares)
     keys = facts.key
     if rule.by == "group":
         assert facts.group is not None
@@ -213,6 +222,15 @@ def _assign_by_time(time: npt.NDArray[np.float64], shares: Mapping[Part, float])
         part[time >= _time_threshold(ordered, test + validation)] = PARTS.index("validation")
     if test > 0:
         part[time >= _time_threshold(ordered, test)] = PARTS.index("test")
+    return part
+
+
+def _assign_last(place: npt.NDArray[np.float64], shares: Mapping[Part, float]) -> npt.NDArray[np.int8]:
+    """Each user's last interactions are test, those before them validation."""
+    test, validation = shares.get("test", 0.0), shares.get("validation", 0.0)
+    part = np.zeros(len(place), np.int8)
+    part[place > 1.0 - test - validation] = PARTS.index("validation")
+    part[place > 1.0 - test] = PARTS.index("test")
     return part
 
 

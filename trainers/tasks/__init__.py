@@ -97,7 +97,8 @@ def rules_for(state: State) -> TaskRules:
     `target_std`, numbers or lists (regression, where the target was scaled); `vocabulary`, a list of the
     tokens by id, or `tokenizer`, JSON of the tokenizers library, `target_` before either where the two
     sides differ, and `joiner` (what goes between tokens, default a blank); `features`, `shift`,
-    `factor` and `unit` (reconstruction); `max_answer` (question answering); `special_ids` (masked words).
+    `factor` and `unit` (reconstruction); `max_answer` (question answering); `special_ids` (masked words);
+    `items` and `liked` (recommendation).
 
     Raises:
         InputError: the state names no task that there are rules for.
@@ -135,4 +136,8 @@ def rules_for(state: State) -> TaskRules:
         from trainers.tasks.reconstruction import Reconstruction
 
         return Reconstruction(state)
+    if task == "recommendation":
+        from trainers.tasks.recommendation import Recommendation
+
+        return Recommendation(state)
     raise InputError("a family's state must name its task", repr(task))

@@ -13,6 +13,7 @@ from trainers.tasks.classification import Classification
 from trainers.tasks.language import LanguageModel
 from trainers.tasks.outputs import IGNORED, output_tensor
 from trainers.tasks.question_answering import QuestionAnswering, text_scores
+from trainers.tasks.recommendation import Recommendation
 from trainers.tasks.reconstruction import Reconstruction, reconstruction_target
 from trainers.tasks.regression import Regression
 
@@ -23,26 +24,36 @@ if TYPE_CHECKING:
     from trainers.types import Outputs
 
 _CLOSE = 1e-6
+_USER = "user"
 
 
 class ExampleScores:
-    """Every example's own value of a task's metrics, by the metric's name; empty for rules not known here."""
+    """Every example's own value of a task's metrics, by the metric's name; empty for rules not known here.
+
+    Of recommendation an example is a user, whose interactions' shares are added up.
+    """
 
     def __init__(self, rules: TaskRules, device: torch.device | str) -> None:
         self._rules, self._device = rules, device
         self.names = score_names(rules)
         self._kept: dict[str, list[torch.Tensor]] = {name: [] for name in self.names}
+        if isinstance(rules, Recommendation):
+            self._kept[_USER] = []
 
     def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds one batch."""
         if self.names:
             for name, values in score_examples(self._rules, outputs, batch).items():
                 self._kept[name].append(values)
+            if _USER in self._kept:
+                self._kept[_USER].append(batch["user"].double())
 
     def compute(self, metrics: Mapping[str, float]) -> dict[str, torch.Tensor]:
         """[N] float64 on the CPU by name, of those whose mean is the metric (texts of different lengths
         weigh differently in a loss a token, so that no text has a share of its own)."""
-        found = dict(zip(self.names, self.rows(), strict=True))
+        found = dict(zip(self._kept, self.rows(), strict=True))
+        if (users := found.pop(_USER, None)) is not None:
+            found = {name: _add_up(values, users) for name, values in found.items()}
         return {
             name: values.cpu()
             for name, values in found.items()
@@ -56,15 +67,24 @@ class ExampleScores:
         return []
 
     def rows(self) -> list[torch.Tensor]:
-        """One tensor [N] a name, in the order of `names`."""
+        """One tensor [N] a name, in the order of `names`; of recommendation then the users."""
         import torch
 
         empty = torch.zeros(0, dtype=torch.float64, device=self._device)
-        return [torch.cat([empty, *self._kept[name]]) for name in self.names]
+        return [torch.cat([empty, *self._kept[name]]) for name in self._kept]
 
     def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
         """As `MetricSet.set_rows`."""
-        self._kept = {name: [values] for name, values in zip(self.names, rows, strict=True)}
+        self._kept = {name: [values] for name, values in zip(self._kept, rows, strict=True)}
+
+
+def _add_up(shares: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
+    """The sum of each known user's shares, in the users' order."""
+    import torch
+
+    known = users >= 0
+    names, place = torch.unique(users[known], return_inverse=True)
+    return shares.new_zeros(len(names)).index_add_(0, place, shares[known])
 
 
 def score_names(rules: TaskRules) -> tuple[str, ...]:
@@ -77,6 +97,8 @@ def score_names(rules: TaskRules) -> tuple[str, ...]:
         return ("mse",)
     if isinstance(rules, QuestionAnswering):
         return ("exact_match", "f1")
+    if isinstance(rules, Recommendation):
+        return rules.metrics
     return ("loss",) if isinstance(rules, LanguageModel) else ()
 
 
@@ -94,6 +116,8 @@ def score_examples(
         return {"mse": error.flatten(1).mean(1)}
     if isinstance(rules, QuestionAnswering):
         return _score_answers(rules, outputs, batch)
+    if isinstance(rules, Recommendation):
+        return rules.shares(outputs, batch)
     return _score_language(outputs, batch)
 
 

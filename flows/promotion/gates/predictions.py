@@ -29,8 +29,9 @@ class Truth:
     """What the evaluation data says of N examples.
 
     Attributes:
-        task: classification, regression, seq2seq or question-answering.
-        values: class indices, int64 [N]; numbers, float64 [N]; or texts, N of them.
+        task: classification, regression, seq2seq, question-answering or recommendation.
+        values: class indices, int64 [N]; numbers, float64 [N]; texts, N of them; or the items that each of N
+            users is to be given.
         classes: the names of the class indices; empty for other tasks.
     """
 
@@ -59,8 +60,8 @@ def parse_predictions(predictions: pd.DataFrame, truth: Truth) -> TaskPrediction
     """A model's predictions as answers to the task.
 
     Args:
-        predictions: N rows with `label` and `p_<class>`, `prediction`, `output` or `answer`, as models give
-            them.
+        predictions: N rows with `label` and `p_<class>`, `prediction`, `output`, `answer` or `items`, as
+            models give them.
 
     Raises:
         Unreadable: there is no such column, another number of rows, or numbers that are not finite.
@@ -69,6 +70,8 @@ def parse_predictions(predictions: pd.DataFrame, truth: Truth) -> TaskPrediction
         raise UnreadablePredictions(f"{len(predictions)} predictions for {len(truth)} examples")
     if truth.task == "classification":
         return _parse_classes(predictions, truth)
+    if truth.task == "recommendation":
+        return TaskPredictions(values=_parse_items(predictions))
     column = _find_column(predictions, ("prediction", "text", "output", "answer"))
     if truth.task == "regression":
         try:
@@ -81,6 +84,13 @@ def parse_predictions(predictions: pd.DataFrame, truth: Truth) -> TaskPrediction
             )
         return TaskPredictions(values=numbers)
     return TaskPredictions(values=[str(text) for text in column])
+
+
+def _parse_items(predictions: pd.DataFrame) -> list[list[str]]:
+    rows = _find_column(predictions, ("items",)).tolist()
+    if not all(isinstance(items, (list, tuple, np.ndarray)) for items in rows):
+        raise UnreadablePredictions("items that are no lists")
+    return [[str(item) for item in items] for items in rows]
 
 
 def _find_column(predictions: pd.DataFrame, names: Sequence[str]) -> Any:

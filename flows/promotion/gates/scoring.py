@@ -13,6 +13,7 @@ import numpy as np
 from flows.promotion.gates.predictions import Floats, TaskPredictions, Truth
 from trainers.metric_names import direction_of
 from trainers.tasks import squad
+from trainers.tasks.rankings import ndcg, recall
 from trainers.tasks.regression import metrics_from_sums
 from trainers.tasks.scores import log_likelihoods, metrics_from_counts
 from trainers.tasks.text_overlap import text_counts, text_metric
@@ -23,6 +24,7 @@ _KNOWN: Mapping[str, tuple[str, ...]] = {
     "regression": ("mse", "rmse", "mae", "r2"),
     "seq2seq": ("exact_match", "bleu", "chrf", "rouge1", "rougeL"),
     "question-answering": ("exact_match", "f1"),
+    "recommendation": ("ndcg_10", "recall_10"),
 }
 
 
@@ -108,11 +110,24 @@ def _squad_scores(name: str, truth: Truth, answers: TaskPredictions) -> Floats:
     return np.array([score(a, b) for a, b in zip(answers.values, truth.values, strict=True)])
 
 
+def _ranking_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
+    return float(np.mean(_ranking_scores(name, truth, answers)))
+
+
+def _ranking_scores(name: str, truth: Truth, answers: TaskPredictions) -> Floats:
+    """`ndcg_10` or `recall_10` of each user's answers."""
+    score = {"ndcg_10": ndcg, "recall_10": recall}[name]
+    return np.array(
+        [score(given, wanted) for given, wanted in zip(answers.values, truth.values, strict=True)]
+    )
+
+
 _METRICS: Mapping[str, Callable[[str, Truth, TaskPredictions], float | None]] = {
     "classification": _classification_metric,
     "regression": _regression_metric,
     "seq2seq": _text_metric,
     "question-answering": _answer_metric,
+    "recommendation": _ranking_metric,
 }
 
 
@@ -120,11 +135,14 @@ _METRICS: Mapping[str, Callable[[str, Truth, TaskPredictions], float | None]] = 
 
 
 def correct_scores(truth: Truth, answers: TaskPredictions) -> Floats | None:
-    """1 where an example is answered rightly, else 0; None for numbers, which are never simply right."""
+    """1 where an example is answered rightly, else 0 (of rankings `ndcg_10`); None for numbers, which are
+    never simply right."""
     if truth.task == "regression":
         return None
     if truth.task == "question-answering":
         return _squad_scores("exact_match", truth, answers)
+    if truth.task == "recommendation":
+        return _ranking_scores("ndcg_10", truth, answers)
     pairs = zip(answers.values, truth.values, strict=True)
     return np.array([float(one == other) for one, other in pairs])
 
@@ -136,6 +154,8 @@ def example_scores(name: str, truth: Truth, answers: TaskPredictions) -> Floats 
     """
     if name in ("accuracy", "exact_match"):
         return correct_scores(truth, answers)
+    if truth.task == "recommendation":
+        return _ranking_scores(name, truth, answers)
     if name == "f1" and truth.task == "question-answering":
         return _squad_scores(name, truth, answers)
     if name in ("balanced_accuracy", "recall") and truth.task == "classification":

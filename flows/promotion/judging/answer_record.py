@@ -1,7 +1,7 @@
 """What was answered, as it is kept beside a decision: enough to come to the decision again.
 
-Of numbers and classes the answers themselves; of texts only what each adds to the metric, for texts may be
-people's.
+Of numbers and classes the answers themselves; of texts and of users' items only what each adds to the metric,
+for these may be people's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trainers.types import Document, JsonObject
 
 _VERSIONS_OF = ("velodrome", "numpy", "scipy", "torch", "pandas", "mlflow")
-_OF_TEXTS = ("seq2seq", "question-answering")
+_OF_TEXTS = ("seq2seq", "question-answering", "recommendation")
 
 
 def record_answers(case: GateInputs, hashes: npt.NDArray[np.uint64]) -> JsonObject:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from flows.config.policy import Policy
 from flows.promotion.gates.predictions import Rows, Truth
 from flows.promotion.gates.scoring import known_metrics
+from flows.promotion.judging.users import choose_users
 from infra.errors import WrongInput
 from trainers.bundle.contents import SeenRows
 from trainers.data.dataset import MISSING_GROUP
@@ -105,9 +106,9 @@ def open_evaluation_data(
     dataset = open_dataset(spec, base=base, cache=cache, recorded=recorded)
     if not known_metrics(str(dataset.task)):
         raise WrongInput(
-            "a promotion judges classification, regression, seq2seq and question answering by predictions",
+            "a promotion judges by predictions",
             f"task {dataset.task}",
-            "promote judges no other task yet",
+            "it knows classification, regression, seq2seq, question-answering and recommendation",
         )
     return dataset
 
@@ -129,16 +130,16 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         else:
             seen |= np.isin(dataset.row_keys(model.by)[rows], model.known)
     known = rows[~seen]
-    kept = known if dataset.keyed_by == "copies" else _first_copies(dataset, known)
+    kept, truth, copies = _choose_examples(dataset, known, part)
     from trainers.data.examples import raw_rows
 
     frame = raw_rows(dataset, kept)
     return Examples(
         frame=frame,
-        truth=_read_truth(dataset, kept),
+        truth=truth,
         hashes=dataset.row_hashes[kept],
         left_out=int(seen.sum()),
-        copies=len(known) - len(kept),
+        copies=copies,
         fingerprint=dataset.fingerprint,
         source=dataset.source,
         part=part,
@@ -148,6 +149,16 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         groups=_group_rows(dataset, kept, frame, policy),
         sensitive=tuple(dataset.groups),
     )
+
+
+def _choose_examples(
+    dataset: Dataset, known: npt.NDArray[np.int64], part: str
+) -> tuple[npt.NDArray[np.int64], Truth, int]:
+    """Which of the rows are judged on, what is to be answered, and how many are copies of others."""
+    if dataset.task == "recommendation":
+        return *choose_users(dataset, known, only_known=part == "test"), 0
+    kept = known if dataset.keyed_by == "copies" else _first_copies(dataset, known)
+    return kept, _read_truth(dataset, kept), len(known) - len(kept)
 
 
 def _first_copies(dataset: Dataset, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -204,6 +215,8 @@ def _target_mask(dataset: Dataset) -> npt.NDArray[np.bool_]:
     """Rows whose target is known."""
     if dataset.task == "classification":
         return np.asarray(dataset.labels() >= 0)
+    if dataset.task == "recommendation":
+        return np.ones(dataset.rows, np.bool_)
     assert dataset.target is not None
     if dataset.task == "regression":
         return np.isfinite(np.asarray(dataset.target.values, dtype=np.float64))
@@ -213,7 +226,7 @@ def _target_mask(dataset: Dataset) -> npt.NDArray[np.bool_]:
 def _unknown_rows_reason(model: TrainingRows, dataset: Dataset) -> str | None:
     if model.rows is None or model.columns is None:
         return f"not those of the {model.whose}"
-    here = frozenset(dataset.columns)
+    here = frozenset(["user"] if dataset.kind == "interactions" else dataset.columns)
     if model.columns != here:
         differing = sorted(model.columns ^ here)
         listed = ", ".join(differing[:3]) + (", …" if len(differing) > 3 else "")

@@ -179,6 +179,17 @@ def test_folder_of_files_has_the_column_of_what_most_of_them_are(
     assert frame["audio"].tolist() == [str(tmp_path / name) for name in names[:2]]
 
 
+def test_lists_in_csv_are_json(tmp_path: Path) -> None:
+    (tmp_path / "asked.csv").write_text("user\nu1\n")
+    kind = open_input(tmp_path / "asked.csv")
+    (part,) = kind.parts(PartSizes())
+    answers = pd.DataFrame({"items": [["i'1", "i2"]], "scores": [[0.5, 0.25]]})
+    kind.write(part, answers, tmp_path / "out.csv", first=True)
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert json.loads(found["items"][0]) == ["i'1", "i2"]
+    assert json.loads(found["scores"][0]) == [0.5, 0.25]
+
+
 def test_parts_end_by_size_at_the_same_places_each_time(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     path.write_text("".join("x" * (n % 50) + "\n" for n in range(1000)))

@@ -131,6 +131,20 @@ def pairs() -> Dataset:
     return make_dataset("pairs", "seq2seq", {"input": source}, target)
 
 
+def interactions() -> Dataset:
+    """Users of two tastes, with items of their own taste; the last user is new, as is an item."""
+    draw = np.random.default_rng(0)
+    users = [f"user{i % 6}" for i in range(ROWS)]
+    items = [f"item{2 * int(draw.integers(6)) + i % 2}" for i in range(ROWS)]
+    users[-1] = RARE
+    items[-2] = f"{RARE} item"
+    columns = {
+        "user": Column(name="user", kind="category", values=users),
+        "item": Column(name="item", kind="category", values=items),
+    }
+    return make_dataset("interactions", "recommendation", columns, None)
+
+
 def questions() -> Dataset:
     """How many of a thing a box of some colour holds; the context tells of two or three boxes."""
     draw = np.random.default_rng(0)
@@ -330,6 +344,12 @@ CASES = (
         dataset=questions,
         options={"max_tokens": 40, "stride": 8},
         params={**_ATTENTION, "learning_rate": 1e-2, "vocabulary": 320},
+        presets={},
+    ),
+    Case(
+        name="two_tower",
+        dataset=interactions,
+        params={"learning_rate": 5e-2, "width": 8, "hidden": [8]},
         presets={},
     ),
 )

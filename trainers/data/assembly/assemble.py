@@ -17,6 +17,7 @@ from trainers.data import hashing
 from trainers.data.assembly.answer_places import find_answers, places_digest
 from trainers.data.assembly.column_names import ColumnNames, find_answer_columns, fold_name, label_order
 from trainers.data.assembly.column_roles import TARGETS, ColumnRoles, KindOf, decide_roles
+from trainers.data.assembly.interactions import find_interactions, keep_liked, note_newcomers
 from trainers.data.assembly.sensitive import check_judged_groups, describe_groups, digest_groups, read_groups
 from trainers.data.assembly.sides import choose_sides, hash_inputs, note_few_different, note_thin_parts
 from trainers.data.audio import describe_clips
@@ -75,7 +76,9 @@ def _assemble(raw: RawDataset, spec: Mapping[str, Json], *, former: bool) -> Dat
     named = ColumnNames.read(written, raw)
     read = _read_columns(raw, written, named, task, former)
     kind = cache(lambda name: read.kinds.get(name) or kind_of(name, read.raw.columns[name]))
-    roles = decide_roles(read.raw, named, task or raw.task, kind)
+    roles = find_interactions(read.raw, named, task or raw.task)
+    roles = roles or decide_roles(read.raw, named, task or raw.task, kind)
+    rule = _rule_of_interactions(rule, roles, spec)
     task, why = decide_task(read.raw, roles, task, kind)
     inputs, content = hash_inputs(raw, roles)  # as they are written, however they are read
     usable = replace(read.raw, inputs=inputs, content=content)
@@ -107,6 +110,8 @@ def _assemble(raw: RawDataset, spec: Mapping[str, Json], *, former: bool) -> Dat
         groups=read_groups(usable, named.sensitive, roles.target, task),
     )
     splits, split_notes = choose_sides(usable, roles, rule, dataset.row_keys())
+    if roles.kind == "interactions":
+        split_notes += note_newcomers(columns, splits)
     check_judged_groups(dataset.groups, splits)
     said = (
         *raw.notes,
@@ -122,6 +127,13 @@ def _assemble(raw: RawDataset, spec: Mapping[str, Json], *, former: bool) -> Dat
     few = note_few_different(splits, usable.inputs, dataset.keyed_by)
     clips = [describe_clips(column, splits["train"]) for column in columns.values() if column.kind == "audio"]
     return replace(dataset, splits=splits, notes=(*said, *few, *thin, *clips))
+
+
+def _rule_of_interactions(rule: SplitRule, roles: ColumnRoles, spec: Mapping[str, Json]) -> SplitRule:
+    """By time where there is one and nothing else is written: what comes next is what is to be told."""
+    if roles.kind == "interactions" and roles.time and "by" not in _read_mapping(spec, "split"):
+        return replace(rule, by="time")
+    return rule
 
 
 def _read_columns(
@@ -176,6 +188,8 @@ def decide_task(
         return "language-model", ("task language-model: texts without a target",)
     if roles.kind == "pairs":
         return "seq2seq", ("task seq2seq: an input and a target text",)
+    if roles.kind == "interactions":
+        return "recommendation", ("task recommendation: users and items, and no target",)
     if roles.kind == "questions":
         return "question-answering", ("task question-answering: answers are to be found in a context",)
     if roles.target is None:
@@ -226,11 +240,11 @@ def _select_usable(
 ) -> tuple[RawDataset, npt.NDArray[np.int64] | None, list[str]]:
     """The rows that can be learned from, of questions where their answers begin, and what was left out."""
     needed = {roles.target: "the target"} if roles.target and task not in WITHOUT_TARGET else {}
-    if roles.kind in ("text", "pairs", "questions", "corpus", "image", "audio"):
+    if roles.kind in ("text", "pairs", "questions", "corpus", "image", "audio", "interactions"):
         needed |= dict.fromkeys(roles.features.values(), "what is learned from")
     elif drop_missing:
         needed |= dict.fromkeys(roles.features.values(), "a feature (prepare.missing: drop)")
-    if by_time and roles.time:
+    if roles.time and (by_time or roles.kind == "interactions"):
         needed[roles.time] = "the time"
     keep = np.ones(raw.rows, np.bool_)
     notes = []
@@ -247,6 +261,10 @@ def _select_usable(
         found = find_answers(raw, roles)
         raw, starts = keep_rows(raw, found.keep), found.starts
         notes += found.notes
+    if roles.kind == "interactions" and raw.rows:
+        liked, said = keep_liked(raw, roles)
+        raw = keep_rows(raw, liked)
+        notes += said
     if not raw.rows:
         do = "fill them in, or name other columns under data.columns"
         raise InputError("data must have usable rows", "; ".join(notes), do, key=("data", "source"))
@@ -297,6 +315,8 @@ def _convert_columns(
     kinds: dict[str, ColumnKind] = {name: kind(name) for name in roles.features.values()}
     if roles.kind in ("text", "pairs", "questions", "corpus"):
         kinds = dict.fromkeys(kinds, "text")
+    elif roles.kind == "interactions":
+        kinds = dict.fromkeys(kinds, "category")
     digest = hashlib.sha256(repr(sorted(readings.items())).encode()).hexdigest()[:8]
     folder = raw.folder.with_name(f"{raw.folder.name}-derived-{digest}") if raw.folder else None
     values = convert_columns({name: raw.columns[name] for name in kinds}, kinds, folder, raw.codes)

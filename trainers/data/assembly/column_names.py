@@ -14,7 +14,9 @@ QUESTIONS = ("question", "query")
 CONTEXTS = ("context", "passage", "paragraph")
 ANSWERS = ("answer", "answer_text")
 ASKING = ("question", "context", "answer", "answer_start")
-SINGLE = ("target", "text", "input", "reference", *ASKING, "group", "time", "image")
+SINGLE = (
+    "target", "text", "input", "reference", *ASKING, "group", "time", "image", "user", "item", "rating",
+)  # fmt: skip
 LISTS = ("features", "drop", "id", "sensitive")
 
 
@@ -33,6 +35,9 @@ class ColumnNames:
     context: str | None = None
     answer: str | None = None
     answer_start: str | None = None
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
     features: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     id: tuple[str, ...] = ()

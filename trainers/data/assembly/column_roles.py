@@ -29,6 +29,7 @@ class ColumnRoles:
     group: str | None = None
     time: str | None = None
     answer_start: str | None = None
+    rating: str | None = None
     notes: tuple[str, ...] = field(default=())
 
 

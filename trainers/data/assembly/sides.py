@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from trainers.data import hashing
 from trainers.data.assembly.column_roles import ColumnRoles
+from trainers.data.assembly.interactions import place_in_users
 from trainers.data.column_kinds import convert_columns
 from trainers.data.dataset import Column, Dataset, KeyedBy, Part
 from trainers.data.mixing import Hashes
@@ -114,7 +115,10 @@ def _row_facts(
         )
     elif raw.kind == "corpus" and rule.by == "time":  # a text is read from its beginning to its end
         time = np.arange(raw.rows, dtype=np.float64)
-    return RowFacts(key=keys, group=group, time=time, part=raw.part)
+    place = None
+    if rule.by == "user" and roles.kind == "interactions" and roles.time:
+        place = place_in_users(raw, roles)
+    return RowFacts(key=keys, group=group, time=time, place=place, part=raw.part)
 
 
 def _check_parts(splits: Mapping[Part, Rows], inputs: npt.NDArray[np.uint64], by: str = "") -> None:

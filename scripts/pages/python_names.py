@@ -44,7 +44,7 @@ def results() -> Iterator[type]:
         for function in (getattr(velodrome, name) for name in names):
             if inspect.isclass(function):
                 continue
-            kind = function.__globals__.get(inspect.signature(function).return_annotation)
+            kind = inspect.unwrap(function).__globals__.get(inspect.signature(function).return_annotation)
             if inspect.isclass(kind) and kind not in seen:
                 seen.add(kind)
                 yield kind

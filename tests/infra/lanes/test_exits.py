@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, LaneWork
+from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, HeartbeatReply, LaneWork
 from infra.coordinator.run_requests import RunAnswer
 from infra.lanes.settings import LaneSettings
 from infra.lanes.worker import LaneLoop
@@ -35,7 +35,7 @@ class Line:
     """A coordinator that has one attempt to give."""
 
     def __init__(self, said: Connection, how: str) -> None:
-        self._said = said
+        self._said, self._reports = said, 0
         asked = Assignment(
             attempt="1", role="search", family="own", number=0, ordinal=1, params={"how": how}, seed=1
         )
@@ -45,16 +45,21 @@ class Line:
         self, ended: AttemptResult | None, reports: Sequence[EpochReport], limit: int = 1
     ) -> LaneWork:
         if ended is not None:
-            self._said.send((ended.reason or ended.outcome, ended.detail, len(reports)))
+            self._tell(ended, reports)
         return self._work.pop(0) if limit else LaneWork(wait_s=0.1)
 
     def report_attempt_failure(
         self, ended: AttemptResult, reports: Sequence[EpochReport], limit_s: float
     ) -> None:
-        self._said.send((ended.reason, ended.detail, len(reports)))
+        self._tell(ended, reports)
 
-    def heartbeat(self, attempt: str | None, reports: Sequence[EpochReport]) -> None:
+    def _tell(self, ended: AttemptResult, reports: Sequence[EpochReport]) -> None:
+        self._said.send((ended.reason or ended.outcome, ended.detail, self._reports + len(reports)))
+
+    def heartbeat(self, attempt: str | None, reports: Sequence[EpochReport]) -> HeartbeatReply:
         """Nothing is asked of the lane."""
+        self._reports += len(reports)
+        return HeartbeatReply()
 
     def find_run(self, trial: Any, wanted: bool) -> RunAnswer:
         return RunAnswer(uri="")

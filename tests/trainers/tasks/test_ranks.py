@@ -153,7 +153,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     other.start()
     try:
         process(0, str(folder))
-        other.join(90)
+        other.join(600)
         assert other.exitcode == 0
     finally:
         other.kill()

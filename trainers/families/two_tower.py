@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.modules.two_tower import TwoTower as Towers
+    from trainers.modules.two_tower import Towers
     from trainers.tasks import MetricSink
 
 
@@ -89,7 +89,7 @@ class TwoTower(Family):
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes users and gives [B, I]."""
-        from trainers.modules.two_tower import TwoTower as Towers
+        from trainers.modules.two_tower import Towers
 
         return Towers(
             state["seen"],

@@ -15,7 +15,7 @@ from trainers.modules.layers import dense_layers
 SPREAD = 0.1  # deviation of fresh vectors: their products start small, so that all items are nearly alike
 
 
-class TwoTower(nn.Module):
+class Towers(nn.Module):
     """Takes places of users, int64 [B], -1 for one that training never had; gives scores [B, I].
 
     An unknown user's scores are the logarithms of how often each item was liked.

@@ -130,6 +130,17 @@ def rows(bench: Bench) -> list[tuple[object, ...]]:
     return [(t.family, t.number, t.state, json.dumps(t.params), tuple(t.objective or ())) for t in trials]
 
 
+def test_attempt_says_how_many_of_its_family_are_still_to_be_trained(any_bench: Bench) -> None:
+    coordinator = begin(any_bench, stacked(trials=5), stacked("other", trials=3))
+    me = hello()
+    coordinator.register_lane(me)
+    (first,) = coordinator.next_attempts(me).attempts
+    total = {"noop": 5, "other": 3}[first.family]
+    assert first.companions == total
+    (second,) = coordinator.next_attempts(me, ended=complete(first)).attempts
+    assert second.companions == {"noop": 5, "other": 3}[second.family] - (second.family == first.family)
+
+
 def test_lane_with_places_gets_trials_of_one_structure(bench: Bench) -> None:
     coordinator = begin(bench, stacked(trials=12))
     run_to_end(coordinator, hello())

@@ -195,11 +195,25 @@ def test_a_program_that_is_not_there_is_named(run: Run) -> None:
         run("no-such-program --lr ${lr}")
 
 
-def test_a_pruned_command_is_ended_with_its_children(run: Run, tmp_path: Path) -> None:
-    script = 'sleep 60 & echo $! > "$0"; for i in 1 2 3 4; do echo acc=0.$i; sleep 0.1; done; wait'
+@pytest.mark.parametrize(
+    "child",
+    ["sleep 60", "setsid sleep 60", 'setsid -w sh -c "trap : TERM; while :; do sleep 0.1; done"'],
+    ids=["of its group", "of a session of its own", "that catches SIGTERM"],
+)
+def test_a_pruned_command_is_ended_with_its_children(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, child: str
+) -> None:
+    monkeypatch.setattr("trainers.commands.process._GRACE_S", 0.3)
+    script = f'{child} & echo $! > "$0"; for i in 1 2 3 4; do echo acc=0.$i; sleep 0.1; done; wait'
     outcome, hooks = run(f"sh -c '{script}' ${{directory}}/child", Recorder(prune_at=2))
     assert (outcome.status, len(hooks.reports)) == ("pruned", 2)
     assert wait_until(lambda: not is_alive(int((tmp_path / "own/child").read_text())))
+
+
+def test_a_daemon_that_a_command_leaves_is_ended_with_it(run: Run, tmp_path: Path) -> None:
+    outcome, _ = run("""sh -c 'setsid sleep 60 & echo $! > "$0"; echo acc=0.1' ${directory}/child""")
+    assert outcome.status == "complete"
+    assert not is_alive(int((tmp_path / "own/child").read_text()))
 
 
 def test_a_command_that_ignores_sigterm_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +278,8 @@ def test_a_killed_command_without_resume_repeats_what_it_had_reported(
 
 def test_a_group_is_ended_when_the_process_that_follows_it_is_killed(tmp_path: Path) -> None:
     """SIGKILL leaves a process no last word: the end of a pipe is what tells its guard."""
-    command = "sh -c 'trap \"\" HUP; sleep 60 & echo $! > child; echo $$ > leader; echo acc=0.1; wait'"
+    script = "sleep 60 & echo $! > child; setsid sleep 60 & echo $! > daemon; echo $$ > leader; echo acc=0.1"
+    command = f"sh -c 'trap \"\" HUP; {script}; wait'"
     code = (
         "from trainers.try_out import try_out\n"
         f"try_out({{'command': {command!r}, 'metrics': {PRINTED!r}}}, epochs=9, objective='accuracy')"
@@ -274,7 +289,7 @@ def test_a_group_is_ended_when_the_process_that_follows_it_is_killed(tmp_path: P
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}
     )
     assert wait_until(lambda: (tmp_path / "leader").exists() and bool((tmp_path / "leader").read_text()), 60)
-    pids = [int((tmp_path / name).read_text()) for name in ("leader", "child")]
+    pids = [int((tmp_path / name).read_text()) for name in ("leader", "child", "daemon")]
     assert all(map(is_alive, pids))
     lane.send_signal(signal.SIGKILL)
     lane.wait()

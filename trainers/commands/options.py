@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from trainers.types import Params
 
 PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+_SHELL = re.compile(
+    r"\||\|\||&|&&|;|[^'\"]*;|\d?>>?(?:&\d|[^'\"]*)|&>.*|<.*"
+)  # words that only a shell reads
+_BUILT_IN = ("cd", "export", "source", ".", "ulimit", "set")  # programs of no shell's
+_VARIABLE = re.compile(r"[^'\"]*\$(?:\w|\().*|~/.*")
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*")
 OWN_NAMES = ("args", "directory", "seed", "trial", "attempt", "epochs")
 FILE = "file"  # the one key of `metrics` where a file holds them
 MLFLOW = "mlflow"  # all of `metrics` where the command logs them
@@ -95,6 +101,8 @@ def check_command(options: CommandOptions, searched: Collection[str], conditiona
     words = _split_words(options.command, "command")
     if not words:
         raise InputError("command must name a program", "nothing", "write python train.py", key=("command",))
+    _refuse_shell(options.command, "command")
+    _refuse_shell(options.resume, "resume")
     named = _names_in(words, "command", searched)
     resume = _split_words(options.resume, "resume")
     _names_in(resume, "resume", searched)
@@ -140,6 +148,21 @@ def _split_words(text: str, key: str) -> list[str]:
         raise InputError(
             f"{key} must be words as in a shell", str(error), "close the quotes", key=(key,)
         ) from error
+
+
+def _refuse_shell(text: str, key: str) -> None:
+    """Refuses what only a shell understands: a program would be given it as one more argument."""
+    words = shlex.split(text, posix=False)  # with their quotes
+    alien = [word for word in words if _SHELL.fullmatch(word) or _VARIABLE.fullmatch(word)]
+    whole = text if len(text) < 80 and "'" not in text else "…"
+    do = f"write sh -c '{whole}', or put the word in quotes"
+    if key == "command" and _ASSIGNMENT.fullmatch(words[0]):
+        alien, do = words[:1], f"write env {words[0]} …"
+    elif key == "command" and words[0] in _BUILT_IN:
+        alien = words[:1]
+    if alien:
+        must = f"{key} must be words for a program: no shell reads them"
+        raise InputError(must, alien[0], do, key=(key,))
 
 
 def _names_in(words: Collection[str], key: str, searched: Collection[str]) -> set[str]:

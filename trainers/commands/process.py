@@ -150,6 +150,13 @@ class GuardedProcess:
 
 def _check_program(program: str, folder: Path, environment: Mapping[str, str]) -> None:
     place = str(folder / program) if "/" in program else program
-    if shutil.which(place, path=environment.get("PATH")) is None:
-        do = "correct the name, or name its path"
-        raise InputError("command must begin with a program that is there", program, do, key=("command",))
+    if shutil.which(place, path=environment.get("PATH")) is not None:
+        return
+    do = "correct the name, or name its path"
+    if (folder / program).is_file():
+        do = (
+            f"write ./{program}"
+            if "/" not in program
+            else f"call chmod +x {program}, or write bash {program}"
+        )
+    raise InputError("command must begin with a program that is there", program, do, key=("command",))

@@ -221,6 +221,8 @@ class _Following:
         trial = self._trial
         environment = {name: value for name, value in os.environ.items() if name not in _RANK_NAMES}
         environment |= {
+            # torchrun and its like lie beside our interpreter, whether or not its environment is active
+            "PATH": os.pathsep.join([environment.get("PATH", os.defpath), os.path.dirname(sys.executable)]),
             "PYTHONUNBUFFERED": "1",
             "VELODROME_PARAMS": parameters_json(trial.params),
             "VELODROME_DIRECTORY": str(trial.directory),

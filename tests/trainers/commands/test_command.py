@@ -18,7 +18,7 @@ from tests.trainers.functions.test_functions import Recorder
 from trainers.commands.arguments import argument_words, command_words
 from trainers.commands.metrics import PrintedMetrics, plain_text
 from trainers.commands.options import check_command, command_digest, read_command
-from trainers.errors import InputError, TrainerError, TrialError
+from trainers.errors import InputError, NotFinite, TrainerError, TrialError
 from trainers.functions.command import bind_command
 from trainers.functions.job import FunctionJob
 from trainers.functions.run import dry_run_function, run_function
@@ -111,6 +111,24 @@ def test_number_is_read_as_a_person_reads_it(line: str, pattern: str, value: flo
     assert PrintedMetrics({"acc": pattern}).read(plain_text(line)) == {"acc": value}
 
 
+@pytest.mark.parametrize("pattern", [r"acc=([\d.]+)", r"acc=(\d+\.\d+)", r"acc=(\d+)", r"acc=(\S+)"])
+def test_nan_in_place_of_the_number_is_read_as_one(pattern: str) -> None:
+    metrics = PrintedMetrics({"acc": pattern})
+    assert str(metrics.read("epoch 3: acc=nan best_acc=0.5")) == "{'acc': nan}"
+    assert metrics.read("loss=nan acc=-Inf") == {"acc": float("-inf")}
+    assert not metrics.read("info: the nan rate is 0.5")
+
+
+@pytest.mark.parametrize("line", ["loss=inf acc=0.5", "nan acc=0.5", "acc=0.5 nan"])
+def test_nan_elsewhere_in_a_line_leaves_the_number(line: str) -> None:
+    assert PrintedMetrics({"acc": r"acc=([\d.]+)"}).read(line) == {"acc": 0.5}
+
+
+def test_a_command_that_diverges_is_not_finite_and_not_complete(run: Run) -> None:
+    with pytest.raises(NotFinite, match="val/accuracy must be a finite number"):
+        run("sh -c 'echo acc=0.3; echo acc=nan; echo acc=nan'")
+
+
 def test_coloured_output_is_matched_and_shown_without_its_colours(run: Run) -> None:
     _, hooks = run(r"printf '\033[1macc=\033[32m0.5\033[0m\n'")
     assert hooks.reports[0][1] == {"val/accuracy": 0.5}
@@ -190,9 +208,18 @@ def test_a_match_that_is_no_number_is_a_failure_that_shows_the_line(run: Run) ->
         run("sh -c 'echo acc=high'", metrics={"accuracy": "acc=(.*)"})
 
 
-def test_a_program_that_is_not_there_is_named(run: Run) -> None:
-    with pytest.raises(InputError, match="no-such-program"):
-        run("no-such-program --lr ${lr}")
+@pytest.mark.parametrize(
+    ("program", "do"),
+    [
+        ("no-such-program", "correct the name"),
+        ("wrap.sh", r"write \./wrap\.sh"),
+        ("./wrap.sh", r"call chmod \+x \./wrap\.sh, or write bash \./wrap\.sh"),
+    ],
+)
+def test_a_program_that_is_not_there_is_named(run: Run, tmp_path: Path, program: str, do: str) -> None:
+    (tmp_path / "wrap.sh").write_text("echo acc=0.1\n")
+    with pytest.raises(InputError, match=f"a program that is there; but got {program}; {do}"):
+        run(f"{program} --lr ${{lr}}")
 
 
 @pytest.mark.parametrize(
@@ -330,6 +357,19 @@ def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
     ("change", "key", "said"),
     [
         ({"command": "python train.py"}, "command", "be given every parameter"),
+        (
+            {"command": "python train.py ${args} | tee log"},
+            "command",
+            r"no shell reads them; but got \|; write sh",
+        ),
+        ({"command": "python train.py ${args} 2>&1"}, "command", "but got 2>&1; write sh -c 'python"),
+        ({"command": "python train.py ${args} >log"}, "command", "but got >log"),
+        ({"command": "cd src && python train.py ${args}"}, "command", "but got cd; write sh -c 'cd src"),
+        ({"command": "./a.sh; python train.py ${args}"}, "command", "but got ./a.sh;"),
+        ({"command": "LR=1 python train.py ${args}"}, "command", "write env LR=1"),
+        ({"command": "python train.py ${args} --data $HOME/d"}, "command", r"but got \$HOME/d"),
+        ({"command": "python train.py ${args} $(date)"}, "command", r"but got \$\(date\)"),
+        ({"command": "python ~/train.py ${args}"}, "command", "but got ~/train.py"),
         ({"command": "python train.py ${rate}"}, "command", r"\$\{rate\}; did you mean"),
         ({"command": "python 'train.py"}, "command", "as in a shell"),
         ({"command": "python ${rates} ${momentum}"}, "command", "with `when` must not stand alone"),
@@ -349,6 +389,26 @@ def test_what_cannot_be_called_is_refused_by_its_key(change: dict[str, Any], key
     with pytest.raises(TrainerError, match=said) as caught:
         check_command(options, ["rates", "momentum"], ["momentum"])
     assert caught.value.key[0] == key
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sh -c 'cd src && python train.py $0 > log' ${args}", "env LR=1 python train.py ${args}",
+        "python train.py ${args} '|' 'a;b' '$HOME' --where a=b;c --url http://x/?a=1&b=2 'x>y' \"<pad>\"",
+    ],
+)  # fmt: skip
+def test_what_a_program_is_to_be_given_itself_is_quoted(command: str) -> None:
+    check_command(read_command({"command": command, "metrics": PRINTED}), ["rates"], [])
+
+
+def test_programs_beside_the_interpreter_are_found_without_its_environment(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchrun, where velodrome was called by its path."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    _, hooks = run(f"sh -c 'command -v {Path(sys.executable).name} >/dev/null && echo acc=0.5'")
+    assert hooks.reports == [(1, {"val/accuracy": 0.5})]
 
 
 def test_a_command_that_reads_the_environment_need_name_no_parameter() -> None:

@@ -200,6 +200,7 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
         seed=derive_seed(prepared.spec.seed, family.name, "plan"),
         goals=_goals(prepared),
         device=_device(family),
+        workers=family.resources.workers,
         threads=max(1, int(family.resources.cpus)),
         data=None if dataset is None else prepared.file.data,
         recorded="" if dataset is None else dataset.fingerprint,

@@ -170,7 +170,7 @@ def _names_in(words: Collection[str], key: str, searched: Collection[str]) -> se
     named = {name for word in words for name in PLACEHOLDER.findall(word)}
     known = {*OWN_NAMES, *searched}
     for name in sorted(named - known):
-        do = advice(name, sorted(known))
+        do = f"{advice(name, sorted(known))}; a shell's own is ${name.partition(':')[0]}"
         raise InputError(f"{key} must use names of the space, or ours", f"${{{name}}}", do, key=(key,))
     return named
 

@@ -22,7 +22,9 @@ from trainers.errors import InputError, NotFinite, TrainerError, TrialError
 from trainers.functions.command import bind_command
 from trainers.functions.job import FunctionJob
 from trainers.functions.run import dry_run_function, run_function
+from trainers.functions.separate_process import FunctionRequest, run_here
 from trainers.job import Outcome
+from trainers.registry import COMMAND
 from trainers.try_out import try_out
 from trainers.types import Goal, Length
 
@@ -181,6 +183,16 @@ def test_a_file_that_grows_is_read_line_by_line(run: Run, name: str, text: str) 
 def test_a_status_that_is_not_zero_is_a_failure_with_the_last_lines(run: Run) -> None:
     with pytest.raises(TrialError, match=r"status 3: its last lines are acc=0.1 \| out of luck"):
         run("sh -c 'echo acc=0.1; echo out of luck >&2; exit 3'")
+
+
+def test_a_traceback_ends_with_its_error_in_what_is_said(run: Run, tmp_path: Path) -> None:
+    """A reason has room for 300 characters."""
+    deep = "def f(n):\n    return f(n - 1) if n else open('/no/' + 'long' * 20)\nf(3)\n"
+    (tmp_path / "train.py").write_text(deep)
+    with pytest.raises(TrialError) as raised:
+        run("python train.py")
+    assert "No such file or directory" in f"error: {raised.value}"[:300]
+    assert "^" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +359,21 @@ def test_a_dry_run_ends_after_two_reports(tmp_path: Path) -> None:
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.parametrize(("workers", "seen"), [(1, " of "), (2, "0 of 1")])
+def test_a_dry_run_of_one_of_several_workers_is_told_its_rank(
+    tmp_path: Path, workers: int, seen: str
+) -> None:
+    """torch.distributed.init_process_group asks for it; a script for one process must not find it."""
+    script = 'echo "rank: $RANK of $WORLD_SIZE" > seen; echo acc=0.1'
+    request = FunctionRequest(
+        reference=COMMAND, options={"command": f"sh -c '{script}'", "metrics": PRINTED}, root=str(tmp_path),
+        params={}, seed=1, goals=(GOAL,), device="cpu", workers=workers, threads=1, data=None, recorded="",
+        base=str(tmp_path), cache=str(tmp_path),
+    )  # fmt: skip
+    run_here(request)
+    assert (tmp_path / "seen").read_text() == f"rank: {seen}\n"
+
+
 def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
     options = {"command": "sh -c 'echo acc=0.$1' - ${width}", "metrics": PRINTED}
     outcome = try_out(options, {"width": 5}, objective="accuracy")
@@ -371,6 +398,11 @@ def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
         ({"command": "python train.py ${args} $(date)"}, "command", r"but got \$\(date\)"),
         ({"command": "python ~/train.py ${args}"}, "command", "but got ~/train.py"),
         ({"command": "python train.py ${rate}"}, "command", r"\$\{rate\}; did you mean"),
+        (
+            {"command": "sh -c 'a ${HOME:-/}'"},
+            "command",
+            r"\$\{HOME:-/\}; .*; a shell's own is \$HOME",
+        ),
         ({"command": "python 'train.py"}, "command", "as in a shell"),
         ({"command": "python ${rates} ${momentum}"}, "command", "with `when` must not stand alone"),
         ({"metrics": {"accuracy": "acc=[0-9]+"}}, "metrics", "must have a group"),

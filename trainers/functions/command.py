@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.commands.arguments import command_words, resume_words
+from trainers.commands.config_file import write_config
 from trainers.commands.metrics import LineSplitter, PrintedMetrics, WrittenMetrics, plain_text
 from trainers.commands.mlflow_metrics import LoggedMetrics, logging_environment
 from trainers.commands.options import MLFLOW, CommandOptions, parameters_json, read_command
@@ -101,6 +102,10 @@ class _Following:
             "directory": str(trial.directory), "seed": trial.seed, "trial": trial.number,
             "attempt": trial.attempt, "epochs": trial.reports + trial.reports_left,
         }  # fmt: skip
+        if options.config is not None:
+            made = trial.directory / Path(options.config).name
+            write_config(root / options.config, made, trial.params)
+            values["config"] = str(made)
         again = resume_words(options, trial.params, values)
         self._words = [*command_words(options, trial.params, values), *again]
         if not again:

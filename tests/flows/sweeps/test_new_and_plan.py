@@ -44,6 +44,25 @@ def test_new_writes_a_file_that_loads_with_fitting_families(home, velodrome):
     assert spec.objectives[0].metric == "val/accuracy"
 
 
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ("train.py", "python train.py"),
+        ("./run.sh", "./run.sh"),
+        ("env A=1 python t.py", "env A=1 python t.py"),
+    ],
+)
+@pytest.mark.parametrize("verb", [new, plan])
+def test_script_in_place_of_a_file_is_refused_with_the_family_to_write(home, verb, given, command):
+    with pytest.raises(WrongInput, match=f"a script must be a family .*; but got {given}") as raised:
+        verb(given)
+    families = raised.value.do.removeprefix("write ").partition(" into a sweep file")[0]
+    head = "name: made\ndata: {source: none}\nobjective: {metric: accuracy}\n"
+    Path("made.yaml").write_text(f"{head}{families}\n")
+    spec = resolve_sweep(load_sweep("made.yaml"), default_metric="accuracy")
+    assert spec.families[0].options["command"] == f"{command} ${{args}}"
+
+
 def test_new_for_table_in_another_folder_keeps_its_path(home):
     lines = ["x,y,out put"] + [f"{n},{n * n % 7},{n * 0.5}" for n in range(60)]
     Path("rows.csv").write_text("\n".join(lines) + "\n")

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from trainers.types import Params
 
 PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
-_SHELL = re.compile(
-    r"\||\|\||&|&&|;|[^'\"]*;|\d?>>?(?:&\d|[^'\"]*)|&>.*|<.*"
-)  # words that only a shell reads
-_BUILT_IN = ("cd", "export", "source", ".", "ulimit", "set")  # programs of no shell's
+# What only a shell reads: operators and redirections, its own commands, its variables, assignments in front.
+_SHELL = re.compile(r"\||\|\||&|&&|;|[^'\"]*;|\d?>>?(?:&\d|[^'\"]*)|&>.*|<.*")
+_BUILT_IN = ("cd", "export", "source", ".", "ulimit", "set")
 _VARIABLE = re.compile(r"[^'\"]*\$(?:\w|\().*|~/.*")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*")
 OWN_NAMES = ("args", "config", "directory", "seed", "trial", "attempt", "epochs")

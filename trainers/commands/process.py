@@ -101,25 +101,30 @@ class GuardedProcess:
 
     def end(self) -> None:
         """SIGTERM to all that it started, and after some seconds SIGKILL to what is left of it."""
-        self._signal(signal.SIGTERM)
+        ran = self.status is None
+        left = self._signal(signal.SIGTERM)
         until = time.monotonic() + _GRACE_S
-        while (self.status is None or self._elsewhere()) and time.monotonic() < until:
+        while (self.status is None or (left and self._elsewhere())) and time.monotonic() < until:
             with suppress(Empty):
                 self._output.get(timeout=0.02)  # a full pipe would keep it from ending
-        for _ in range(_KILLS):
+        self._signal_group(signal.SIGKILL)
+        for _ in range(_KILLS if ran or left else 0):
             if not self._signal(signal.SIGKILL):
                 break
         self._process.wait()
 
     def _signal(self, number: signal.Signals) -> list[int]:
         """Signals its group, and what has left the group, which is returned."""
-        with suppress(ProcessLookupError, PermissionError):  # the group is gone
-            os.killpg(self._process.pid, number)
+        self._signal_group(number)
         elsewhere = self._elsewhere()
         for pid in elsewhere:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
         return elsewhere
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # the group is gone
+            os.killpg(self._process.pid, number)
 
     def _elsewhere(self) -> list[int]:
         """Processes that it started and that made a session or a group of their own: daemons, torchrun's

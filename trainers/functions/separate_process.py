@@ -45,6 +45,7 @@ class FunctionRequest:
     goals: Sequence[Goal]
     device: str
     threads: int
+    per_second: Mapping[str, float]
     data: Mapping[str, object] | None
     recorded: str
     base: str
@@ -123,6 +124,7 @@ def _run_request(request: Document) -> FunctionAnswer:
             data=None if data is None
             else open_dataset(data, base=base, cache=cache, recorded=request["recorded"]),
             device=request["device"], threads=request["threads"],
+            per_second=request["per_second"],
         )  # fmt: skip
         began = time.monotonic()
         found = dry_run_function(job)

@@ -86,6 +86,7 @@ def _row(
     costs = {name: _cost_value(trial, name) for name in COSTS}
     held = _held_costs([a for a in attempts if a.number == trial.number], sweep)
     costs |= {name: value for name, value in held.items() if name not in trial.facts}
+    costs["gpu_seconds"] = costs["gpu_seconds"] or None  # without a GPU there is no column of zeros
     return Row(
         sweep=sweep.label, family=trial.family, number=trial.number,
         goals=tuple(entry.metric for entry in sweep.spec.objectives), values=values, params=trial.params,

@@ -143,6 +143,12 @@ class SweepSpec:
         each = self.prices
         return gpu_s / 3600 * each.get("gpu_hour", 0.0) + cpu_s / 3600 * each.get("cpu_hour", 0.0)
 
+    def costs_per_second(self, held: Resources) -> dict[str, float]:
+        """What a second of a trial with these resources takes; `price` where the sweep has prices."""
+        gpus, cpus = held.workers * (held.gpus or 0.0), held.workers * held.cpus
+        price = {"price": self.price(gpus, cpus)} if self.prices else {}
+        return {"gpu_seconds": gpus, "cpu_seconds": cpus, **price}
+
     def family(self, name: str) -> FamilySpec:
         """The family of that name.
 

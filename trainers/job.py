@@ -29,6 +29,7 @@ class Job:
         read_test: whether the test part is read at the end (confirmation).
         checkpoint_seconds, checkpoint_epochs: between checkpoints, the latter in reports; or None.
         threads: for torch on the CPU; another number may round sums otherwise. None: as the process has it.
+        per_second: what a second of it takes: `cpu_seconds`, `gpu_seconds`, `price` where there is one.
         samples: the folder for what a family shows at each report; None: nothing is shown.
     """
 
@@ -44,6 +45,7 @@ class Job:
     checkpoint_seconds: float | None = None
     checkpoint_epochs: int | None = None
     threads: int | None = None
+    per_second: Mapping[str, float] = field(default_factory=dict)
     samples: Path | None = None
 
 

@@ -27,16 +27,16 @@ PER_TASK: Mapping[Task, tuple[str, ...]] = {
 }  # fmt: skip
 """Names that a task's rules can report, the usual objective first."""
 
+HELD = ("train_seconds", "gpu_seconds", "cpu_seconds", "price", "energy_joules")
+"""What time in training and evaluation comes to, whoever trains; the last two where they are known."""
+
+SPENT = (*HELD, "train_flops", "epsilon")
+"""What a whole training took, whichever epoch is kept; `epsilon` of what was trained privately."""
+
 FOR_ALL: tuple[str, ...] = (
-    "parameters",
-    "size_bytes",
-    "flops",
-    "latency_ms",
-    "train_seconds",
-    "peak_memory_bytes",
-    "epsilon",
-)
-"""Known for every model, whatever its task; `epsilon` of what was trained privately."""
+    "parameters", "size_bytes", "flops", "latency_ms", "peak_memory_bytes", *SPENT,
+)  # fmt: skip
+"""Known for every model, whatever its task."""
 
 USUAL: Mapping[Task, str] = {task: names[0] for task, names in PER_TASK.items()}
 

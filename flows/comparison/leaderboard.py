@@ -14,7 +14,7 @@ from rich.text import Text
 from flows.comparison.groups import HEADINGS, table_cells
 from flows.comparison.records import Group, Row, Spread
 from flows.comparison.result import Comparison
-from flows.terminal.formatting import number, printable_text, seconds, short_count, size
+from flows.terminal.formatting import joules, number, printable_text, seconds, short_count, size
 from flows.terminal.next_command import needed_settings
 from flows.terminal.tables import TableColumn, fit_table, format_params
 from infra.spec import Objective
@@ -196,6 +196,7 @@ def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[DisplayColu
         ("gpu_seconds", "GPU time", seconds, 4),
         ("cpu_seconds", "CPU time", seconds, 9),
         ("price", "price", number, 4),
+        ("energy_joules", "energy", joules, 4),
         ("epsilon", "epsilon", number, 3),
     ]
     return [

@@ -29,6 +29,7 @@ COSTS = (
     "gpu_seconds",
     "cpu_seconds",
     "price",
+    "energy_joules",
     "epsilon",
 )
 """What a row costs, by name; less is better in each."""

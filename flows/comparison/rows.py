@@ -84,7 +84,9 @@ def _row(
     folder, manifest = _model(trial, sweep, home)
     by_examples = _example_error(goal.metric, values[0], rows)
     costs = {name: _cost_value(trial, name) for name in COSTS}
-    costs |= _held_costs([a for a in attempts if a.number == trial.number], sweep)
+    held = _held_costs([a for a in attempts if a.number == trial.number], sweep)
+    costs |= {name: value for name, value in held.items() if name not in trial.facts}
+    costs["gpu_seconds"] = costs["gpu_seconds"] or None  # without a GPU there is no column of zeros
     return Row(
         sweep=sweep.label, family=trial.family, number=trial.number,
         goals=tuple(entry.metric for entry in sweep.spec.objectives), values=values, params=trial.params,
@@ -135,8 +137,8 @@ def _cost_value(trial: TrialRow, name: str) -> float | None:
 
 
 def _held_costs(attempts: Sequence[AttemptRow], sweep: SweepRow) -> dict[str, float | None]:
-    """GPU and CPU seconds that were held over all attempts, None where there were none, and their price, None
-    where the file has no prices."""
+    """For a trial that does not say it itself: GPU and CPU seconds that were held over all attempts, None
+    where there were none, and their price, None where the file has no prices."""
     gpu_s, cpu_s = _held_seconds(attempts, "gpus"), _held_seconds(attempts, "cpus")
     price = sweep.spec.price(gpu_s, cpu_s) if sweep.spec.prices else None
     return {"gpu_seconds": gpu_s or None, "cpu_seconds": cpu_s or None, "price": price}

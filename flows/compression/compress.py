@@ -26,8 +26,11 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.mirror import fetch, publish
 from infra.names import quote_input, spell_family
+from infra.spec import Resources
 from infra.storage.paths import trial_folder
 from trainers.compression.methods import CompressionMethod, parse_method
+from trainers.loop.energy import read_energy
+from trainers.loop.facts import spent_facts
 from trainers.loop.progress import goal_value
 from trainers.storage.atomic_folders import remove_folder
 from trainers.types import Goal
@@ -130,6 +133,7 @@ def _make_trial(
     say: Callable[[str], None],
 ) -> tuple[tuple[TrialRow, SmallerModel], ModelSize]:
     began_at, began, storage = time.time(), time.monotonic(), storage_root(home, row.spec)
+    joules = read_energy()
     number = 1 + max(t.number for t in views.trials(ledger, row.id) if t.family == source.family)
     relative = trial_folder(row.label, ROLE, source.family, number) / "model-1"
     folder, bundle = storage / relative, storage / str(source.model)
@@ -142,7 +146,7 @@ def _make_trial(
     }  # fmt: skip
     try:
         made = ModelSource(row, source, bundle, home).make_smaller(folder, how, epochs, about, say)
-        facts = {**source.facts, **made.facts, "train_seconds": time.monotonic() - began}
+        facts = {**source.facts, **made.facts, **_spent(row, began, joules)}
         values = [_goal(row, place, made, facts) for place in range(len(row.spec.objectives))]
         publish(folder)
     except BaseException:
@@ -156,6 +160,13 @@ def _make_trial(
     )  # fmt: skip
     assert source.objective is not None
     return (trial, made), ModelSize(value=source.objective[0], size_bytes=_stored_size(source, bundle))
+
+
+def _spent(row: SweepRow, began: float, joules: float | None) -> dict[str, float]:
+    """What making it took, on one processor; what training its source took is the source's."""
+    now = read_energy()
+    used = None if now is None or joules is None else now - joules
+    return spent_facts(time.monotonic() - began, used, row.spec.costs_per_second(Resources()))
 
 
 def _goal(row: SweepRow, place: int, made: SmallerModel, facts: JsonObject) -> float:

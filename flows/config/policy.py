@@ -22,7 +22,10 @@ Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_
 Whole = Annotated[int, Field(ge=1, le=2**53)]
 Share = Annotated[float, Field(ge=0)]
 Fall = Annotated[float, Field(gt=0, lt=1)]
-Cost = Literal["size_bytes", "parameters", "flops", "latency_ms", "latency_p99_ms"]
+Cost = Literal[
+    "size_bytes", "parameters", "flops", "latency_ms", "latency_p99_ms", "train_seconds", "train_flops",
+    "gpu_seconds", "cpu_seconds", "price", "energy_joules",
+]  # fmt: skip
 
 
 class Bound(Strict):
@@ -50,7 +53,7 @@ class ComparisonRule(Strict):
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
     """Confidence of the two-sided interval of the difference, whose lower end must exceed the margin."""
     smaller: dict[Cost, Fall] = Field(default={})
-    """By which share `size_bytes`, `parameters`, `flops` or a latency must lie below the champion's."""
+    """By which share each of these costs must lie below the champion's."""
 
     @model_validator(mode="after")
     def _check_margin(self) -> ComparisonRule:
@@ -90,7 +93,8 @@ class Groups(Strict):
 
 
 class ModelLimits(Strict):
-    """What a model may take, measured on this machine on the model as it is served."""
+    """What a model may take, measured on this machine on the model as it is served; and what its training
+    took, as its bundle says."""
 
     latency_ms: float | None = Field(default=None, gt=0)
     """Largest median latency of one example."""
@@ -102,6 +106,18 @@ class ModelLimits(Strict):
     """Largest number of weights."""
     flops: Whole | None = None
     """Largest number of floating-point operations of one answer."""
+    train_seconds: float | None = Field(default=None, gt=0)
+    """Longest time in training and evaluation."""
+    train_flops: Whole | None = None
+    """Largest number of floating-point operations of training."""
+    gpu_seconds: float | None = Field(default=None, ge=0)
+    """Largest time in training and evaluation, times the GPUs that were held."""
+    cpu_seconds: float | None = Field(default=None, gt=0)
+    """Largest time in training and evaluation, times the processors that were held."""
+    price: float | None = Field(default=None, gt=0)
+    """Highest price of training and evaluation, by the sweep's `prices`."""
+    energy_joules: float | None = Field(default=None, gt=0)
+    """Most energy that the machine used in training and evaluation, where it tells."""
     epsilon: float | None = Field(default=None, gt=0)
     """Largest bound on what the model tells of any one row of its training; only of private training."""
 

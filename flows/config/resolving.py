@@ -21,7 +21,7 @@ from infra.search.pruners import pruner_options
 from infra.search.samplers import grid_points
 from infra.spec import Budget, FamilySpec, Resources, Stack, SweepLimits, SweepSpec
 from search_spaces.errors import SpaceError
-from trainers.registry import Reference, source_hash
+from trainers.registry import Reference, is_function, source_hash
 from trainers.stacking.structure import searched_structure
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version
         for reference, entry in sweep.families.items()
     }
     budget, tracking = _entry_values(sweep.budget), _entry_values(sweep.tracking)
-    prices = _prices(file)
+    prices = _prices(file, any(not is_function(code) for code in codes.values()))
     return SweepSpec(
         name=sweep.name,
         version=version,
@@ -183,14 +183,20 @@ def _trials(
     return min(int(written or size), size)
 
 
-def _prices(file: SweepFile) -> dict[str, float]:
+def _prices(file: SweepFile, has_families: bool) -> dict[str, float]:
+    """With what they are needed for: a function may report a price of its own."""
     outer, inner = file.sweep.prices, file.sweep.budget.prices if file.sweep.budget else None
     if outer is not None and inner is not None:
         raise file.written.error_at(("budget", "prices"), "stand once", "prices at the top too", "drop one")
     prices = _entry_values(outer or inner)
-    if file.sweep.budget is not None and file.sweep.budget.cost is not None and not prices:
+    sweep = file.sweep
+    asked: list[Path] = [("budget", "cost")] if sweep.budget and sweep.budget.cost is not None else []
+    asked += [("gates", "limits", "price")] if sweep.gates and sweep.gates.limits.price is not None else []
+    if has_families and any(entry.metric == "price" for entry in sweep.objective or ()):
+        asked.append(("objective",))
+    if asked and not prices:
         do = "add prices: {gpu_hour: 2.5, cpu_hour: 0.05}"
-        raise file.written.error_at(("budget", "cost"), "come with prices", "none", do)
+        raise file.written.error_at(asked[0], "come with prices", "none", do)
     return prices
 
 

@@ -244,7 +244,7 @@ async def _load_champion(follower: AliasFollower) -> None:
     while standing.answering["champion"] is None:
         await follower.poll_once()
         if reason := _refusal(standing):
-            raise WrongInput("a version must load and answer its example", reason)
+            raise WrongInput("a champion must be one that can be served", reason)
         if standing.answering["champion"] is None:
             if not standing.trouble or time.monotonic() > deadline:
                 found = standing.trouble or "its alias was taken away"

@@ -151,6 +151,7 @@ def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, h
         goals=_goals(prepared),
         device=_device(family),
         threads=max(1, int(family.resources.cpus)),
+        per_second=prepared.spec.costs_per_second(family.resources),
     )
     watch = _Stopwatch(began_at=time.monotonic())
     with discard_mlflow_calls():
@@ -203,6 +204,7 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
         device=_device(family),
         workers=family.resources.workers,
         threads=max(1, int(family.resources.cpus)),
+        per_second=prepared.spec.costs_per_second(family.resources),
         data=None if dataset is None else prepared.file.data,
         recorded="" if dataset is None else dataset.fingerprint,
         base=str(prepared.base),

@@ -24,6 +24,7 @@ from infra.secrets import redact
 from infra.spec import SweepSpec
 from trainers.code.versions import installed_versions
 from trainers.errors import InputError
+from trainers.loop.energy import require_energy
 
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
@@ -89,6 +90,10 @@ def prepare_sweep(path: SweepSource, overrides: Sequence[str], home: Home) -> Pr
 
         default = USUAL[dataset.task]
     spec = resolve_sweep(file, default_metric=default)
+    try:
+        require_energy([objective.metric for objective in spec.objectives])
+    except InputError as error:
+        raise file.locate_error(error) from error
     own = any(":" in family.reference for family in spec.families)
     if dataset is not None:
         for family in spec.families:

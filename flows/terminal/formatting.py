@@ -71,6 +71,16 @@ def size(value_bytes: float | None) -> str:
     return f"{value_bytes:g} B"
 
 
+def joules(value: float | None) -> str:
+    """An energy in J, kJ or MJ."""
+    if value is None:
+        return MISSING
+    for limit, unit in ((1e6, "MJ"), (1e3, "kJ")):
+        if value >= limit:
+            return f"{value / limit:.3g} {unit}"
+    return f"{value:.3g} J"
+
+
 def seconds(value_s: float | None) -> str:
     """A duration: 0.42 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
     if value_s is None:

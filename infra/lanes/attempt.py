@@ -57,6 +57,7 @@ class JobSettings(TypedDict):
     ranks: Ranks
     checkpoint_seconds: float | None
     checkpoint_epochs: int | None
+    per_second: Mapping[str, float]
 
 
 class AttemptRunner:
@@ -247,6 +248,7 @@ class AttemptRunner:
             "device": self._device, "threads": self._thread_count,
             "ranks": replace(self._ranks, sharded=spec.resources.sharding == "full"),
             "checkpoint_seconds": seconds, "checkpoint_epochs": epochs,
+            "per_second": self.spec.costs_per_second(self._settings.resources),
         }  # fmt: skip
 
     @property

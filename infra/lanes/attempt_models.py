@@ -13,6 +13,7 @@ from infra.spec import FamilySpec
 from infra.storage.paths import FILES
 from trainers.job import Outcome
 from trainers.kept.hugging_face import COLUMN
+from trainers.metric_names import SPENT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ def save_bundle(
     facts = {
         **about, "fingerprint": fingerprint, "train_rows_by": dataset.keyed_by if dataset else None,
         **_describe_training(dataset),
-        **{name: outcome.facts[name] for name in ("epsilon",) if name in outcome.facts},
+        **{name: outcome.facts[name] for name in SPENT if name in outcome.facts},
     }  # fmt: skip
     rows = _train_rows(dataset)
     seen = None if dataset is None else seen_rows(dataset)

@@ -50,6 +50,7 @@ from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
 from trainers.code.carried import unpack_carried
 from trainers.functions.exits import note_exits
+from trainers.loop.energy import read_energy
 from trainers.types import Ranks
 
 if TYPE_CHECKING:
@@ -404,6 +405,7 @@ class Watchdog:
         while not self._end.wait(min(BEAT_S, self._stall_s / 2)):
             now = self._now
             self._check_progress(now)
+            read_energy()  # often enough that no counter begins anew twice in between
             if self._ranks.rank != 0:
                 continue
             if now is not None and not isinstance(now[1], FollowerHooks):

@@ -41,7 +41,7 @@ def check_columns(
     if missing and len(fields) > 1:
         raise WrongInput(
             f"the input must have the model's columns {_join_names([field.name for field in fields])}",
-            f"no {_join_names(missing)} in {where}, which has {_join_names(present)}",
+            f"no {_join_names(missing)} in {where}, which has {_join_names(present) or 'no columns'}",
             _rename_advice(missing, present),
         )
     taken = [name for name in map(output_name, outputs) if name in present]
@@ -61,7 +61,7 @@ def match_single_field(present: Sequence[str], fields: Sequence[Field]) -> list[
     if len(fields) == 1 and fields[0].name not in present:
         if len(present) == 1:
             return [Field(name=present[0], type=fields[0].type)]
-        found = f"no {fields[0].name} among {_join_names(present)}"
+        found = f"no {fields[0].name} among {_join_names(present)}" if present else "no columns at all"
         raise WrongInput(f"the input must have the model's column {fields[0].name}", found)
     return list(fields)
 
@@ -88,7 +88,8 @@ def score_part(
             "what was done so far is kept; correct it, and begin anew with --overwrite",
         ) from None
     except InputError as error:
-        rows = f"rows {first_row + 1} to {first_row + len(part)} of {kind.path}"
+        last = first_row + len(part)
+        rows = f"{f'row {last}' if len(part) == 1 else f'rows {first_row + 1} to {last}'} of {kind.path}"
         raise WrongInput(error.must, f"{error.found} in {rows}", error.do) from error
 
 

@@ -165,7 +165,8 @@ class AliasFollower:
             raise
         except (VelodromeError, TrainerError, OSError) as error:
             self.standing.refused[key] = str(error)
-            self._say(f"{key} is refused, and what answered goes on: {error}")
+            on = ", and what answered goes on" if any(self.standing.answering.values()) else ""
+            self._say(f"{key} is refused{on}: {error}")
             return False
         except NoReplicaError:
             raise

@@ -13,6 +13,7 @@ from infra.errors import WrongInput
 from infra.registry.artifacts import check_tree, find_bundle
 from infra.registry.contents import OURS, loading_objection, model_loader
 from infra.serving.model_schema import SPELT, Field, ModelSchema
+from trainers.storage.encryption import WrongKey
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,15 +127,23 @@ def _model_size_error(key: str, limit: int) -> WrongInput:
 
 
 def load_artifact(artifact: Artifact, *, device: str = "cpu") -> ServedModel:
-    """The model, ready to answer, and proven on its own example."""
+    """The model, ready to answer, and proven on its own example.
+
+    Raises:
+        WrongKey: it is encrypted, and its key is not here.
+    """
     with tempfile.TemporaryDirectory(prefix="velodrome-load-") as aside:
         folder = Path(aside) / "model"
         _write_files(folder, artifact.files)
-        loaded: ServedModel = (
-            _BundleModel(folder, device, artifact.manifest_sha256)
-            if artifact.bundle
-            else _PyfuncModel(artifact.key, folder)
-        )
+        try:
+            loaded: ServedModel = (
+                _BundleModel(folder, device, artifact.manifest_sha256)
+                if artifact.bundle
+                else _PyfuncModel(artifact.key, folder)
+            )
+        except WrongKey as error:  # which speaks of the copy
+            named = error.must.replace(str(folder), artifact.key)
+            raise WrongKey(named, error.found, error.do) from error
     check_example(artifact.key, loaded)
     return loaded
 

@@ -201,7 +201,7 @@ class RayScorer:
         refused = next((reason for reason in found if isinstance(reason, str)), None)
         if refused is not None:
             await self.drop(artifact.key)
-            raise WrongInput("a version must load and answer its example", f"{artifact.key}: {refused}")
+            raise WrongInput(f"{artifact.key} must load and answer its example", refused)
         self._artifacts[artifact.key] = artifact
         return next(schema for schema in found if not isinstance(schema, str))
 

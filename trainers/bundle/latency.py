@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from trainers.metric_names import SPENT
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,7 +32,8 @@ def measure_latency(
         budget_s: no prediction is begun after this long; at least one is timed.
 
     Returns:
-        `latency_ms` (median) and `latency_p99_ms`; `parameters`; `size_bytes`; `flops` where countable.
+        `latency_ms` (median) and `latency_p99_ms`; `parameters`; `size_bytes`; `flops` where countable;
+        what training took, where the bundle says it.
     """
     singles = [rows.iloc[i : i + 1] for i in range(len(rows))]
     median, p99 = percentiles_ms(predictor.predict, singles, budget_s=budget_s)
@@ -38,15 +41,16 @@ def measure_latency(
 
 
 def model_figures(predictor: Predictor) -> dict[str, float]:
-    """How large a model is, and how much it computes for one answer; of private training
-    also what that told of a row at most."""
+    """How large a model is, how much it computes for one answer, and what its training took, as its bundle
+    says (`trainers.metric_names.SPENT`)."""
     flops = predictor.flops
-    spent = (predictor.document.get("facts") or {}).get("epsilon")
+    facts = predictor.document.get("facts") or {}
+    spent = {n: float(value) for n in SPENT if isinstance(value := facts.get(n), (int, float))}
     return {
         "parameters": float(predictor.parameters),
         "size_bytes": float(predictor.size_bytes),
         **({} if flops is None else {"flops": flops}),
-        **({"epsilon": float(spent)} if isinstance(spent, (int, float)) else {}),
+        **spent,
     }
 
 

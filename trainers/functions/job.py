@@ -26,7 +26,7 @@ class FunctionJob:
         sweep, family, number, attempt: which trial this is, and the how manieth attempt at it.
         earlier: what the trial's former attempts reported, by report (from 1); `earlier_seconds` they took.
         checkpoint_seconds, checkpoint_epochs: between checkpoints, or None.
-        threads: as in `Job`.
+        threads, per_second: as in `Job`.
     """
 
     function: Callable[..., object]
@@ -42,6 +42,7 @@ class FunctionJob:
     checkpoint_seconds: float | None = None
     checkpoint_epochs: int | None = None
     threads: int | None = None
+    per_second: Mapping[str, float] = field(default_factory=dict)
     sweep: str = ""
     family: str = ""
     number: int = 0

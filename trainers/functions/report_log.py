@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from trainers.functions.state_dicts import plain_weights
+from trainers.loop.energy import read_energy
+from trainers.loop.facts import spent_facts
 from trainers.loop.progress import TrainingProgress
 from trainers.metric_names import full_name
 
@@ -57,6 +59,8 @@ class ReportLog:
         self._repeated = 0  # reports of an earlier attempt that are still to come again
         self._undelivered, self._delivered_at = False, -math.inf
         self._began, self.earlier_s = time.monotonic(), 0.0
+        self._joules, self.earlier_joules = read_energy(), 0.0
+        self._told: set[str] = set()  # names of costs that the function reports by itself
 
     @property
     def keeps_best(self) -> bool:
@@ -67,6 +71,18 @@ class ReportLog:
     def train_seconds(self) -> float:
         """Of the trial, over all attempts."""
         return self.earlier_s + time.monotonic() - self._began
+
+    def spent(self) -> dict[str, float]:
+        """What the trial has taken over all attempts, by the names of facts."""
+        now = read_energy()
+        joules = None if now is None or self._joules is None else self.earlier_joules + now - self._joules
+        return spent_facts(self.train_seconds, joules, self._job.per_second)
+
+    def spent_goals(self) -> dict[str, float]:
+        """What it is judged by of that, by full names; not what the function reports by itself."""
+        spent = self.spent()
+        names = {full_name(goal.metric): goal.metric.removeprefix("val/") for goal in self._job.goals}
+        return {full: spent[name] for full, name in names.items() if name in spent and full not in self._told}
 
     def recall_earlier(self) -> None:
         """Takes over what former attempts reported, once: for a function that resumes by its own means."""
@@ -79,6 +95,7 @@ class ReportLog:
             self.seen |= own.keys()
             self.last = own
             self._record(own)
+            self.earlier_joules = own.get("val/energy_joules", self.earlier_joules)
 
     def begin_after(self, reports: int) -> None:
         """The next report is the one after so many: what the trial has beyond comes again and is left out.
@@ -108,11 +125,13 @@ class ReportLog:
         """
         progress, metrics = self.progress, self.pending
         self.pending, self.sent_last = {}, bool(metrics)
+        self._told |= metrics.keys()
+        self.seen |= metrics.keys()
+        metrics = {**self.spent_goals(), **metrics} if metrics else metrics
         self.last = metrics or self.last
-        progress.seconds = self.train_seconds
+        self.count_time()
         if self._record(metrics):
             self.weights = plain_weights(self.module) if self.module is not None else None
-        self.seen |= metrics.keys()
         if not metrics:
             return True
         self._undelivered = True
@@ -146,11 +165,17 @@ class ReportLog:
     def is_spent(self) -> bool:
         """Whether the budget, `patience` or the time is used up."""
         progress = self.progress
-        progress.seconds = self.train_seconds
+        self.count_time()
         # `is_finished` counts steps; here the reports are what is counted.
         return progress.reports >= self._job.reports or progress.is_finished(
             self._job.length, progress.step + 1
         )
+
+    def count_time(self) -> None:
+        """Takes into the progress, which checkpoints hold, what was spent up to now."""
+        spent = self.spent()
+        self.progress.seconds = spent["train_seconds"]
+        self.progress.joules = spent.get("energy_joules", self.earlier_joules)
 
     def _record(self, metrics: dict[str, float]) -> bool:
         """Counts a report. True: its weights are the ones to keep."""

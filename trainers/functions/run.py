@@ -103,6 +103,10 @@ class _DryRunTrial(Trial):
         super().report(metrics, step, **named)
         self.seen |= check_metrics(name_metrics(metrics, named, self._job.goals), self._job.goals)
 
+    def spent_goals(self) -> dict[str, float]:
+        """What it is judged by and need not report."""
+        return self._log.spent_goals()
+
     def over(self) -> bool:
         self._asked = super().over()
         return self._asked
@@ -139,7 +143,7 @@ def dry_run_function(job: FunctionJob) -> FunctionDryRun:
         seed_all(job.seed)
         trial = _DryRunTrial(look)
         _call_function(job, trial)
-    require_goals(trial.seen, job.goals, InputError)
+    require_goals({**trial.seen, **trial.spent_goals()}, job.goals, InputError)
     size = trial.model_size()
     return FunctionDryRun(
         reported=trial.seen,

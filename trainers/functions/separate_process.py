@@ -47,6 +47,7 @@ class FunctionRequest:
     device: str
     workers: int
     threads: int
+    per_second: Mapping[str, float]
     data: Mapping[str, object] | None
     recorded: str
     base: str
@@ -125,6 +126,7 @@ def _run_request(request: Document) -> FunctionAnswer:
             data=None if data is None
             else open_dataset(data, base=base, cache=cache, recorded=request["recorded"]),
             device=request["device"], threads=request["threads"],
+            per_second=request["per_second"],
         )  # fmt: skip
         began = time.monotonic()
         found = dry_run_function(job)

@@ -402,6 +402,7 @@ class Trial(OptunaNames):
         tensors, document = found
         log.progress, log.weights = unpack_states(stateful, tensors, document, self._crew)
         log.seen, log.earlier_s = set(document["seen"]), log.progress.seconds
+        log.earlier_joules = log.progress.joules
         self._saved_reports = log.progress.reports
         self.state.clear()  # the dict that the function may hold already stays the one
         self.state.update(read_plain(document.get("plain")))
@@ -420,12 +421,14 @@ class Trial(OptunaNames):
         if self._status == "complete" and self.rank == 0:
             require_goals(progress.kept or dict.fromkeys(self._log.seen, 0.0), goals, TrialError)
         names = [full_name(goal.metric) for goal in goals]
+        ended = self._log.spent_goals() if progress.kept else {}
+        metrics = {**progress.kept, **ended}  # what it took, to its end
         return Outcome(
             status=self._status,
-            values=tuple(progress.kept[name] for name in names if name in progress.kept),
+            values=tuple(metrics[name] for name in names if name in metrics),
             epoch=progress.kept_epoch,
             epochs=progress.reports,
-            metrics=progress.kept,
+            metrics=metrics,
             weights=self._final_weights(),
             facts=self._facts(),
             keep=self._own.kept,
@@ -487,7 +490,7 @@ class Trial(OptunaNames):
         }
 
     def _facts(self) -> dict[str, float]:
-        facts = {"train_seconds": self._log.train_seconds}
+        facts = self._log.spent()
         if self._own.module is not None:
             facts |= {name: float(value) for name, value in self.model_size().items()}
         peak = peak_bytes(self.device)

@@ -19,13 +19,15 @@ from trainers.flops import answer_flops, training_flops
 from trainers.job import Hooks, Job, Outcome
 from trainers.loop import checkpoint, parallel, randomness
 from trainers.loop.collectives import RankGroup
+from trainers.loop.energy import read_energy, require_energy
 from trainers.loop.evaluation import evaluate, latency_ms
-from trainers.loop.facts import FACTS, model_facts
+from trainers.loop.facts import model_facts, spent_facts
 from trainers.loop.micro_batches import MicroBatch, MicroBatchFeed, PartSources
 from trainers.loop.privacy_spent import spent_epsilon
 from trainers.loop.private_stepper import PrivateStepper, sample_rate
 from trainers.loop.progress import TrainingProgress, drop_not_finite, goal_value, plan_steps
 from trainers.loop.stepper import Stepper, own_steps
+from trainers.metric_names import FOR_ALL, SPENT
 from trainers.optim.initialisation import initialise_weights
 from trainers.optim.schedules import make_schedule
 from trainers.samples.writing import samples_now, write_samples
@@ -55,6 +57,7 @@ class Attempt:
         *,
         parts: PartSources | None = None,
         clock: Callable[[], float] = time.monotonic,
+        energy: Callable[[], float | None] = read_energy,
     ) -> None:
         """Draws the weights.
 
@@ -64,6 +67,7 @@ class Attempt:
             hooks: the surroundings.
             parts: the data's parts, where others have opened them.
             clock: what the attempt's seconds are told by.
+            energy: what its joules are told by.
         """
         self.job, self.hooks, self.state = job, hooks, encoded.state
         self.device = torch.device(job.device)
@@ -87,7 +91,7 @@ class Attempt:
         self.ticks = 0
         self.before_save: Callable[[], object] = _nothing
         self._feeding: tuple[int, Iterator[list[MicroBatch]]] | None = None
-        self._fingerprint, self._wall = encoded.fingerprint, clock
+        self._fingerprint, self._wall, self._energy = encoded.fingerprint, clock, energy
         self._random: dict[str, torch.Tensor] | None = None  # None: as `_seed_rank` leaves it
 
     @cached_property
@@ -132,7 +136,7 @@ class Attempt:
     def start(self) -> None:
         """Goes on from the newest checkpoint."""
         self._resume()
-        self._clock = self._wall()
+        self._clock, self._joules = self._wall(), self._energy()
         self._saved_at = time.monotonic()
         self._looked, self._look_step = (self._saved_at, self.progress.step), self.progress.step + 1
         self._window_started = self._clock - self.progress.window.seconds
@@ -298,15 +302,22 @@ class Attempt:
     def _facts_for_goals(self) -> dict[str, float]:
         job = self.job
         asked = {goal.metric.removeprefix("val/") for goal in job.goals}
-        known = self._facts() if asked & FACTS else {}
+        require_energy(list(asked))
+        known = self._facts() if asked.intersection(FOR_ALL) else {}
         if "flops" in asked:
             known |= self._count_answer(self.parts["validation"])
+        if "train_flops" in asked:
+            known |= self._count_training()
         if "latency_ms" in asked:
             known["latency_ms"] = latency_ms(job.family, self.module, self.parts["validation"], self._call)
         return {name: value for name, value in known.items() if name in asked}
 
     def _facts(self) -> dict[str, float]:
-        return {**model_facts(self.module, self.progress.seconds, self.device), **self._privacy_spent()}
+        self._count_time()
+        progress = self.progress
+        joules = None if self._joules is None else progress.joules
+        spent = spent_facts(progress.seconds, joules, self.job.per_second)
+        return {**model_facts(self.module, self.device), **spent, **self._privacy_spent()}
 
     def _privacy_spent(self) -> dict[str, float]:
         """By all steps so far: those that are made again after a kill are the same ones."""
@@ -322,15 +333,31 @@ class Attempt:
         example (`train_flops`)."""
         source, job = self.feed.source, self.job
         cost = self._count_answer(source)
-        if not self.crew.sharded:
-            each = training_flops(job.family, self.module, source, job.params, self.state)
-            cost |= {} if each is None else {"train_flops": each}
+        if (each := self._example_flops) is not None:
+            cost["train_flops"] = each
         return {**cost, "latency_ms": latency_ms(job.family, self.module, source, self._call)}
+
+    @cached_property
+    def _example_flops(self) -> float | None:
+        """Of one training example; None where weights are sharded, or the family's steps are its own."""
+        if self.crew.sharded:
+            return None
+        job = self.job
+        return training_flops(job.family, self.module, self.feed.source, job.params, self.state)
 
     def _count_answer(self, source: ExampleSource) -> dict[str, float]:
         """Nothing where weights are sharded: a part alone cannot be counted."""
         found = None if self.crew.sharded else answer_flops(self.job.family, self.module, source)
         return {} if found is None else {"flops": found}
+
+    def _count_training(self) -> dict[str, float]:
+        """All that training has computed so far; nothing where it cannot be counted."""
+        each = self._example_flops
+        return {} if each is None else {"train_flops": each * self._examples_seen}
+
+    @property
+    def _examples_seen(self) -> float:
+        return self.progress.step / self.feed.steps_per_epoch * len(self.feed.source)
 
     def report_alive(self) -> None:
         """A step, or a batch of an evaluation, was made."""
@@ -338,9 +365,11 @@ class Attempt:
         self.hooks.alive(self.ticks)
 
     def _count_time(self) -> None:
-        now = self._wall()
+        now, joules = self._wall(), self._energy()
         self.progress.seconds += now - self._clock
-        self._clock = now
+        if joules is not None and self._joules is not None:
+            self.progress.joules += joules - self._joules
+        self._clock, self._joules = now, joules
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
@@ -425,7 +454,6 @@ class Attempt:
     def outcome(self) -> Outcome:
         """How it ended, `status` being set."""
         assert self.status is not None
-        self._count_time()
         job, progress, status = self.job, self.progress, self.status
         complete = status == "complete"
         if complete:
@@ -438,8 +466,9 @@ class Attempt:
         if complete:
             self.module.zero_grad(set_to_none=True)  # what is measured makes gradients of its own
             facts |= self.cost()
-        if "train_flops" in facts:  # of all steps so far
-            facts["train_flops"] *= progress.step / self.feed.steps_per_epoch * len(self.feed.source)
+        if "train_flops" in facts:
+            facts["train_flops"] *= self._examples_seen
+        metrics |= {name: facts[name] for name in SPENT if name in metrics and name in facts}
         here = self.module.state_dict()
         weights = parallel.gather_wholes(self.kept, here, keep=self.crew.first and status != "pruned")
         return Outcome(

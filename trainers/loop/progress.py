@@ -38,7 +38,8 @@ class TrainingProgress:
     Attributes:
         step: optimizer's steps made, over all attempts.
         reports: reports made; the same as the epoch where there is one an epoch.
-        seconds: training and evaluation, over all attempts.
+        seconds: training and evaluation, over all attempts; `joules` that its machines used meanwhile,
+            where they tell.
         kept_epoch: the report whose weights are kept; 0 before the first.
         kept: its metrics; `best` its value of the first goal.
         anchor: the value that patience measures improvements from; `waited` reports since.
@@ -47,6 +48,7 @@ class TrainingProgress:
     step: int = 0
     reports: int = 0
     seconds: float = 0.0
+    joules: float = 0.0
     kept_epoch: int = 0
     kept: dict[str, float] = field(default_factory=dict)
     best: float | None = None

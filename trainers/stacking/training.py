@@ -20,6 +20,7 @@ from trainers.data.dataset import EncodedDataset
 from trainers.job import Hooks, Job, Outcome
 from trainers.loop import randomness
 from trainers.loop.attempt import Attempt
+from trainers.loop.energy import read_energy
 from trainers.loop.memory import catch_out_of_memory, is_out_of_memory, restart_peak
 from trainers.loop.micro_batches import PartSources
 from trainers.loop.training import complete_job
@@ -73,14 +74,14 @@ def train_stack(
 
 
 class _ShareClock:
-    """Seconds of which each member has its share."""
+    """Seconds, or joules, of which each member has its share."""
 
-    def __init__(self) -> None:
-        self.members = 1
-        self._total, self._last = 0.0, time.monotonic()
+    def __init__(self, whole: Callable[[], float] = time.monotonic) -> None:
+        self.members, self._whole = 1, whole
+        self._total, self._last = 0.0, whole()
 
     def __call__(self) -> float:
-        now = time.monotonic()
+        now = self._whole()
         self._total += (now - self._last) / max(1, self.members)
         self._last = now
         return self._total
@@ -95,7 +96,7 @@ class _StackRun:
         self._waiting, self._encoded = deque(members), encoded
         self._refill, self._ended, self._width = refill, ended, width
         self._parts = PartSources(encoded, members[0].job.device)
-        self._clock = _ShareClock()
+        self._clock, self._energy = _ShareClock(), _ShareClock(lambda: read_energy() or 0.0)
         self._seats: dict[int, tuple[Member, Seat]] = {}  # by the seat's id, in the order of their coming
         self._stack: Stack | None = None
         self._stackable = width > 1
@@ -127,13 +128,14 @@ class _StackRun:
                 self._ended(member, error)
                 continue
             self._seats[id(seat)] = (member, seat)
-            self._clock.members = len(self._seats)
+            self._clock.members = self._energy.members = len(self._seats)
             self._dismiss()
 
     def _open(self, member: Member) -> Seat:
         attempt = Attempt(
-            complete_job(member.job), self._encoded, member.hooks, parts=self._parts, clock=self._clock
-        )
+            complete_job(member.job), self._encoded, member.hooks, parts=self._parts, clock=self._clock,
+            energy=read_energy if read_energy() is None else self._energy,
+        )  # fmt: skip
         attempt.start()
         attempt.share_process()
         attempt.cost = partial(self._measure_cost, attempt)
@@ -158,7 +160,7 @@ class _StackRun:
                 found = error
             seat.attempt.close()
             del self._seats[key]
-            self._clock.members = len(self._seats)
+            self._clock.members = self._energy.members = len(self._seats)
             self._ended(member, found)
 
     def _divide(self) -> tuple[list[Seat], list[Seat]]:

@@ -9,7 +9,7 @@ from flows.promotion.gates.findings import GateFinding, gate_finding
 from flows.promotion.gates.gate import GateInputs
 from flows.promotion.gates.group_gates import largest_gap
 from flows.promotion.gates.scoring import baseline_metric, compute_metric, higher_is_better
-from flows.terminal.formatting import number, short_count, size
+from flows.terminal.formatting import joules, number, seconds, short_count, size
 from trainers.metric_names import GAP
 
 
@@ -70,7 +70,16 @@ def _format_ms(value: float | None) -> str:
 SHOWN: Mapping[str, Callable[[float | None], str]] = {
     "size_bytes": size, "parameters": short_count, "flops": short_count,
     "latency_ms": _format_ms, "latency_p99_ms": _format_ms, "epsilon": number,
+    "train_seconds": seconds, "train_flops": short_count, "gpu_seconds": seconds, "cpu_seconds": seconds,
+    "price": number, "energy_joules": joules,
 }  # fmt: skip
+
+
+_KNOWN_OF = {
+    "epsilon": "a model that was trained privately",
+    "price": "a model of a sweep that has prices",
+    "energy_joules": "a model that was trained on machines that tell their energy",
+}
 
 
 def check_costs(policy: Policy, case: GateInputs) -> Iterator[GateFinding]:
@@ -83,8 +92,7 @@ def check_costs(policy: Policy, case: GateInputs) -> Iterator[GateFinding]:
         if value is None:
             yield gate_finding(
                 name, False, limit=f"at most {show(limit)}", found="not known of this model", bound=limit,
-                do="a model that was trained privately" if name == "epsilon"
-                else f"a model of which {name} can be measured",
+                do=_KNOWN_OF.get(name, f"a model of which {name} can be measured"),
             )  # fmt: skip
             continue
         gap = show(abs(value - limit))

@@ -217,6 +217,18 @@ def test_compare_held_seconds_sum_over_attempts_and_have_a_price(home, velodrome
     assert group["rows"][1]["costs"]["gpu_seconds"] is None
 
 
+def test_compare_costs_that_a_trial_says_itself_come_before_held_seconds(home, velodrome):
+    said = {"cpu_seconds": 12.0, "gpu_seconds": 0.0, "price": 0.2, "energy_joules": 4200.0}
+    spec = replace(spec_of("digits"), prices={"gpu_hour": 3600.0, "cpu_hour": 360.0})
+    write_sweep(home, spec, trials=(trial_of("image_cnn", 0, "complete", 0.9, facts=said),))
+    shown = velodrome("compare", "digits", "--where", "energy_joules<5000", "--sort", "price")
+    assert "4.2 kJ" in shown.out
+    assert "GPU time" not in shown.out
+    (group,) = document(velodrome("compare", "digits", "--json", "--pareto", "accuracy,price"))["groups"]
+    assert said.items() - {("gpu_seconds", 0.0)} <= group["rows"][0]["costs"].items()
+    assert group["rows"][0]["costs"]["gpu_seconds"] is None
+
+
 # -- latency -----------------------------------------------------------------------------------------------
 
 

@@ -298,6 +298,8 @@ BAD_LINES = [
     ("budget: {minutes: .nan}", 3, "finite"),
     ("budget: {minutes: 0}", 3, "greater than 0"),
     ("budget: {cost: 4}", 3, "come with prices"),
+    ("objective: [{metric: mse}, {metric: price}]", 3, "come with prices"),
+    ("gates: {limits: {price: 2}}", 3, "gates.limits.price must come with prices"),
     ("budget:\n  trials: 3\n  trials: 4", 5, "stand once"),
     ("budget: [3]", 3, "budget must be a mapping"),
     ("resources: {workers: -1}", 3, "resources.workers must be greater than or equal to 1; but got -1"),

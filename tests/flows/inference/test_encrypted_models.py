@@ -44,7 +44,7 @@ def test_encrypted_model_predicts_and_explains_with_its_key_alone(
     weights = read_weights(registered.folder / "linear_regression" / "weights.safetensors")
     assert "linear.weight" in weights
     monkeypatch.setenv("VELODROME_KEY", KEYS[1])
-    with pytest.raises(WrongKey, match="opened with its key"):
+    with pytest.raises(WrongKey, match=r"^linear-regression/1 must be opened with its key"):
         predict("linear-regression", rows, home=registered.home, overwrite=True)
 
 

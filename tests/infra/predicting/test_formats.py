@@ -19,7 +19,7 @@ from pyarrow import parquet
 from infra.errors import WrongInput
 from infra.predicting.format import BadValue, PartSizes
 from infra.predicting.parquet_and_images import open_input
-from infra.predicting.scoring import check_columns, count_unseen
+from infra.predicting.scoring import check_columns, count_unseen, match_single_field
 from infra.serving.model_schema import Field
 
 openpyxl = pytest.importorskip("openpyxl")
@@ -263,3 +263,10 @@ def test_missing_column_that_is_there_in_another_spelling_is_named(tmp_path: Pat
     with pytest.raises(WrongInput) as refused:
         check_columns(["Age", "body-mass", "id"], fields, [], "a.csv")
     assert refused.value.do == "rename Age to age, body-mass to body_mass?"
+
+
+def test_input_without_columns_is_refused_as_such() -> None:
+    with pytest.raises(WrongInput, match=r"no x, y in a\.csv, which has no columns"):
+        check_columns([], [*X, Field(name="y", type="double")], [], "a.csv")
+    with pytest.raises(WrongInput, match="no columns at all"):
+        match_single_field([], X)

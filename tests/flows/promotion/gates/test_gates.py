@@ -152,6 +152,15 @@ def test_gates_refuse_model_whose_metric_is_undefined() -> None:
         ({"epsilon": 8}, {"epsilon": 7.9}, "passed"),
         ({"epsilon": 8}, {"epsilon": 8.1}, "refused"),
         ({"epsilon": 8}, {}, "refused"),
+        ({"price": 0.5}, {"price": 0.5}, "passed"),
+        ({"price": 0.5}, {"price": 0.6}, "refused"),
+        ({"price": 0.5}, {}, "refused"),
+        ({"energy_joules": 1000}, {"energy_joules": 900.0}, "passed"),
+        ({"energy_joules": 1000}, {"energy_joules": 1100.0}, "refused"),
+        ({"cpu_seconds": 60}, {"cpu_seconds": 61.0}, "refused"),
+        ({"gpu_seconds": 0}, {"gpu_seconds": 0.0}, "passed"),
+        ({"train_flops": 10**9}, {"train_flops": 2e9}, "refused"),
+        ({"train_seconds": 60}, {"train_seconds": 59.0}, "passed"),
     ],
 )
 def test_cost_gate_verdict_follows_its_limits(

@@ -11,11 +11,13 @@ import itertools
 import os
 import random
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from infra.coordinator.core import Coordinator
 from infra.coordinator.messages import AttemptResult
@@ -26,6 +28,7 @@ from infra.ledger.store import Ledger
 from tests.infra.conftest import Bench, drive, family, hello, run_attempt, sweep
 
 STEPS = 40
+LONGER_THAN_A_TAKEOVER_S = 0.15
 SEEDS = int(os.environ.get("TWO_OWNERS", "50" if "EVERY_WRITE" in os.environ else "4"))
 COMMANDS = {"extend": {"trials": 1}, "retry": {}, "stop": {}}
 
@@ -140,6 +143,16 @@ def finish(bench: Bench, driver: SweepDriver) -> None:
         driver.coordinator.tick()
 
 
+def give_way_before_writing(ledger: Ledger, chance: random.Random) -> None:
+    """Between what a transaction reads and what it writes, others have their turn."""
+
+    def give_way(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if not statement.startswith("SELECT") and chance.random() < 0.05:
+            time.sleep(LONGER_THAN_A_TAKEOVER_S)
+
+    event.listen(ledger.engine, "before_cursor_execute", give_way)
+
+
 @pytest.mark.parametrize("seed", range(max(1, SEEDS // 4)))
 def test_drivers_and_command_lines_that_write_at_the_same_moment_end_each_trial_once(
     any_bench: Bench, seed: int
@@ -150,6 +163,8 @@ def test_drivers_and_command_lines_that_write_at_the_same_moment_end_each_trial_
     bench.sweep_id = bench.ledger.create_sweep(spec, fingerprint="f", facts={}, at=0.0)
     drivers = [SweepDriver(name, Ledger(bench.url)) for name in ("a", "b")]
     lines = {kind: Ledger(bench.url) for kind in COMMANDS}
+    for ledger in (*lines.values(), *(driver.ledger for driver in drivers)):
+        give_way_before_writing(ledger, random.Random(seed))
     start, failures = threading.Barrier(len(drivers) + len(lines)), list[BaseException]()
     both, fenced = threading.Barrier(len(drivers)), Counter[str]()
 

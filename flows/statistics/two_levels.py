@@ -64,7 +64,8 @@ def two_level_difference(
     share = all(np.isin(table, (0.0, 1.0)).all() for table in tables)
     table = tables[0] - tables[1]
     count = min(different or table.shape[1], table.shape[1])
-    return _interval_of_table(table, count, 1.0 if share else 0.0, confidence)
+    found = _interval_of_table(table, count, 1.0 if share else 0.0, confidence)
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0)) if share else found
 
 
 def _interval_of_table(table: Floats, count: int, added: float, confidence: float) -> Interval:

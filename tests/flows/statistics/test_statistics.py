@@ -257,6 +257,8 @@ def test_intervals_of_few_examples_never_claim_certainty() -> None:
     assert (apart.p_value or 0.0) > 0.05
     same = two_level_difference([right], [right])
     assert (same.low < 0 < same.high, same.p_value) == (True, 1.0)
+    far = two_level_difference([right, wrong], [wrong, wrong])
+    assert (far.low, far.high) == (-1.0, 1.0)
     assert interval_over_seeds([0.9, 0.9, 0.9]) is None
     for count in (3, 40):
         flat = paired_bootstrap([0.5] * count, [0.2] * count)

@@ -120,6 +120,18 @@ def unseen_share(examples: int, tail: float) -> float:
     return float(1 - tail ** (1 / examples))
 
 
+def has_no_spread(drawn: Floats) -> bool:
+    """Whether all resamples say the same."""
+    return float(np.ptp(drawn)) <= 1e-12 * max(1.0, float(np.abs(drawn).max()))
+
+
+def interval_of_unseen(difference: float, examples: int, tail: float) -> tuple[float, float]:
+    """Around a difference of a metric from 0 to 1 that every resample has: what examples not seen may do."""
+    most = max(1.0, abs(difference))
+    apart = most * unseen_share(examples, tail)
+    return max(difference - apart, -most), min(difference + apart, most)
+
+
 def _share_interval(table: Floats, count: int, confidence: float) -> Interval:
     """Wilson's interval of a share, with the number of examples that both levels' variance amounts to."""
     from scipy import stats

@@ -265,6 +265,13 @@ def test_intervals_of_few_examples_never_claim_certainty() -> None:
         assert flat.low < flat.difference < flat.high
         assert flat.better == (count == 40)
         assert flat.p_value > 0
+    named = np.arange(12) < 6
+    for other in (named, ~named):
+        f1 = compare_f1(named, named, other)
+        assert f1.low < f1.high
+    assert (
+        paired_bootstrap([1.0] * 9, [1.0] * 9).low < 0
+    )  # all right by both: of those not seen nothing is known
     assert mcnemar([1] * 5, [1] * 5).low < 0 < mcnemar([1] * 5, [1] * 5).high
 
 

@@ -40,12 +40,10 @@ class GateRefused(RefusedError):
         self.promotion = promotion
         gates = [finding for finding in promotion.findings if finding.is_refused]
         named = ", ".join(finding.gate for finding in gates)
-        stays = (
-            "no champion" if promotion.former is None else f"version {promotion.former} stays the champion"
-        )
         helps = [f"{finding.gate}: {finding.do}" for finding in gates if finding.do]
         must = f"{promotion.candidate} must pass every gate of {promotion.model}"
-        super().__init__(must, named, "\n".join([stays, *helps]))
+        do = "\n".join(helps) or "promote another trial"
+        super().__init__(must, f"{named}; {promotion.what_stays}", do)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.promotion,))

@@ -111,10 +111,8 @@ def _outcome_line(result: Promotion) -> Text:
     elif result.outcome == "would move":
         text = f"  it would become the champion of {result.model}, {before}; nothing was registered or moved"
     else:
-        stays = (
-            "there is no champion" if result.former is None else f"version {result.former} stays the champion"
-        )
-        text = f"  refused: {stays}" + (f"; it is {version}, the challenger" if result.version else "")
+        stands = f"; it is {version}, the challenger" if result.version else ""
+        text = f"  refused: {result.what_stays}{stands}"
     record = f"   (entry {result.entry}, {result.hash[:16]})" if result.entry and result.hash else ""
     return Text(text + record, style=STYLES["refused" if result.is_refused else "passed"])
 

@@ -61,6 +61,11 @@ class Promotion:
         """Whether a gate refused."""
         return self.outcome == "refused"
 
+    @property
+    def what_stays(self) -> str:
+        """The champion where the alias does not move, in words."""
+        return "there is no champion" if self.former is None else f"version {self.former} stays the champion"
+
     def to_json(self) -> JsonObject:
         """All of it."""
         document = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -10,18 +10,26 @@ from infra.serving.limits import RequestLimits
 from infra.serving.model_schema import SPELT, Field, ModelSchema
 
 _NUMBER = {"minimum": -LARGEST, "maximum": LARGEST}
+_PIXEL = {"type": ["number", "boolean"], "minimum": 0, "maximum": 255}
+
+
+def _list_of(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "items": items}
+
+
 _TYPES: dict[str, dict[str, Any]] = {
     "double": {"type": ["number", "null"], **_NUMBER},
     "long": {"type": ["integer", "null"], **_NUMBER},
     "boolean": {"type": ["boolean", "null"]},
     "string": {"type": ["string", "number", "boolean", "array", "object", "null"]},
     SPELT: {"type": ["number", "string", "null"], **_NUMBER},
-    "any": {
+    "image": {
         "description": "an image: its file in base64, or nested lists [H][W] or [H][W][C] of numbers from 0"
         " to 255, or from 0 to 1; lists of nothing but 0 and 1 are black and white. Never a path.",
         "anyOf": [
             {"type": "string", "contentEncoding": "base64", "minLength": 1},
-            {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 1}},
+            _list_of(_list_of(_PIXEL)),
+            _list_of(_list_of(_list_of(_PIXEL))),
         ],
     },
 }
@@ -52,7 +60,7 @@ def _rows_schema(schema: ModelSchema, limits: RequestLimits) -> dict[str, Any]:
 
 def _column_schema(column: Field, distribution: Mapping[str, Any]) -> dict[str, Any]:
     known = distribution.get(column.name)
-    plain = dict(_TYPES.get(column.type, {}))
+    plain = dict(_TYPES.get("image" if (column.type, column.name) == ("any", "image") else column.type, {}))
     if not isinstance(known, Mapping):
         return plain
     plain["x-training"] = training_range(known)
@@ -94,10 +102,9 @@ def body_schema(schema: ModelSchema, limits: RequestLimits) -> dict[str, Any]:
             "properties": {"columns": {"const": names}, "data": {"type": "array", "items": values, **count}},
             "additionalProperties": False,
         }
-        listed = columns[0] if len(names) == 1 else values
-        formats["instances"] = {"anyOf": [
-            rows, {"type": "array", "items": listed, **count}
-        ]}  # fmt: skip
+        # objects alone are rows by their columns, whatever the only column may hold
+        unnamed = {"type": "array", "items": columns[0] if len(names) == 1 else values, **count}
+        formats["instances"] = {"anyOf": [rows, {**unnamed, "contains": {"not": {"type": "object"}}}]}
         formats["inputs"] = formats["instances"]
     else:
         formats |= {name: {} for name in ("dataframe_split", "instances", "inputs")}

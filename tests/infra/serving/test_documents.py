@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.serving.http.access_control import OPEN_PATHS, AccessControl
+from infra.serving.http.row_schemas import row_schema
 from infra.serving.limits import RequestLimits
 from infra.serving.model_schema import Field, ModelSchema
 from tests.infra.serving.local_server import OneBundle
@@ -106,14 +107,50 @@ def test_column_may_be_missing_in_rows_but_not_in_all(
     assert asyncio.run(answering.ask(rows)).status == (200 if allowed else 400)
 
 
-def test_text_may_be_missing_as_its_model_answers_it(tmp_path: Path) -> None:
-    bundle = a_bundle("text_cnn", tmp_path / "bundle", tmp_path / "cache")
-    server = Server(LocalScorer(), OneBundle(bundle))
-    asyncio.run(server.follower.poll_once())
+@pytest.fixture(scope="module")
+def of_one_column(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Server]:
+    """Models of a text and of an image behind applications."""
+    folder = tmp_path_factory.mktemp("of-one-column")
+    servers = {}
+    for family in ("text_cnn", "image_cnn"):
+        bundle = a_bundle(family, folder / family, folder / "cache")
+        servers[family] = Server(LocalScorer(), OneBundle(bundle))
+        asyncio.run(servers[family].follower.poll_once())
+    return servers
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "allowed"),
+    [
+        ("text_cnn", [None, "a good book"], True),
+        ("text_cnn", [{}, "a good book"], True),  # an object among others is a value like any
+        ("text_cnn", [{}, {"word": 1}], False),  # objects alone are rows, and none has the column
+        ("text_cnn", [{}, {"text": 1}], True),
+        ("image_cnn", [[[0, 255], [True, 0.0]]], True),
+        ("image_cnn", [[[[0], [255]]]], True),
+        ("image_cnn", [[[None, 1]]], False),
+        ("image_cnn", [[["1", 1]]], False),
+        ("image_cnn", [[[[-1], [255]]]], False),
+        ("image_cnn", [[[1, 256]]], False),
+        ("image_cnn", [[1, 2]], False),
+    ],
+)
+def test_values_of_the_only_column_are_answered_as_documented(
+    of_one_column: dict[str, Server], family: str, values: list[Any], allowed: bool
+) -> None:
+    server = of_one_column[family]
     document = document_of(server)
-    body = {"inputs": [None, "a good book"]}
-    validator(document, document["components"]["schemas"]["Rows"]).validate(body)
-    assert asyncio.run(server.ask(body)).status == 200
+    for name in ("inputs", "instances"):
+        body = {name: values}
+        assert validator(document, document["components"]["schemas"]["Rows"]).is_valid(body) is allowed
+        assert asyncio.run(server.ask(body)).status == (200 if allowed else 400)
+
+
+def test_column_of_anything_is_no_image() -> None:
+    schema = ModelSchema(fields=[Field(name="words", type="any"), Field(name="image", type="any")])
+    properties = row_schema(schema)["properties"]
+    assert properties["words"] == {}
+    assert "image" in properties["image"]["description"]
 
 
 @pytest.mark.parametrize(

@@ -109,8 +109,8 @@ def _error_estimate(
 
 
 def _example_error(metric: str, value: float, rows: int | None) -> float | None:
-    """Of a share of right answers sqrt(p (1 - p) / n), with two right and two wrong answers added: so that all
-    right is no certainty (Agresti and Coull 1998, The American Statistician 52, 119–126)."""
+    """Of a share of right answers sqrt(p (1 - p) / n) with two right and two wrong ones added: all right is
+    no certainty (Agresti and Coull 1998, The American Statistician 52, 119–126)."""
     prefix, _, short = metric.rpartition("/")
     if short not in SHARES or prefix != "val" or not rows or not 0.0 <= value <= 1.0:
         return None

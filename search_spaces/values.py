@@ -19,11 +19,11 @@ def canonical_text(value: ParamValue) -> str:
 
 
 def plain_text(value: ParamValue) -> str:
-    """The value as people read it. A text that would read as nothing or as another value, as `1`, `true` and
-    `[3, 4]` do, is quoted: where both are choices they stay apart."""
+    """The value as people read it. A text that would read as nothing or as another value, as `1`, `true`,
+    `[3, 4]` and `adam ` (with its blank) do, is quoted: where both are choices they stay apart."""
     if not isinstance(value, str):
         return json.dumps(value)
-    return json.dumps(value) if not value.strip() or _reads_as_json(value) else value
+    return json.dumps(value) if not value or value != value.strip() or _reads_as_json(value) else value
 
 
 def _reads_as_json(text: str) -> bool:

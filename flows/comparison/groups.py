@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Counted = Mapping[str, Mapping[str, Mapping[str, int]]]
 
-_TWO_SIDED_95 = 1.959963984540054
+_TAIL = 0.025  # on each side of an interval at 95 %
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +71,22 @@ def score_share(group: str, share: float, examples: int, different: int | None =
 def score_mean(
     group: str, mean: float, deviation: float, examples: int, different: int | None = None
 ) -> GroupScore:
-    """A mean of errors, which are never below 0, with its interval by the normal distribution."""
-    half = _TWO_SIDED_95 * deviation / math.sqrt(different or examples)
-    return GroupScore(group=group, examples=examples, value=mean, low=max(0.0, mean - half), high=mean + half)
+    """A mean of errors, which are never below 0, with Student's interval; of one error, or where there is no
+    spread, with that of errors that are exponentially distributed.
+
+    Args:
+        deviation: of the errors about their mean, over all of them.
+        different: how many of the examples differ: copies tell nothing new.
+    """
+    from scipy.special import chdtri, stdtrit
+
+    count = different or examples
+    if count > 1 and deviation > 0:
+        half = float(stdtrit(count - 1, 1 - _TAIL)) * deviation / math.sqrt(count - 1)
+        low, high = max(0.0, mean - half), mean + half
+    else:
+        low, high = (2 * count * mean / float(chdtri(2 * count, tail)) for tail in (_TAIL, 1 - _TAIL))
+    return GroupScore(group=group, examples=examples, value=mean, low=low, high=high)
 
 
 def tables_of_trial(metrics: Mapping[str, float], counted: Counted) -> tuple[GroupTable, ...]:

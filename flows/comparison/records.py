@@ -69,7 +69,7 @@ class ErrorEstimate:
     """How far a row's value may be off. `std`: one standard error or deviation, in the objective's units.
 
     `over`: `seeds`, the spread of fresh trainings, or `examples`, what another validation set of the same
-    size would have given (for a share of right answers the bootstrap's limit, sqrt(p (1 - p) / n)).
+    size would have given (for a share of right answers as Agresti and Coull have it, so that it is never 0).
     `count`: how many seeds or examples.
     """
 

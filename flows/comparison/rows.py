@@ -111,11 +111,13 @@ def _error_estimate(
 
 
 def _example_error(metric: str, value: float, rows: int | None) -> float | None:
-    """Of a share of right answers sqrt(p (1 - p) / n), which a bootstrap over the examples comes to."""
+    """Of a share of right answers sqrt(p (1 - p) / n) with two right and two wrong ones added: all right is
+    no certainty (Agresti and Coull 1998, The American Statistician 52, 119–126)."""
     prefix, _, short = metric.rpartition("/")
     if short not in SHARES or prefix != "val" or not rows or not 0.0 <= value <= 1.0:
         return None
-    return math.sqrt(value * (1.0 - value) / rows)
+    share = (value * rows + 2) / (rows + 4)
+    return math.sqrt(share * (1.0 - share) / (rows + 4))
 
 
 def _is_confirmation(trial: TrialRow, winner: TrialRow) -> bool:

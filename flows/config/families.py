@@ -22,6 +22,7 @@ from search_spaces.space import Space
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
+from trainers.functions.training_call import check_training_function
 from trainers.hyperparameters import TRAINING, Hyperparameter
 from trainers.registry import COMMAND, Reference, is_function, load_reference
 from trainers.stacking.structure import why_not
@@ -109,16 +110,19 @@ def load_code(file: SweepFile, reference: str) -> Reference:
     """The class or function that a family's key names.
 
     Raises:
-        WrongInput: it cannot be imported, or is neither.
+        WrongInput: it cannot be imported, is neither, or a function that a trial cannot be given to.
     """
     path: Path = ("families", reference)
     try:
-        return load_reference(reference)
+        found = load_reference(reference)
+        if is_function(found) and reference != COMMAND:
+            check_training_function(found)
+        return found
     except InputError as error:
         raise file.locate_error(error, path) from error
     except (Exception, SystemExit) as error:  # importing people's code can raise anything: theirs to correct
-        found = f"{type(error).__name__}: {error}"[:300]
-        raise file.written.error_at(path, "be importable", found, "correct the module") from error
+        said = f"{type(error).__name__}: {error}"[:300]
+        raise file.written.error_at(path, "be importable", said, "correct the module") from error
 
 
 def may_shard(code: Reference) -> bool:

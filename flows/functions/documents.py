@@ -36,7 +36,7 @@ def function_document(
         name: of the sweep; by default the function's.
 
     Raises:
-        WrongInput: it is no function, or has no name to be called by.
+        WrongInput: it is no function, or has no name to be called by; or the space is no mapping.
     """
     if not isinstance(function, FunctionType):
         own = f"the class {function.__name__}" if inspect.isclass(function) else type(function).__name__
@@ -49,6 +49,10 @@ def function_document(
     if objective is None:
         do = "add objective='accuracy', say, as the function reports it"
         raise WrongInput("a sweep of a function must name its objective", "none", do)
+    given: object = space  # a notebook's types are checked by nobody else
+    if given is not None and not isinstance(given, Mapping):
+        do = 'write space={"width": [32, 64], "rate": velodrome.loguniform(1e-4, 1e-1)}'
+        raise WrongInput("space must be a mapping of parameters by name", f"{given!r:.80}", do)
     reference, root = _refer_to(function)
     budget = {name: value for name, value in (("trials", trials), ("epochs", epochs)) if value is not None}
     return {

@@ -123,9 +123,9 @@ def _torch() -> Iterator[HealthFinding]:
 
 
 def _ray() -> Iterator[HealthFinding]:
-    from infra.lanes.backend import check_ray_train
+    from infra.ray_surface import check_ray_surface
 
-    check_ray_train()
+    check_ray_surface()
     yield HealthFinding(name="ray train", verdict="ok", found="single lanes can be replaced")
 
 

@@ -131,7 +131,7 @@ def _start_server(uri: str, home: Home, host: str, port: int) -> subprocess.Pope
     command = [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri,
         "--artifacts-destination", home.artifacts.as_uri(), "--host", host, "--port", str(port),
-        "--workers", "1",
+        "--workers", "1", "--app-name", "velodrome",
     ]  # fmt: skip
     with _log_path(home).open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)

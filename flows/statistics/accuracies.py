@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from flows.statistics.scores import Bools, Floats, Numbers, paired_differences
+from flows.statistics.two_levels import has_no_spread, interval_of_unseen
 from flows.statistics.verdicts import CONFIDENCE, PairedComparison
 
 
@@ -131,6 +132,8 @@ def compare_f1(
     )
     tail = (1 - confidence) / 2
     low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
+    if has_no_spread(drawn):
+        low, high = interval_of_unseen(gap, count, tail)
     swapped = np.tile(kinds, (F1_RESAMPLES, 1))
     for left, right in ((1, 2), (5, 6)):  # of and not of the class: said by the other alone, by the one alone
         either = kinds[left] + kinds[right]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from flows.statistics.scores import Floats, Numbers, paired_differences
-from flows.statistics.two_levels import unseen_share, variance
+from flows.statistics.two_levels import has_no_spread, interval_of_unseen, unseen_share, variance
 from flows.statistics.verdicts import CONFIDENCE, PairedComparison
 
 RESAMPLES = 10_000
@@ -39,7 +39,8 @@ def paired_bootstrap(
         resamples: how many.
     """
     differences = paired_differences(challenger, champion)
-    reach = float(max(np.ptp(challenger), np.ptp(champion)))
+    scores = np.asarray([challenger, champion], dtype=np.float64)
+    reach = float(max(np.ptp(scores, axis=1).max(), np.abs(scores).max()))
     low, high, p_value = _studentised_test(differences, reach, margin, confidence, seed, resamples)
     return PairedComparison(
         difference=float(differences.mean()),
@@ -80,7 +81,7 @@ def _test_without_spread(
     """Nothing to resample: the sign test decides, and the interval tells what examples not seen may do.
 
     Args:
-        reach: how far apart the scores lie that were seen: so far a difference that was not may lie.
+        reach: how far apart, and from 0, the scores lie that were seen: so far a difference that was not may.
     """
     tail = (1 - confidence) / 2
     sign_p = max(0.5**count, 1 / (resamples + 1))
@@ -135,20 +136,29 @@ def _studentised_ratios(differences: Floats, rng: np.random.Generator, resamples
 
 
 def bootstrap_of_metric(
-    difference: float, drawn: Floats, *, examples: int, margin: float, confidence: float
+    difference: float, drawn: Floats, *, examples: int, differing: int, margin: float, confidence: float
 ) -> PairedComparison:
     """Of a metric that is no mean, from its differences over resampled examples.
 
     The percentile bootstrap of pairs (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter
-    13); the p-value is the share of resamples in which the margin is not exceeded.
+    13); the p-value is the share of resamples in which the margin is not exceeded, and no smaller than the
+    least one of the test that swaps the two answers to an example: a handful of examples proves nothing,
+    though every resample of them says the same.
 
     Args:
         difference: over the examples themselves; above 0 the challenger is better.
         drawn: the same of each resample.
+        differing: on how many of the examples the two gave different answers.
     """
     tail = (1 - confidence) / 2
     low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
+    if has_no_spread(drawn):
+        low, high = interval_of_unseen(difference, examples, tail)
     share = (1 + int((drawn <= margin).sum())) / (1 + len(drawn))
+    if margin >= 0:
+        share = max(share, 0.5**differing)
+    if share >= tail:
+        low = min(low, margin)
     return PairedComparison(
         difference=difference,
         low=low,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from infra.errors import WrongInput
@@ -95,12 +94,13 @@ def compare_specs(before: SweepSpec, now: SweepSpec) -> SpecChange:
 
 
 def refuse_changes(
-    known: SweepRow, change: SpecChange, *, accept_code_change: bool, file: Path | None = None
+    known: SweepRow, change: SpecChange, *, accept_code_change: bool, file: str | None = None
 ) -> None:
     """Refuses what would mix two sweeps in one.
 
     Args:
-        file: what was compared, where it was a file and not only the code and the data as they are now.
+        file: what was compared, where it was a file or a mapping and not only the code and the data as they
+            are now.
 
     Raises:
         WrongInput: names each difference with both values, or the families whose code changed.

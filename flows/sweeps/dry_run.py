@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import time
 from collections.abc import Mapping
@@ -201,6 +202,7 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
         seed=derive_seed(prepared.spec.seed, family.name, "plan"),
         goals=_goals(prepared),
         device=_device(family),
+        workers=family.resources.workers,
         threads=max(1, int(family.resources.cpus)),
         per_second=prepared.spec.costs_per_second(family.resources),
         data=None if dataset is None else prepared.file.data,
@@ -208,14 +210,32 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
         base=str(prepared.base),
         cache=str(prepared.cache),
     )
+    is_command, before = family.reference == COMMAND, _files_in(request.root)
     told = run_here(request) if is_carried(family.reference) else run_apart(request)
+    warnings = [
+        _warn_of_shared(_files_in(request.root) - before) if is_command else "",
+        "" if dataset is None or told.by_group else _warn_of_groups(dataset, family.reference),
+    ]
     return DryRun(
         trial_seconds=told.seconds / 2 * family.budget.reports,
-        stack=f"{ONE_BY_ONE}: a function is called once a trial",
+        stack=f"{ONE_BY_ONE}: a {'command' if is_command else 'function'} is called once a trial",
         parameters=told.parameters,
         size_bytes=told.size_bytes,
-        warning="" if dataset is None or told.by_group else _warn_of_groups(dataset, family.reference),
+        warning="; ".join(filter(None, warnings)),
     )
+
+
+def _files_in(folder: str) -> set[str]:
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")}
+
+
+def _warn_of_shared(made: set[str]) -> str:
+    """What a command writes into the folder that it is called in, one trial overwrites of another."""
+    if not made:
+        return ""
+    names = ", ".join(sorted(made)[:3]) + (", …" if len(made) > 3 else "")
+    return f"it wrote {names} where it is called, which all trials share: have it write below ${{directory}}"
 
 
 def _warn_of_groups(dataset: Dataset, reference: str) -> str:

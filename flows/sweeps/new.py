@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from trainers.data_profile import DataProfile
     from trainers.family import Family
     from trainers.types import Json, JsonObject
+
+_SCRIPTS = (".py", ".sh", ".ipynb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +73,9 @@ def new(
         output: the file; by default the sweep's name with `.yaml`, in the current folder.
 
     Raises:
-        WrongInput: the file is there already, the source cannot be read, or no family fits it.
+        WrongInput: the file is there already, the source is a script or cannot be read, or no family fits.
     """
+    _refuse_script(source)
     place = home or Home.from_environment()
     name = _objective_name(source) if is_objective(source) else sweep_name(source)
     path = Path(output) if output is not None else Path(f"{name}.yaml")
@@ -101,10 +105,27 @@ def new(
 
 def find_sweep_file(given: Path | str) -> Path:
     """The file itself; for an Optuna objective the one of its name here, which is written where none is."""
+    _refuse_script(str(given))
     if not is_objective(str(given)):
         return Path(given)
     path = Path(f"{_objective_name(str(given))}.yaml")
     return path if path.exists() else new(str(given)).path
+
+
+def _refuse_script(given: str) -> None:
+    """Refuses a script, or the words of a command, where data or a sweep file is to be named."""
+    program, *words = given.split() or [""]
+    is_called = bool(words) and shutil.which(program) is not None and not Path(given).exists()
+    if ":" in given or not (given.endswith(_SCRIPTS) or is_called):
+        return
+    command = f"python {given}" if given.endswith(".py") and not words else given
+    called = f"{command} ${{args}}".replace("'", "''")
+    do = (
+        f"write families: {{mine: {{command: '{called}', metrics: {{accuracy: 'acc=([0-9.]+)'}}, "
+        "space: {lr: {type: float, low: 0.0001, high: 0.1, log: true}}}} into a sweep file, beside "
+        "data: {source: none}"
+    )
+    raise WrongInput("a script must be a family of a sweep file", given, do)
 
 
 def find_sweep(given: SweepSource | Callable[..., object], **of_function: Any) -> SweepSource:

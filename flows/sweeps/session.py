@@ -148,7 +148,7 @@ def _drive_lanes(
         _log_to_file(written_logs_folder(home, sweep.spec) / DRIVER_LOG),
         suppress(SecondSignal),
     ):
-        ray = connect_ray(address, home, working_dir=own_code, starting=signals.raise_on_second)
+        ray = connect_ray(address, home, working_dir=own_code, trains=True, starting=signals.raise_on_second)
         # Ray takes SIGTERM for itself when it starts.
         with ray as nodes, signals.catch_signals():
             check_shared_places(sweep.spec, home, nodes)

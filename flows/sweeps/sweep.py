@@ -187,7 +187,9 @@ def _register_sweep(
     if not views.has_journal(ledger, known.id):
         return _rewrite_sweep(ledger, known, prepared)
     carried = compare_sweep(known, prepared.spec, prepared.fingerprint)
-    refuse_changes(known, carried, accept_code_change=accept_code_change, file=prepared.file.path)
+    refuse_changes(
+        known, carried, accept_code_change=accept_code_change, file=prepared.file.written.document.name
+    )
     if carried.spec != known.spec or not place_facts(prepared).items() <= known.facts.items():
         _store_growth(ledger, known, prepared)
     return views.sweep_by_id(ledger, known.id)

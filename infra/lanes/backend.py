@@ -32,7 +32,6 @@ from ray.util.placement_group import (
     remove_placement_group,
 )
 
-from infra.errors import ClusterUnavailable
 from infra.lanes.settings import LaneConfig
 
 if TYPE_CHECKING:
@@ -141,28 +140,6 @@ class RunStartCallback(ControllerCallback):
         TrainController.worker_group_cls = LaneWorkerGroup if self._independent else NamedWorkerGroup
         controller = ray.get_runtime_context().current_actor
         ray.get(self._coordinator.register_run.remote(self._name, controller), timeout=ANSWER_LIMIT_S)
-
-
-def check_ray_train() -> None:
-    """Refuses a Ray whose surface has changed, before a sweep leans on it.
-
-    Raises:
-        ClusterUnavailable: the installed Ray has no replica groups.
-    """
-    if not (
-        hasattr(Backend, "has_replica_groups")
-        and hasattr(TrainController, "_replace_bad_workers")
-        and hasattr(TrainController, "worker_group_cls")
-        and hasattr(WorkerGroup, "replace_replica_group")
-        and hasattr(WorkerGroup, "_create_placement_group")
-        and hasattr(DataParallelTrainer, "_create_default_callbacks")
-        and hasattr(DataParallelTrainer, "_initialize_and_run_controller")
-    ):
-        raise ClusterUnavailable(
-            "lanes need a Ray Train that replaces single workers",
-            f"Ray {ray.__version__}",
-            "install ray==2.60.0",
-        )
 
 
 class NoAutoscaling(FixedScalingPolicy):

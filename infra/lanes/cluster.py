@@ -27,6 +27,7 @@ from infra.lanes.runs import is_any_run_alive
 from infra.ledger.liveness import process_started_at
 from infra.packing import excluded_files
 from infra.ray_job import job_has_folder
+from infra.ray_surface import check_ray_surface
 from infra.secrets import redact
 from infra.spec import SweepSpec
 
@@ -68,6 +69,7 @@ def connect_ray(
     home: Home,
     *,
     working_dir: str | None = None,
+    trains: bool = False,
     starting: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Iterator[list[Node]]:
     """A connection to Ray for as long as the block lasts; yields the cluster's nodes.
@@ -78,9 +80,12 @@ def connect_ray(
         address: of a cluster that runs; None starts one on this machine that ends with the block, with token
             authentication and its own temporary folder.
         working_dir: the folder of people's own code that travels to a cluster elsewhere.
+        trains: whether lanes are to run on it: a Ray without what they need is refused first.
         starting: entered while Ray starts, which takes seconds.
     """
     with _train_settings():
+        if trains:
+            check_ray_surface()
         if has_own_connection():
             _check_connected_to(address)
             yield list_nodes()

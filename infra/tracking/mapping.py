@@ -192,7 +192,7 @@ def _user_name() -> str:
 def run_parameters(family: FamilySpec, trial: TrialRow, defaults: Params) -> tuple[dict[str, str], list[str]]:
     """Every name of the family's space with what training uses, and the names that a `when` left out.
 
-    Own code has no defaults: what it was not given is `inactive`.
+    Own code has no defaults: what it was not given is `inactive`, and a choice of that text is quoted.
 
     Args:
         family: whose space says which names there are.
@@ -200,8 +200,10 @@ def run_parameters(family: FamilySpec, trial: TrialRow, defaults: Params) -> tup
         defaults: what training uses for a name that was not sampled.
     """
     inactive = [name for name in space_names(family) if name not in trial.params]
-    values = {**trial.params, **{name: defaults.get(name, _INACTIVE) for name in inactive}}
-    return {clean_name(name): _param_text(value) for name, value in values.items()}, sorted(inactive)
+    values = {**trial.params, **{name: defaults[name] for name in inactive if name in defaults}}
+    texts = {name: _param_text(value) for name, value in values.items()}
+    texts |= {name: _INACTIVE for name in inactive if name not in defaults}
+    return {clean_name(name): text for name, text in texts.items()}, sorted(inactive)
 
 
 def space_names(family: FamilySpec, *, searched_only: bool = False) -> list[str]:
@@ -211,7 +213,8 @@ def space_names(family: FamilySpec, *, searched_only: bool = False) -> list[str]
 
 
 def _param_text(value: ParamValue) -> str:
-    return truncate_text(redact(plain_text(value)), _PARAM_CHARACTERS)
+    text = json.dumps(value) if value == _INACTIVE else plain_text(value)
+    return truncate_text(redact(text), _PARAM_CHARACTERS)
 
 
 # -- points ------------------------------------------------------------------------------------------------

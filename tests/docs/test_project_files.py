@@ -86,10 +86,12 @@ def test_versions_of_the_changelog_go_down_to_the_first_and_hold_the_current() -
     assert project()["version"] == velodrome.__version__
 
 
-def test_ci_runs_what_contributors_run() -> None:
-    workflow: Any = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text())
-    steps = workflow["jobs"]["check"]["steps"]
-    assert [step["run"] for step in steps if "run" in step] == ["make setup", "scripts/check"]
+@pytest.mark.parametrize(("name", "command"), [("check", "scripts/check"), ("everything", "make test-all")])
+def test_ci_runs_what_contributors_run(name: str, command: str) -> None:
+    """What takes minutes each, as the notebook among the examples, runs each night."""
+    workflow: Any = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
+    steps = workflow["jobs"][name]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == ["make setup", command]
 
 
 def test_lock_names_all_that_is_installed() -> None:

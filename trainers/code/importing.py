@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,8 +21,8 @@ def import_module(name: str) -> ModuleType:
     thrown away.
 
     Raises:
-        InputError: it ends the process instead of being imported, or is `__main__`, which every process has
-            another of.
+        InputError: it raises, or ends the process, instead of being imported; or it is `__main__`, which
+            every process has another of.
         ImportError: there is none, or it lacks something.
     """
     if name == "__main__":
@@ -43,8 +44,21 @@ def import_module(name: str) -> ModuleType:
             f"sys.exit({left.code!r}) while it is imported",
             "give each argument a default, or parse them inside the function",
         ) from left
+    except ImportError:
+        raise
+    except Exception as error:  # the top of people's own module may raise anything: theirs to correct
+        must, do = f"{name} must be importable", "correct the module; what trains belongs into the function"
+        raise InputError(must, _describe_failure(error), do) from error
     finally:
         sys.argv[:] = given
+
+
+def _describe_failure(error: Exception) -> str:
+    said = f"{type(error).__name__}: {error}"[:250]
+    if isinstance(error, SyntaxError):  # says where by itself
+        return said
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{said} ({Path(last.filename).name}, line {last.lineno})"
 
 
 def import_function(name: str) -> Callable[..., object]:

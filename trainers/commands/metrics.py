@@ -16,6 +16,7 @@ _LONGEST = 1 << 20  # bytes of a line without an end
 _TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|\x08")
 _EXPONENT = re.compile(r"[eE][-+]?\d+(?!\w)")
 _THOUSANDS = re.compile(r"(?:,\d{3})+\.\d+")
+_NOT_FINITE = re.compile(r"(?<![a-z])[-+]?(?:nan|inf(?:inity)?)(?![a-z])", re.IGNORECASE)
 _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 
 
@@ -60,6 +61,9 @@ class PrintedMetrics:
         """
         found = {}
         for name, pattern in self._patterns.items():
+            if (not_finite := _find_not_finite(pattern, line)) is not None:
+                found[name] = not_finite
+                continue
             match = pattern.search(line)
             if match is None or match.group(1) is None:
                 continue
@@ -70,6 +74,19 @@ class PrintedMetrics:
                 shown = f"{match.group(1)!r} in {line[:200]!r}"
                 raise TrialError(f"what is found for {name} must be a number", shown, do) from error
         return found
+
+
+def _find_not_finite(pattern: re.Pattern[str], line: str) -> float | None:
+    """The nan or inf that stands where the expression finds its number in other lines: `acc=([0-9.]+)` would
+    pass over `acc=nan`, and over all that a diverged command says."""
+    words = list(_NOT_FINITE.finditer(line))
+    for number in ("0.0", "0") if words else ():
+        match, moved = pattern.search(_NOT_FINITE.sub(number, line)), 0
+        for word in words if match else ():
+            if match and match.start(1) == word.start() + moved:
+                return float(word.group())
+            moved += len(number) - len(word.group())
+    return None
 
 
 def _whole_number(match: re.Match[str]) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainers.code.digest import file_digest
 from trainers.code.importing import source_sha256
+from trainers.commands.config_file import SUFFIXES
 from trainers.errors import InputError
 from trainers.nearest import advice
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
     from trainers.types import Params
 
 PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
-OWN_NAMES = ("args", "directory", "seed", "trial", "attempt", "epochs")
+# What only a shell reads: operators and redirections, its own commands, its variables, assignments in front.
+_SHELL = re.compile(r"\||\|\||&|&&|;|[^'\"]*;|\d?>>?(?:&\d|[^'\"]*)|&>.*|<.*")
+_BUILT_IN = ("cd", "export", "source", ".", "ulimit", "set")
+_VARIABLE = re.compile(r"[^'\"]*\$(?:\w|\().*|~/.*")
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*")
+OWN_NAMES = ("args", "config", "directory", "seed", "trial", "attempt", "epochs")
 FILE = "file"  # the one key of `metrics` where a file holds them
 MLFLOW = "mlflow"  # all of `metrics` where the command logs them
 
@@ -34,6 +40,8 @@ class CommandOptions(BaseModel):
             `${epochs}` and `${name}` of a parameter are replaced.
         metrics: regular expressions by metric, over what is printed, or `{file: NAME}` in the directory, or
             `mlflow` where the command logs them so.
+        config: a YAML or JSON file below the folder of the call; `${config}` is a copy of it in the trial's
+            directory that has the parameters in it.
         args: what `${args}` becomes: `--name value`, `--name=value`, `name=value`; with `environment` the
             command reads VELODROME_PARAMS, and no parameter need be named.
         resume: words that are added where the files below `${directory}` that they name are there.
@@ -52,6 +60,7 @@ class CommandOptions(BaseModel):
     keep: str = ""
     predict: str | None = None
     load: str | None = None
+    config: str | None = None
 
     @property
     def file(self) -> str | None:
@@ -95,6 +104,8 @@ def check_command(options: CommandOptions, searched: Collection[str], conditiona
     words = _split_words(options.command, "command")
     if not words:
         raise InputError("command must name a program", "nothing", "write python train.py", key=("command",))
+    _refuse_shell(options.command, "command")
+    _refuse_shell(options.resume, "resume")
     named = _names_in(words, "command", searched)
     resume = _split_words(options.resume, "resume")
     _names_in(resume, "resume", searched)
@@ -104,8 +115,9 @@ def check_command(options: CommandOptions, searched: Collection[str], conditiona
     if partly := sorted(named & set(conditional)):
         do = "use ${args}, which leaves out what a trial does not have"
         raise InputError("a parameter with `when` must not stand alone", partly[0], do, key=("command",))
+    _check_config(options, named - set(searched))
     unread = sorted(set(searched) - named)
-    if unread and "args" not in named and options.args != "environment":
+    if unread and not named & {"args", "config"} and options.args != "environment":
         do = f"add ${{args}} or ${{{unread[0]}}}, or args: environment where it reads VELODROME_PARAMS"
         raise InputError(
             "a command must be given every parameter of its space", unread[0], do, key=("command",)
@@ -129,7 +141,9 @@ def command_digest(options: Params, root: Path) -> str:
 
 def command_files(options: Params, root: Path) -> dict[str, Path]:
     """The files below the root that the command names, by their path below it."""
-    words = (word for word in shlex.split(read_command(options).command) if "$" not in word)
+    found = read_command(options)
+    words = [word for word in shlex.split(found.command) if "$" not in word]
+    words += [found.config] if found.config is not None else []
     return {word: root / word for word in words if _is_below(word) and (root / word).is_file()}
 
 
@@ -142,14 +156,40 @@ def _split_words(text: str, key: str) -> list[str]:
         ) from error
 
 
+def _refuse_shell(text: str, key: str) -> None:
+    """Refuses what only a shell understands: a program would be given it as one more argument."""
+    words = shlex.split(text, posix=False)  # with their quotes
+    alien = [word for word in words if _SHELL.fullmatch(word) or _VARIABLE.fullmatch(word)]
+    whole = text if len(text) < 80 and "'" not in text else "…"
+    do = f"write sh -c '{whole}', or put the word in quotes"
+    if key == "command" and _ASSIGNMENT.fullmatch(words[0]):
+        alien, do = words[:1], f"write env {words[0]} …"
+    elif key == "command" and words[0] in _BUILT_IN:
+        alien = words[:1]
+    if alien:
+        must = f"{key} must be words for a program: no shell reads them"
+        raise InputError(must, alien[0], do, key=(key,))
+
+
 def _names_in(words: Collection[str], key: str, searched: Collection[str]) -> set[str]:
     """The names in `${…}`, each of which must be known."""
     named = {name for word in words for name in PLACEHOLDER.findall(word)}
     known = {*OWN_NAMES, *searched}
     for name in sorted(named - known):
-        do = advice(name, sorted(known))
+        do = f"{advice(name, sorted(known))}; a shell's own is ${name.partition(':')[0]}"
         raise InputError(f"{key} must use names of the space, or ours", f"${{{name}}}", do, key=(key,))
     return named
+
+
+def _check_config(options: CommandOptions, named: Collection[str]) -> None:
+    if ("config" in named) != (options.config is not None):
+        do = "write config: train.yaml, and ${config} where the command is given its path"
+        found = "no config" if options.config is None else "a command without it"
+        raise InputError("config must go with ${config} in the command", found, do, key=("config",))
+    if options.config is not None and not (_is_below(options.config) and options.config.endswith(SUFFIXES)):
+        do = "write its path from where the sweep is run"
+        must = f"config must be a file of {' or '.join(SUFFIXES)} below the folder of the call"
+        raise InputError(must, options.config, do, key=("config",))
 
 
 def _check_metrics(options: CommandOptions) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.commands.arguments import command_words, resume_words
+from trainers.commands.config_file import write_config
 from trainers.commands.metrics import LineSplitter, PrintedMetrics, WrittenMetrics, plain_text
 from trainers.commands.mlflow_metrics import LoggedMetrics, logging_environment
 from trainers.commands.options import MLFLOW, CommandOptions, parameters_json, read_command
@@ -31,6 +32,7 @@ _JUDGE_AFTER_S = 2.0  # a command that ends so soon after a report made its last
 AFTER_LAST_S = 60.0  # for saving and ending, once the budget's reports are there
 _RANK_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _KILLED_IN_A_SHELL = 128 + signal.SIGKILL  # how a shell that called it says so
+_SHOWN = 200  # characters of an error's last lines, of which a reason has room for 300
 _GO, _ASK, _ENDED = range(3)  # what rank 0 wants of all ranks at a tick
 
 
@@ -41,6 +43,7 @@ def run_command(
     root: str,
     goals: tuple[str, ...] = (),
     after_last_s: float = AFTER_LAST_S,
+    ranked: bool = False,
 ) -> None:
     """Calls the command of a family for one trial and reports what it says.
 
@@ -52,34 +55,57 @@ def run_command(
         root: the folder to call it in.
         goals: the metrics that the trial is judged by; without any, each line with a metric is a report.
         after_last_s: how long it may go on after its last report.
+        ranked: it is told of its rank where it is the only one, too: it expects several.
 
     Raises:
         TrialError: it ended with another status than 0, or never said what it is judged by.
     """
-    _Following(trial, read_command(options), Path(root), goals, after_last_s).follow()
+    ranked = ranked or trial.world_size > 1
+    _Following(trial, read_command(options), Path(root), goals, after_last_s, ranked).follow()
 
 
 def bind_command(
-    options: Params, root: Path, goals: Iterable[Goal], after_last_s: float = AFTER_LAST_S
+    options: Params,
+    root: Path,
+    goals: Iterable[Goal],
+    after_last_s: float = AFTER_LAST_S,
+    ranked: bool = False,
 ) -> Callable[[Trial], None]:
     """The training function that a command is: `run_command` with all but the trial."""
     names = tuple(goal.metric for goal in goals)
-    return partial(run_command, options=options, root=str(root), goals=names, after_last_s=after_last_s)
+    return partial(
+        run_command,
+        options=options,
+        root=str(root),
+        goals=names,
+        after_last_s=after_last_s,
+        ranked=ranked,
+    )
 
 
 class _Following:
     """One call of the command."""
 
     def __init__(
-        self, trial: Trial, options: CommandOptions, root: Path, goals: tuple[str, ...], after_last_s: float
+        self,
+        trial: Trial,
+        options: CommandOptions,
+        root: Path,
+        goals: tuple[str, ...],
+        after_last_s: float,
+        ranked: bool,
     ) -> None:
         self._trial, self._options, self._root = trial, options, root
         self._goals = {full_name(goal) for goal in goals}
-        self._after_last_s = after_last_s
+        self._after_last_s, self._ranked = after_last_s, ranked
         values: dict[str, Json] = {
             "directory": str(trial.directory), "seed": trial.seed, "trial": trial.number,
             "attempt": trial.attempt, "epochs": trial.reports + trial.reports_left,
         }  # fmt: skip
+        if options.config is not None:
+            made = trial.directory / Path(options.config).name
+            write_config(root / options.config, made, trial.params)
+            values["config"] = str(made)
         again = resume_words(options, trial.params, values)
         self._words = [*command_words(options, trial.params, values), *again]
         if not again:
@@ -96,7 +122,7 @@ class _Following:
         self._matched = self._beyond = False
 
     def follow(self) -> None:
-        port = self._trial.agree(_free_port()) if self._trial.world_size > 1 else 0
+        port = self._trial.agree(_free_port()) if self._ranked else 0
         environment = self._environment(port)
         if self._options.metrics == MLFLOW and self._trial.rank == 0:
             environment |= logging_environment(self._trial.directory)
@@ -168,7 +194,7 @@ class _Following:
 
     def _take_line(self, line: str) -> None:
         line = plain_text(line)
-        if line.strip():
+        if line.strip(" ^~\t\r\n"):  # a traceback's marks say nothing alone
             self._last_lines.append(line.strip()[:200])
         if self._printed is not None:
             self._take([self._printed.read(line)])
@@ -215,22 +241,30 @@ class _Following:
         return _ASK
 
     def _said(self) -> str:
-        return f"its last lines are {' | '.join(self._last_lines)}" if self._last_lines else "it said nothing"
+        shown: list[str] = []
+        for line in reversed(self._last_lines):  # of a traceback the last one says what it was
+            if shown and sum(map(len, shown)) + len(line) > _SHOWN:
+                break
+            shown.insert(0, line)
+        return f"its last lines are {' | '.join(shown)}" if shown else "it said nothing"
 
     def _environment(self, port: int) -> dict[str, str]:
         trial = self._trial
         environment = {name: value for name, value in os.environ.items() if name not in _RANK_NAMES}
         environment |= {
+            # torchrun and its like lie beside our interpreter, whether or not its environment is active
+            "PATH": os.pathsep.join([environment.get("PATH", os.defpath), os.path.dirname(sys.executable)]),
             "PYTHONUNBUFFERED": "1",
             "VELODROME_PARAMS": parameters_json(trial.params),
             "VELODROME_DIRECTORY": str(trial.directory),
             "VELODROME_SEED": str(trial.seed),
             "VELODROME_TRIAL": str(trial.number),
         }
-        if trial.world_size > 1:  # as torchrun has them; the lane's own group keeps its port
+        if self._ranked:  # as torchrun has them; the lane's own group keeps its port
             given = {name: os.environ[name] for name in _RANK_NAMES if name in os.environ}
             ranks = {"RANK": str(trial.rank), "WORLD_SIZE": str(trial.world_size), "MASTER_PORT": str(port)}
-            environment |= {"LOCAL_RANK": str(trial.rank), "MASTER_ADDR": "127.0.0.1", **given, **ranks}
+            here = {"LOCAL_RANK": ranks["RANK"], "LOCAL_WORLD_SIZE": ranks["WORLD_SIZE"]}
+            environment |= {**here, "MASTER_ADDR": "127.0.0.1", **given, **ranks}
         return environment
 
 

@@ -54,7 +54,8 @@ class ReportLog:
         self.sent_last = False
         self.last: Mapping[str, float] = {}  # the newest report
         self._answer = True  # of hooks that judged at once
-        self._recalled = self._begun = False
+        self._recalled = False
+        self.begun = False  # something was reported in this attempt, or said of where it begins
         self._repeated = 0  # reports of an earlier attempt that are still to come again
         self._undelivered, self._delivered_at = False, -math.inf
         self._began, self.earlier_s = time.monotonic(), 0.0
@@ -101,13 +102,13 @@ class ReportLog:
 
         Without effect once something was reported in this attempt.
         """
-        if not self._begun:
+        if not self.begun:
             self.recall_earlier()
-            self._begun, self._repeated = True, max(0, self.progress.reports - reports)
+            self.begun, self._repeated = True, max(0, self.progress.reports - reports)
 
     def skip_repeated(self) -> bool:
         """Whether the next report is one that the trial has."""
-        self._begun = True
+        self.begun = True
         if self._repeated == 0:
             return False
         self._repeated -= 1

@@ -5,10 +5,9 @@ No Ray, no Optuna, no MLflow: a lane, a test and a notebook run the same.
 
 from __future__ import annotations
 
-import inspect
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, SupportsFloat
@@ -19,6 +18,7 @@ from trainers.functions.exits import ProcessExit
 from trainers.functions.isolation import isolate_process
 from trainers.functions.job import FunctionJob
 from trainers.functions.reports import check_metrics, name_metrics, require_goals
+from trainers.functions.training_call import check_has_trained, check_training_function
 from trainers.functions.trial import Trial
 from trainers.job import Hooks, Outcome, SilentHooks
 from trainers.loop.memory import catch_out_of_memory
@@ -47,10 +47,10 @@ def run_function(job: FunctionJob, hooks: Hooks) -> Outcome:
 
 def _call_function(job: FunctionJob, trial: Trial) -> None:
     """Calls it; `sys.exit(0)` is a return, and another way to leave is the trial's error."""
-    _check_takes_trial(job.function)
+    check_training_function(job.function)
     try:
         returned = job.function(trial)
-        _check_has_run(job.function, returned)
+        check_has_trained(job.function, returned)
         trial.take_returned(returned)
     except Exception as error:
         pruned: type[BaseException] | None = getattr(sys.modules.get("optuna"), "TrialPruned", None)
@@ -75,40 +75,6 @@ def _call_function(job: FunctionJob, trial: Trial) -> None:
     except BaseException as error:  # which nothing else would take for the trial's own
         found = f"it raised {type(error).__name__}{f': {error}' if str(error) else ''}"
         raise TrialError("a training function must return", found) from error
-
-
-def _check_takes_trial(function: Callable[..., object]) -> None:
-    """Refuses what cannot be called with a trial alone, before anything is spent."""
-    name = getattr(function, "__name__", type(function).__name__)
-    if inspect.isclass(function):
-        do = f"write def train(trial): return {name}(…)(trial)"
-        raise InputError("own code must be a function of the trial", f"the class {name}", do)
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # native code may have none
-        return
-    try:
-        signature.bind(None)
-    except TypeError as error:
-        do = "write def train(trial): …, with what was sampled in trial.params"
-        must = "a training function must take one argument, the trial"
-        raise InputError(must, f"{name}{signature}", do) from error
-
-
-def _check_has_run(function: Callable[..., object], returned: object) -> None:
-    """Refuses a function whose call only makes what would run its body: nothing of it has run."""
-    name = getattr(function, "__name__", type(function).__name__)
-    must = "a training function must have trained when it returns"
-    if inspect.iscoroutine(returned):
-        returned.close()
-        do = f"write def train(trial): return asyncio.run({name}(trial))"
-        raise InputError(must, f"{name}, an async function", do)
-    if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
-        kind, loop = (
-            ("a generator", "for") if inspect.isgenerator(returned) else ("an async one", "async for")
-        )
-        do = f"take out `yield`, or loop over it: {loop} _ in {name}(trial): pass"
-        raise InputError(must, f"{name}, {kind}", do)
 
 
 class _DryRunDone(BaseException):

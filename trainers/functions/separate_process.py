@@ -35,7 +35,8 @@ _ERRORS: Mapping[str, type[TrainerError]] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionRequest:
     """What is to be run. `data`: the sweep's, None for own code that reads its own; `recorded`: its
-    fingerprint. `options` and `root` are a command's, and the folder to call it in."""
+    fingerprint. `options` and `root` are a command's, and the folder to call it in; `workers` are a trial's,
+    of which this is one."""
 
     reference: str
     options: Params
@@ -44,6 +45,7 @@ class FunctionRequest:
     seed: int
     goals: Sequence[Goal]
     device: str
+    workers: int
     threads: int
     per_second: Mapping[str, float]
     data: Mapping[str, object] | None
@@ -138,7 +140,8 @@ def _load_function(request: Document, goals: tuple[Goal, ...]) -> Callable[..., 
     if request["reference"] == COMMAND:
         from trainers.functions.command import bind_command
 
-        return bind_command(request["options"], Path(request["root"]), goals, after_last_s=0.0)
+        ranked = request["workers"] > 1
+        return bind_command(request["options"], Path(request["root"]), goals, after_last_s=0.0, ranked=ranked)
     function = load_reference(request["reference"])
     assert is_function(function)
     return function

@@ -18,6 +18,7 @@ from trainers.functions.checkpoint import pack_states, unpack_states
 from trainers.functions.optuna_names import OptunaNames
 from trainers.functions.own_model import ExampleRows, OwnModel, UserModel
 from trainers.functions.report_log import ReportLog
+from trainers.functions.report_steps import ReportSteps
 from trainers.functions.reports import are_numbers, check_metrics, find_step, name_metrics, require_goals
 from trainers.functions.state_dicts import (
     Stateful,
@@ -123,7 +124,7 @@ class Trial(OptunaNames):
         """Takes numbers by name; without a prefix they are `val/…`. Rank 0's values count.
 
         A number alone is the objective's, as Optuna's `report(value, step)` has it. The first step of an
-        attempt, counted from 0, says where the objective begins: what the trial has of it is left out.
+        attempt says where the objective begins: what the trial has of it and later steps is left out.
 
         In a body of `epochs`, all reports of that body are one, sent when it ends. Elsewhere each call is a
         report of its own, numbered on from those of the trial's earlier attempts. Never raises because the
@@ -141,8 +142,9 @@ class Trial(OptunaNames):
             self._log.pending |= values
             return
         self._log.recall_earlier()
-        if (begun := find_step(metrics, step, named)) is not None:
-            self._log.begin_after(begun)
+        at, steps = find_step(metrics, step, named), ReportSteps(self.directory)
+        if at is not None and not self._log.begun:
+            self._log.begin_after(steps.count_before(at, self.reports))
         if self._log.skip_repeated():
             return
         if not self._log.judge():
@@ -153,6 +155,8 @@ class Trial(OptunaNames):
             return
         if self._log.progress.reports == self._job.reports:
             _log.warning("report %d is beyond the budget: ask trial.over()", self._job.reports + 1)
+        if at is not None:
+            steps.note(self.reports + 1, at)
         self._log.pending = values
         self._log.send(deferred=True)
         self._log.deliver(every_s=_DELIVER_S)

@@ -74,8 +74,17 @@ def compare_paired(
     drawn = sign * _resampled_metric(name, truth, challenger, champion)
     whole = [compute_metric(name, truth, answers) or 0.0 for answers in (challenger, champion)]
     return bootstrap_of_metric(
-        sign * (whole[0] - whole[1]), drawn, examples=len(truth), margin=margin, confidence=confidence
-    )
+        sign * (whole[0] - whole[1]), drawn,
+        examples=len(truth), differing=_count_differing(name, challenger, champion),
+        margin=margin, confidence=confidence,
+    )  # fmt: skip
+
+
+def _count_differing(name: str, challenger: TaskPredictions, champion: TaskPredictions) -> int:
+    """On how many examples the two say different things, as the metric sees them."""
+    if name == "auc" and challenger.chances is not None and champion.chances is not None:
+        return int((challenger.chances != champion.chances).any(axis=1).sum())
+    return int((np.asarray(challenger.values) != np.asarray(champion.values)).sum())
 
 
 def example_shares(name: str, truth: Truth, answers: TaskPredictions) -> Floats | None:
@@ -92,7 +101,10 @@ def compare_shares(
         weights = generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
         drawn = np.subtract(*(text_metric(name, weights @ given) for given in (one, other)))
         whole = float(np.subtract(*(text_metric(name, given.sum(axis=0)) for given in (one, other))))
-        return bootstrap_of_metric(whole, drawn, examples=count, margin=margin, confidence=confidence)
+        return bootstrap_of_metric(
+            whole, drawn, examples=count, differing=int((one != other).any(axis=1).sum()),
+            margin=margin, confidence=confidence,
+        )  # fmt: skip
     test = mcnemar if name in ("accuracy", "exact_match") and _is_binary(one, other) else paired_bootstrap
     return test(one, other, confidence=confidence, margin=margin)
 

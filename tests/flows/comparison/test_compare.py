@@ -187,7 +187,7 @@ def test_compare_judges_neighbours_by_fresh_seeds(home, velodrome):
 def test_compare_judges_neighbours_by_validation_examples_or_not(home, velodrome):
     write_sweep(home, facts=FACTS)
     (group,) = document(velodrome("compare", "digits", "--no-latency", "--json"))["groups"]
-    assert group["rows"][0]["error"]["std"] == pytest.approx((0.985 * 0.015 / 400) ** 0.5)
+    assert group["rows"][0]["error"]["std"] == pytest.approx((396 / 404 * 8 / 404 / 404) ** 0.5)
     assert group["rows"][0]["error"]["over"] == "examples"
     assert group["ties"][0]["tied"] is False
     loss = Objective(metric="val/loss", direction="minimize")
@@ -195,6 +195,15 @@ def test_compare_judges_neighbours_by_validation_examples_or_not(home, velodrome
     (group,) = document(velodrome("compare", "losses", "--json"))["groups"]
     assert group["rows"][0]["error"] is None
     assert group["ties"][0]["tied"] is None
+
+
+def test_compare_of_few_examples_claims_no_certainty(home, velodrome):
+    """All 36 right and nine tenths of them: Fisher's test has a p of 0.12."""
+    searched = [trial_of("image_cnn", n, "complete", v) for n, v in enumerate((1.0, 0.9))]
+    write_sweep(home, trials=searched, facts={"data": {"parts": {"validation": 36}}})
+    (group,) = document(velodrome("compare", "digits", "--top", 2, "--no-latency", "--json"))["groups"]
+    assert group["rows"][0]["error"]["std"] > 0.03
+    assert group["ties"][0]["tied"] is True
 
 
 def test_compare_held_seconds_sum_over_attempts_and_have_a_price(home, velodrome):

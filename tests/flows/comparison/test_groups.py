@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from flows.comparison.groups import tables_of_trial
+from flows.comparison.groups import score_mean, tables_of_trial
 from flows.report.report_data import gather_report_data
 from flows.report.sections import build_sections
 from flows.statistics.shares import wilson_interval
@@ -80,9 +81,17 @@ def test_errors_by_group_have_the_interval_of_their_mean() -> None:
     values = {"val/mae_gender=female": error.mean(), "val/rmse_gender=female": math.sqrt((error**2).mean())}
     counted = {"gender": {"female": {"rows": 80, "different": 80}}}
     ((score,),) = (table.scores for table in tables_of_trial(values, counted))
-    half = 1.96 * error.std() / math.sqrt(80)
-    assert score.high - score.value == pytest.approx(half, rel=1e-4)
-    assert score.low == pytest.approx(score.value - half, rel=1e-3)
+    wanted = stats.ttest_1samp(error, 0.0).confidence_interval(0.95)
+    assert (score.low, score.high) == pytest.approx((wanted.low, wanted.high), rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_equal_errors_of_a_small_group_claim_no_certainty(count: int) -> None:
+    """Of exponential errors the interval covers the mean in 95 of 100, by the quantiles of chi-square."""
+    score = score_mean("few", 2.0, 0.0, count)
+    ends = stats.chi2.isf([0.025, 0.975], 2 * count)
+    assert (score.low, score.high) == pytest.approx(tuple(2 * count * 2.0 / ends))
+    assert score.low < 2.0 < score.high
 
 
 def test_metrics_by_group_have_a_section_of_their_own_in_mlflow(people: Home) -> None:

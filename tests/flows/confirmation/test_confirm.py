@@ -145,7 +145,7 @@ def test_intervals_of_a_test_part_full_of_copies_are_those_of_its_different_rows
     for found, before in zip(counted.rows, blind.rows, strict=True):
         assert found.test.mean == before.test.mean
         width, narrow = (i.high - i.low for i in (found.test.interval, before.test.interval))
-        assert width > 2 * narrow
+        assert width > 1.5 * narrow  # what the seeds differ by is in both
     gaps = [made.rows[1].difference.interval for made in (counted, blind)]
     assert gaps[0].high - gaps[0].low > 2 * (gaps[1].high - gaps[1].low)
 

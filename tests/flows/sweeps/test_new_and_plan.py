@@ -27,6 +27,7 @@ from tests.trainers.families.cases import texts
 from tests.trainers.families.test_bert import TinyBert, model
 from tests.trainers.pretrained.test_pretrained_try_out import BERT
 from trainers.data_profile import DataProfile, TargetLeak
+from trainers.functions.separate_process import run_here
 
 
 def test_new_writes_a_file_that_loads_with_fitting_families(home, velodrome):
@@ -42,6 +43,45 @@ def test_new_writes_a_file_that_loads_with_fitting_families(home, velodrome):
     spec = resolve_sweep(load_sweep("digits.yaml"), default_metric="accuracy")
     assert [family.name for family in spec.families] == found["families"]
     assert spec.objectives[0].metric == "val/accuracy"
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ("train.py", "python train.py"),
+        ("./run.sh", "./run.sh"),
+        ("env A=1 python t.py", "env A=1 python t.py"),
+    ],
+)
+@pytest.mark.parametrize("verb", [new, plan])
+def test_script_in_place_of_a_file_is_refused_with_the_family_to_write(home, verb, given, command):
+    with pytest.raises(WrongInput, match=f"a script must be a family .*; but got {given}") as raised:
+        verb(given)
+    families = raised.value.do.removeprefix("write ").partition(" into a sweep file")[0]
+    head = "name: made\ndata: {source: none}\nobjective: {metric: accuracy}\n"
+    Path("made.yaml").write_text(f"{head}{families}\n")
+    spec = resolve_sweep(load_sweep("made.yaml"), default_metric="accuracy")
+    assert spec.families[0].options["command"] == f"{command} ${{args}}"
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("model.pt", ("mine: it wrote model.pt where it is called, .*: have it write below",)),
+        ("${directory}/model.pt", ()),
+    ],
+)
+def test_plan_warns_of_a_command_that_writes_where_all_trials_do(home, monkeypatch, place, said):
+    monkeypatch.setattr("flows.sweeps.dry_run.run_apart", run_here)
+    Path("mine.yaml").write_text(
+        "name: mine\ndata: {source: none}\nobjective: {metric: accuracy}\nfamilies:\n  mine:\n"
+        f"    command: sh -c 'echo $1 > $0; echo acc=0.1' {place} ${{lr}}\n"
+        "    metrics: {accuracy: 'acc=(.*)'}\n    space: {lr: {type: float, low: 0.1, high: 1.0}}\n"
+    )
+    planned = plan("mine.yaml")
+    assert planned.families[0].stack == "one by one: a command is called once a trial"
+    assert len(planned.warnings) == len(said)
+    assert all(re.match(*pair) for pair in zip(said, planned.warnings, strict=True))
 
 
 def test_new_for_table_in_another_folder_keeps_its_path(home):

@@ -30,10 +30,10 @@ def check_server(port: int, folder: Path, *options: str, images: bool = True) ->
         "--checks", "all", "--generation-database", "none", "--no-color", *options,
     ]  # fmt: skip
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1500, check=False)
-    assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
+    told = re.sub(r"(\{\}, ){9,}", "{}, …, ", ended.stdout)  # a body of as many rows as there may be
+    assert ended.returncode == 0, told[-6000:] + ended.stderr[-2000:]
     patterns = (r"Selected: (\d+)/", r"Selected: \d+/(\d+)", r"Tested: (\d+)")
-    told = [_number_in(ended.stdout, pattern) for pattern in patterns]
-    assert told == [OPERATIONS] * 3
+    assert [_number_in(ended.stdout, pattern) for pattern in patterns] == [OPERATIONS] * 3
     return _number_in(ended.stdout, r"([\d,]+) generated")
 
 

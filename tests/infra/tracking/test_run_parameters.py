@@ -18,20 +18,23 @@ from tests.infra.tracking.story import Story, a_spec
 
 CHOICES = [
     1, 1.0, True, "1", "1.0", "true", "True", [1, [2, 3]], "[1, [2, 3]]", "[1,[2,3]]", None, "null", "", " ",
-    '"1"', "NaN", "adam", {"shift": 1}, '{"shift": 1}', "[" * 5_000,
+    '"1"', "NaN", "adam", "adam ", "\n", {"shift": 1}, '{"shift": 1}', "[" * 5_000,
 ]  # fmt: skip
 
 
 def test_choices_of_different_values_are_told_apart() -> None:
     shown = [plain_text(choice) for choice in CHOICES]
-    assert len(set(shown)) == len(CHOICES)
+    assert len({text.strip() for text in shown}) == len(CHOICES)
     assert (plain_text("adam"), plain_text("1"), plain_text(1)) == ("adam", '"1"', "1")
 
 
-@pytest.mark.parametrize(("value", "shown"), [("1", '"1"'), (1, "1"), ("sgd", "sgd"), ("", '""')])
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("1", '"1"'), (1, "1"), ("sgd", "sgd"), ("sgd ", '"sgd "'), ("", '""'), ("inactive", '"inactive"')],
+)
 def test_parameter_text_is_quoted_where_it_reads_as_another_value(value: Any, shown: str) -> None:
     params, inactive = run_parameters(
-        make_family({"mixed": {"type": "categorical", "choices": ["1", 1, "sgd", ""]}}),
+        make_family({"mixed": {"type": "categorical", "choices": ["1", 1, "sgd", "sgd ", "", "inactive"]}}),
         make_trial({"mixed": value}),
         {},
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from trainers.code.importing import import_module
+from trainers.code.importing import import_function, import_module
 from trainers.errors import InputError
 from trainers.registry import load_reference
 
@@ -44,6 +45,26 @@ def test_parser_that_needs_arguments_is_refused_with_what_to_do(
     with pytest.raises(InputError, match=r"sys\.exit\(2\) while it is imported.*inside the function"):
         load_reference("strict_script:train")
     assert "usage: strict_script.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("top", "said"),
+    [
+        ("rate = None\nprint(rate * 2)", r"TypeError: unsupported .* \(script\.py, line 2\)"),
+        ("open('no.csv')", r"FileNotFoundError: .* \(script\.py, line 1\)"),
+        ("def train(trial:", r"SyntaxError: '\(' was never closed \(script\.py, line 1\)"),
+        ("object.nothing", r"AttributeError: .*'nothing' \(script\.py, line 1\)"),
+    ],
+)
+@pytest.mark.parametrize("load", [import_module, load_reference, import_function])
+def test_what_a_module_raises_at_its_top_is_its_own_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[str], object], top: str, said: str
+) -> None:
+    (tmp_path / "script.py").write_text(top)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "script", raising=False)
+    with pytest.raises(InputError, match=f"script must be importable; but got {said}; correct the module"):
+        load("script" if load is import_module else "script:train")
 
 
 def test_function_of_a_notebook_is_refused_by_its_name() -> None:

@@ -18,11 +18,13 @@ from tests.trainers.functions.test_functions import Recorder
 from trainers.commands.arguments import argument_words, command_words
 from trainers.commands.metrics import PrintedMetrics, plain_text
 from trainers.commands.options import check_command, command_digest, read_command
-from trainers.errors import InputError, TrainerError, TrialError
+from trainers.errors import InputError, NotFinite, TrainerError, TrialError
 from trainers.functions.command import bind_command
 from trainers.functions.job import FunctionJob
 from trainers.functions.run import dry_run_function, run_function
+from trainers.functions.separate_process import FunctionRequest, run_here
 from trainers.job import Outcome
+from trainers.registry import COMMAND
 from trainers.try_out import try_out
 from trainers.types import Goal, Length
 
@@ -111,6 +113,24 @@ def test_number_is_read_as_a_person_reads_it(line: str, pattern: str, value: flo
     assert PrintedMetrics({"acc": pattern}).read(plain_text(line)) == {"acc": value}
 
 
+@pytest.mark.parametrize("pattern", [r"acc=([\d.]+)", r"acc=(\d+\.\d+)", r"acc=(\d+)", r"acc=(\S+)"])
+def test_nan_in_place_of_the_number_is_read_as_one(pattern: str) -> None:
+    metrics = PrintedMetrics({"acc": pattern})
+    assert str(metrics.read("epoch 3: acc=nan best_acc=0.5")) == "{'acc': nan}"
+    assert metrics.read("loss=nan acc=-Inf") == {"acc": float("-inf")}
+    assert not metrics.read("info: the nan rate is 0.5")
+
+
+@pytest.mark.parametrize("line", ["loss=inf acc=0.5", "nan acc=0.5", "acc=0.5 nan"])
+def test_nan_elsewhere_in_a_line_leaves_the_number(line: str) -> None:
+    assert PrintedMetrics({"acc": r"acc=([\d.]+)"}).read(line) == {"acc": 0.5}
+
+
+def test_a_command_that_diverges_is_not_finite_and_not_complete(run: Run) -> None:
+    with pytest.raises(NotFinite, match="val/accuracy must be a finite number"):
+        run("sh -c 'echo acc=0.3; echo acc=nan; echo acc=nan'")
+
+
 def test_coloured_output_is_matched_and_shown_without_its_colours(run: Run) -> None:
     _, hooks = run(r"printf '\033[1macc=\033[32m0.5\033[0m\n'")
     assert hooks.reports[0][1] == {"val/accuracy": 0.5}
@@ -165,6 +185,16 @@ def test_a_status_that_is_not_zero_is_a_failure_with_the_last_lines(run: Run) ->
         run("sh -c 'echo acc=0.1; echo out of luck >&2; exit 3'")
 
 
+def test_a_traceback_ends_with_its_error_in_what_is_said(run: Run, tmp_path: Path) -> None:
+    """A reason has room for 300 characters."""
+    deep = "def f(n):\n    return f(n - 1) if n else open('/no/' + 'long' * 20)\nf(3)\n"
+    (tmp_path / "train.py").write_text(deep)
+    with pytest.raises(TrialError) as raised:
+        run("python train.py")
+    assert "No such file or directory" in f"error: {raised.value}"[:300]
+    assert "^" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("end", "said", "reason"),
     [
@@ -190,16 +220,39 @@ def test_a_match_that_is_no_number_is_a_failure_that_shows_the_line(run: Run) ->
         run("sh -c 'echo acc=high'", metrics={"accuracy": "acc=(.*)"})
 
 
-def test_a_program_that_is_not_there_is_named(run: Run) -> None:
-    with pytest.raises(InputError, match="no-such-program"):
-        run("no-such-program --lr ${lr}")
+@pytest.mark.parametrize(
+    ("program", "do"),
+    [
+        ("no-such-program", "correct the name"),
+        ("wrap.sh", r"write \./wrap\.sh"),
+        ("./wrap.sh", r"call chmod \+x \./wrap\.sh, or write bash \./wrap\.sh"),
+    ],
+)
+def test_a_program_that_is_not_there_is_named(run: Run, tmp_path: Path, program: str, do: str) -> None:
+    (tmp_path / "wrap.sh").write_text("echo acc=0.1\n")
+    with pytest.raises(InputError, match=f"a program that is there; but got {program}; {do}"):
+        run(f"{program} --lr ${{lr}}")
 
 
-def test_a_pruned_command_is_ended_with_its_children(run: Run, tmp_path: Path) -> None:
-    script = 'sleep 60 & echo $! > "$0"; for i in 1 2 3 4; do echo acc=0.$i; sleep 0.1; done; wait'
+@pytest.mark.parametrize(
+    "child",
+    ["sleep 60", "setsid sleep 60", 'setsid -w sh -c "trap : TERM; while :; do sleep 0.1; done"'],
+    ids=["of its group", "of a session of its own", "that catches SIGTERM"],
+)
+def test_a_pruned_command_is_ended_with_its_children(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, child: str
+) -> None:
+    monkeypatch.setattr("trainers.commands.process._GRACE_S", 0.3)
+    script = f'{child} & echo $! > "$0"; for i in 1 2 3 4; do echo acc=0.$i; sleep 0.1; done; wait'
     outcome, hooks = run(f"sh -c '{script}' ${{directory}}/child", Recorder(prune_at=2))
     assert (outcome.status, len(hooks.reports)) == ("pruned", 2)
     assert wait_until(lambda: not is_alive(int((tmp_path / "own/child").read_text())))
+
+
+def test_a_daemon_that_a_command_leaves_is_ended_with_it(run: Run, tmp_path: Path) -> None:
+    outcome, _ = run("""sh -c 'setsid sleep 60 & echo $! > "$0"; echo acc=0.1' ${directory}/child""")
+    assert outcome.status == "complete"
+    assert not is_alive(int((tmp_path / "own/child").read_text()))
 
 
 def test_a_command_that_ignores_sigterm_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +317,8 @@ def test_a_killed_command_without_resume_repeats_what_it_had_reported(
 
 def test_a_group_is_ended_when_the_process_that_follows_it_is_killed(tmp_path: Path) -> None:
     """SIGKILL leaves a process no last word: the end of a pipe is what tells its guard."""
-    command = "sh -c 'trap \"\" HUP; sleep 60 & echo $! > child; echo $$ > leader; echo acc=0.1; wait'"
+    script = "sleep 60 & echo $! > child; setsid sleep 60 & echo $! > daemon; echo $$ > leader; echo acc=0.1"
+    command = f"sh -c 'trap \"\" HUP; {script}; wait'"
     code = (
         "from trainers.try_out import try_out\n"
         f"try_out({{'command': {command!r}, 'metrics': {PRINTED!r}}}, epochs=9, objective='accuracy')"
@@ -274,7 +328,7 @@ def test_a_group_is_ended_when_the_process_that_follows_it_is_killed(tmp_path: P
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}
     )
     assert wait_until(lambda: (tmp_path / "leader").exists() and bool((tmp_path / "leader").read_text()), 60)
-    pids = [int((tmp_path / name).read_text()) for name in ("leader", "child")]
+    pids = [int((tmp_path / name).read_text()) for name in ("leader", "child", "daemon")]
     assert all(map(is_alive, pids))
     lane.send_signal(signal.SIGKILL)
     lane.wait()
@@ -305,6 +359,21 @@ def test_a_dry_run_ends_after_two_reports(tmp_path: Path) -> None:
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.parametrize(("workers", "seen"), [(1, " of "), (2, "0 of 1")])
+def test_a_dry_run_of_one_of_several_workers_is_told_its_rank(
+    tmp_path: Path, workers: int, seen: str
+) -> None:
+    """torch.distributed.init_process_group asks for it; a script for one process must not find it."""
+    script = 'echo "rank: $RANK of $WORLD_SIZE" > seen; echo acc=0.1'
+    request = FunctionRequest(
+        reference=COMMAND, options={"command": f"sh -c '{script}'", "metrics": PRINTED}, root=str(tmp_path),
+        params={}, seed=1, goals=(GOAL,), device="cpu", workers=workers, threads=1, data=None, recorded="",
+        base=str(tmp_path), cache=str(tmp_path),
+    )  # fmt: skip
+    run_here(request)
+    assert (tmp_path / "seen").read_text() == f"rank: {seen}\n"
+
+
 def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
     options = {"command": "sh -c 'echo acc=0.$1' - ${width}", "metrics": PRINTED}
     outcome = try_out(options, {"width": 5}, objective="accuracy")
@@ -315,7 +384,25 @@ def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
     ("change", "key", "said"),
     [
         ({"command": "python train.py"}, "command", "be given every parameter"),
+        (
+            {"command": "python train.py ${args} | tee log"},
+            "command",
+            r"no shell reads them; but got \|; write sh",
+        ),
+        ({"command": "python train.py ${args} 2>&1"}, "command", "but got 2>&1; write sh -c 'python"),
+        ({"command": "python train.py ${args} >log"}, "command", "but got >log"),
+        ({"command": "cd src && python train.py ${args}"}, "command", "but got cd; write sh -c 'cd src"),
+        ({"command": "./a.sh; python train.py ${args}"}, "command", "but got ./a.sh;"),
+        ({"command": "LR=1 python train.py ${args}"}, "command", "write env LR=1"),
+        ({"command": "python train.py ${args} --data $HOME/d"}, "command", r"but got \$HOME/d"),
+        ({"command": "python train.py ${args} $(date)"}, "command", r"but got \$\(date\)"),
+        ({"command": "python ~/train.py ${args}"}, "command", "but got ~/train.py"),
         ({"command": "python train.py ${rate}"}, "command", r"\$\{rate\}; did you mean"),
+        (
+            {"command": "sh -c 'a ${HOME:-/}'"},
+            "command",
+            r"\$\{HOME:-/\}; .*; a shell's own is \$HOME",
+        ),
         ({"command": "python 'train.py"}, "command", "as in a shell"),
         ({"command": "python ${rates} ${momentum}"}, "command", "with `when` must not stand alone"),
         ({"metrics": {"accuracy": "acc=[0-9]+"}}, "metrics", "must have a group"),
@@ -334,6 +421,26 @@ def test_what_cannot_be_called_is_refused_by_its_key(change: dict[str, Any], key
     with pytest.raises(TrainerError, match=said) as caught:
         check_command(options, ["rates", "momentum"], ["momentum"])
     assert caught.value.key[0] == key
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sh -c 'cd src && python train.py $0 > log' ${args}", "env LR=1 python train.py ${args}",
+        "python train.py ${args} '|' 'a;b' '$HOME' --where a=b;c --url http://x/?a=1&b=2 'x>y' \"<pad>\"",
+    ],
+)  # fmt: skip
+def test_what_a_program_is_to_be_given_itself_is_quoted(command: str) -> None:
+    check_command(read_command({"command": command, "metrics": PRINTED}), ["rates"], [])
+
+
+def test_programs_beside_the_interpreter_are_found_without_its_environment(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchrun, where velodrome was called by its path."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    _, hooks = run(f"sh -c 'command -v {Path(sys.executable).name} >/dev/null && echo acc=0.5'")
+    assert hooks.reports == [(1, {"val/accuracy": 0.5})]
 
 
 def test_a_command_that_reads_the_environment_need_name_no_parameter() -> None:

@@ -104,6 +104,33 @@ def test_an_objective_that_is_tried_again_tells_each_step_once(job: FunctionJob,
     assert outcome.values == (max(first + 2, EPOCHS - 1) / 10,)
 
 
+@pytest.mark.parametrize("steps", [[1, 2, 3, 4, 5], [0, 10, 20, 30, 40], [-2, -1, 0, 1, 2]])
+@pytest.mark.parametrize("known", [0, 1, 3, 5])
+@pytest.mark.parametrize("resumes", [False, True])
+def test_steps_of_an_attempt_that_died_tell_where_the_next_begins(
+    job: FunctionJob, steps: list[int], known: int, resumes: bool
+) -> None:
+    """From 1, or every tenth: each value is reported once, whether the objective begins anew or goes on."""
+
+    def train(trial: Any) -> float:
+        for step in steps[first:]:
+            trial.report(step / 100, step)
+        return steps[-1] / 100
+
+    first = 0
+    died = Recorder()
+    run_function(replace(job, function=train), died)
+    with (job.directory / "report_steps.txt").open("a") as file:
+        file.write(f"\n{known + 1} ")  # torn by the death
+    first = max(0, known - 1) if resumes else 0
+    hooks = Recorder()
+    outcome = run_function(replace(job, function=train, earlier=dict(died.reports[:known]), attempt=2), hooks)
+    assert died.reports[:known] + hooks.reports == [
+        (number, {"val/accuracy": step / 100}) for number, step in enumerate(steps, 1)
+    ]
+    assert outcome.epochs == 5
+
+
 def test_a_metric_that_is_called_step_says_nothing_of_resuming(job: FunctionJob) -> None:
     def again(trial: Any) -> None:
         trial.report(accuracy=0.3, step=0)

@@ -311,6 +311,44 @@ def test_text_metrics_are_resampled_from_counts_of_each_text_in_seconds(name: st
     assert found.difference == pytest.approx(gap)
 
 
+@pytest.mark.parametrize("name", ["f1", "recall", "auc", "balanced_accuracy", "bleu", "chrf"])
+def test_metric_of_a_handful_of_examples_claims_no_certainty(name: str) -> None:
+    """All right against all right, and against all wrong: every resample says the same."""
+    for count in (4, 12):
+        known, right, wrong = answers_of_extremes(name, count)
+        same = compare_paired(name, known, right, right, margin=-0.05, confidence=0.95)
+        assert same.low < 0 < same.high
+        assert not same.better  # nor as good but for 0.05, for all that is known
+        apart = compare_paired(name, known, right, wrong, margin=0.0, confidence=0.95)
+        assert apart.low < apart.high
+        assert apart.better == (count == 12)
+        assert (apart.p_value < 0.025) == (count == 12)
+    known, right, _ = answers_of_extremes(name, 1_000)
+    assert compare_paired(name, known, right, right, margin=-0.05, confidence=0.95).better
+
+
+def answers_of_extremes(name: str, count: int) -> tuple[Truth, TaskPredictions, TaskPredictions]:
+    """All right and all wrong."""
+    if name in ("bleu", "chrf"):
+        texts = ["these are the words that are wanted"] * count
+        known = Truth(task="seq2seq", values=texts)
+        return known, TaskPredictions(values=texts), TaskPredictions(values=["no"] * count)
+    values = np.arange(count) % 2
+    known = Truth(task="classification", values=values, classes=CLASSES)
+    right, wrong = (
+        TaskPredictions(values=said, chances=np.eye(2)[said] * 0.8 + 0.1) for said in (values, 1 - values)
+    )
+    return known, right, wrong
+
+
+def test_metric_that_most_of_a_handful_agree_on_is_not_better() -> None:
+    """Three of four examples: by the answers swapped among them, one case in eight is as far apart."""
+    known, right, wrong = answers_of_extremes("f1", 4)
+    values = np.where(np.arange(4) > 0, wrong.values, right.values)
+    found = compare_paired("f1", known, right, TaskPredictions(values=values), margin=0.0, confidence=0.95)
+    assert (found.better, found.p_value) == (False, 0.125)
+
+
 def test_gate_metrics_equal_those_of_before_the_code_was_shared() -> None:
     """Written down from the gates' own formulas, which had no line in common with training's."""
     generator = np.random.default_rng(3)

@@ -14,6 +14,8 @@ from infra.lanes.attempt import AttemptRunner
 from infra.lanes.settings import LaneSettings
 from infra.spec import Budget, FamilySpec, Objective, Resources, SweepSpec
 from tests.trainers.tiny import Recorder
+from trainers.bundle.bundle import load_bundle
+from trainers.bundle.latency import model_figures
 from trainers.types import Ranks
 
 DIGITS, TEXTS = {"source": "builtin:digits"}, {"source": "builtin:docstrings"}
@@ -33,7 +35,7 @@ def attempt(
 ) -> tuple[AttemptResult, list[str]]:
     """How one of two steps ended, and the files of its samples."""
     spec = SweepSpec(
-        name="shown", version=1, data=data, keep_models="all",
+        name="shown", version=1, data=data, keep_models="all", prices={"cpu_hour": 3600.0},
         objectives=(Objective(metric=f"val/{metric}", direction="minimize"),),
         families=(
             FamilySpec(
@@ -65,6 +67,15 @@ def test_attempt_with_kept_model_writes_samples(
     assert (ended.outcome, ended.detail) == ("complete", "")
     assert ended.model is not None
     assert samples == shown
+
+
+def test_attempt_costs_what_it_held_and_its_model_says_so(tmp_path: Path) -> None:
+    ended, _ = attempt(tmp_path, *SHOWN[0][:5])
+    facts: Any = ended.facts
+    assert facts["price"] == facts["cpu_seconds"] == facts["train_seconds"] > 0
+    assert facts["gpu_seconds"] == 0.0
+    bundle = load_bundle(tmp_path / "storage" / str(ended.model))
+    assert model_figures(bundle)["price"] == facts["price"]
 
 
 def test_attempt_without_kept_model_writes_no_samples(tmp_path: Path) -> None:

@@ -271,3 +271,11 @@ def test_bundle_signature_and_latency_are_measured(tmp_path: Path) -> None:
     assert figures.keys() == {"latency_ms", "latency_p99_ms", "parameters", "size_bytes", "flops"}
     assert 0 < figures["latency_ms"] <= figures["latency_p99_ms"]
     assert (figures["parameters"], figures["size_bytes"]) == (3, 12)
+
+
+def test_bundle_says_what_its_training_took(tmp_path: Path) -> None:
+    took = {"price": 0.25, "cpu_seconds": 12.0, "energy_joules": 900.0, "epsilon": 7.5}
+    predictor = load_bundle(linear_bundle(tmp_path / "b", facts={**took, "number": 3}))
+    figures = measure_latency(predictor, predictor.example, budget_s=0.01)
+    assert took.items() <= figures.items()
+    assert "number" not in figures

@@ -94,6 +94,19 @@ def test_changed_draw_leaves_the_space_unchanged(space: Space) -> None:
 # -- what a space means ---------------------------------------------------------------------------------
 
 
+def test_ends_of_a_logarithmic_range_of_whole_numbers_are_as_likely_as_the_rest() -> None:
+    """Of 1 to 4 a number k has the share log((k + ½) / (k - ½)) / log 9 of 1,024 points."""
+    drawn = [
+        params["n"]
+        for params in Space.from_mapping({"n": {"type": "int", "low": 1, "high": 4, "log": True}}).sobol(
+            1_024, seed=0
+        )
+    ]
+    for number in range(1, 5):
+        share = math.log((number + 0.5) / (number - 0.5)) / math.log(9)
+        assert drawn.count(number) == pytest.approx(1_024 * share, abs=3)
+
+
 def test_sobol_covers_ranges_and_choices() -> None:
     drawn = Space.from_mapping(CONTRACT).sobol(256, seed=0)
     logs = [math.log10(params["learning_rate"]) for params in drawn]

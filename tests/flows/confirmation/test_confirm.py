@@ -7,6 +7,7 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mlflow import MlflowClient
 
 from flows.config.lookup import open_sweep
 from flows.confirmation import confirm as verb
-from flows.confirmation.runs import median_run
+from flows.confirmation.runs import median_run, select_median
 from flows.confirmation.statistics import build_confirmation
 from flows.sweeps import session
 from flows.sweeps.session import SessionEnd
@@ -324,3 +325,13 @@ def test_interrupt_names_the_command_that_carries_on(home, monkeypatch, role, co
     with pytest.raises(InterruptedCommand, match=f"`{command}` carries digits on"):
         session.run_session(ledger, row, home, role=role)
     ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"), [((0.3, 0.1, 0.4, 0.2), 3), ((0.3, 0.1, 0.2), 2), ((0.5, 0.5), 0)]
+)
+def test_median_of_an_even_number_of_runs_is_the_lower_of_the_middle_ones(values, wanted):
+    runs = [
+        SimpleNamespace(trial=SimpleNamespace(model="m"), value=v, seed_index=i) for i, v in enumerate(values)
+    ]
+    assert select_median(runs).seed_index == wanted

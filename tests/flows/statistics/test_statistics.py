@@ -14,6 +14,7 @@ from scipy import stats
 from flows.statistics import (
     Interval,
     RankingEntry,
+    bootstrap_of_metric,
     compare_f1,
     difference_p_value,
     examples_needed,
@@ -369,3 +370,18 @@ def _two_equal(
     )
     one, other = (rng.random((2, seeds, examples)) < by_seed).astype(float)
     return one, other
+
+
+def test_interval_over_examples_alone_is_students() -> None:
+    """To the last digit: with one fewer degree of freedom than there are examples."""
+    scores = np.random.default_rng(13).normal(0.5, 0.1, size=12)
+    found, wanted = two_level_interval([scores]), stats.ttest_1samp(scores, 0.0)
+    ends = wanted.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high), rel=1e-9)
+    assert found.p_value == pytest.approx(wanted.pvalue, rel=1e-6)
+
+
+def test_interval_of_a_resampled_metric_leaves_half_of_its_level_on_each_side() -> None:
+    drawn = np.arange(1.0, 2_002.0)
+    found = bootstrap_of_metric(1_001.0, drawn, examples=50, differing=50, margin=0.0, confidence=0.95)
+    assert (found.low, found.high) == pytest.approx((51.0, 1_951.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra.coordinator.messages import EpochReport
+from infra.ledger import views
 from infra.search.study import Studies
 from tests.infra.conftest import GOAL, Bench, family, hello, sweep
 
@@ -44,3 +45,18 @@ def test_report_that_a_heartbeat_told_of_is_judged_once(
     assert asked == []
     assert [coordinator.decide(hello(), assignment.attempt, told) for _ in range(2)] == [True, True]
     assert asked == [0]
+
+
+def test_report_of_another_lane_for_an_attempt_does_not_count(bench: Bench) -> None:
+    """By a heartbeat and with a question: the attempt's own lane alone tells of it."""
+    coordinator = bench.begin(sweep(family(trials=2, pruner={"name": "asha", "min_epochs": 1})))
+    own, other = hello("lane-0", pid=1), hello("lane-1", pid=2)
+    for lane in (own, other):
+        coordinator.register_lane(lane)
+    (assignment,) = coordinator.next_attempts(own).attempts
+    coordinator.heartbeat(other, assignment.attempt, [report(bench, 1, 0.9)])
+    coordinator.decide(other, assignment.attempt, [report(bench, 2, 0.8)])
+    assert [event.kind for event in views.events(bench.ledger, bench.sweep_id)].count("reported") == 0
+    coordinator.heartbeat(own, assignment.attempt, [report(bench, 1, 0.1)])
+    (told,) = [e for e in views.events(bench.ledger, bench.sweep_id) if e.kind == "reported"]
+    assert told.payload["metrics"][GOAL] == 0.1

@@ -51,7 +51,10 @@ def test_schema_knows_every_sampler_and_pruner() -> None:
     ("options", "reports", "expected"),
     [
         ({"name": "asha", "min_epochs": 1, "reduction": 3}, 10, (1, 3, 9)),
+        ({"name": "asha", "min_epochs": 1, "reduction": 3}, 9, (1, 3)),
+        ({"name": "asha", "min_epochs": 4, "reduction": 2}, 4, ()),
         ({"name": "hyperband", "min_epochs": 2, "reduction": 2}, 9, (2, 4, 8)),
+        ({"name": "hyperband", "min_epochs": 2, "reduction": 2}, 8, (2, 4)),
         ({"name": "median", "warmup_epochs": 2}, 5, (2, 3, 4)),
         ({"name": "percentile", "percentile": 25}, 3, (1, 2)),
         ({"name": "none"}, 5, ()),

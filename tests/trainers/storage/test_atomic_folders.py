@@ -22,6 +22,28 @@ def test_folder_write_on_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_files_and_folder_reach_the_disk_before_the_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the name after it: a machine that loses its power has the whole folder, or none."""
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def note_sync(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        done.append("aside" if path.name.startswith(atomic_folders.ASIDE) else path.name)
+        fsync(descriptor)
+
+    def note_rename(source: Path, target: Path) -> None:
+        done.append("named")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "rename", note_rename)
+    atomic_folders.write_folder(tmp_path / "a", {"file": b"1", "other": b"2"})
+    assert done == ["file", "other", atomic_folders.MANIFEST, "aside", "named", tmp_path.name]
+
+
 def test_unfinished_folder_of_a_dead_writer_is_removed_by_the_next(tmp_path: Path) -> None:
     host = socket.gethostname()
     dead = (

@@ -29,7 +29,6 @@ for place, cell in enumerate(json.load(open(sys.argv[1]))["cells"]):
 
 
 @pytest.mark.ray
-@pytest.mark.long
 def test_notebook_example_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "VELODROME_HOME": str(tmp_path / "home")}
     done = subprocess.run(

@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from trainers.errors import InputError
 from trainers.nearest import advice
 
@@ -24,6 +22,8 @@ def write_config(given: Path, made: Path, params: Params) -> None:
     Raises:
         InputError: the file cannot be read, or has no such place: whoever reads it would not find the value.
     """
+    import yaml  # where a logged model answers there is none
+
     is_json = given.suffix == ".json"
     try:
         text = given.read_text()

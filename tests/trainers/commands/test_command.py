@@ -368,7 +368,7 @@ def test_a_dry_run_of_one_of_several_workers_is_told_its_rank(
     request = FunctionRequest(
         reference=COMMAND, options={"command": f"sh -c '{script}'", "metrics": PRINTED}, root=str(tmp_path),
         params={}, seed=1, goals=(GOAL,), device="cpu", workers=workers, threads=1, data=None, recorded="",
-        base=str(tmp_path), cache=str(tmp_path),
+        base=str(tmp_path), cache=str(tmp_path), per_second={},
     )  # fmt: skip
     run_here(request)
     assert (tmp_path / "seen").read_text() == f"rank: {seen}\n"

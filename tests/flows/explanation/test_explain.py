@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,10 @@ def test_explain_table_writes_importances_that_add_up(registered: RegistryFixtur
     assert [row["column"] for row in ranking][:3] == [feature.name for feature in made.features][:3]
     page = (tmp_path / "why" / "index.html").read_text()
     assert page.count("<tr><td>") == 10 + 40
+    bars = [float(width) for width in re.findall(r'"bar"><div style="width:([\d.]+)%', page)]
+    assert len(bars) == 10
+    assert bars == sorted(bars, reverse=True)
+    assert bars[0] == 100
     assert "http" not in page.replace("http-equiv", "")
     assert json.dumps(made.to_json(), allow_nan=False)
 

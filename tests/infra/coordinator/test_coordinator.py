@@ -292,6 +292,17 @@ def test_stop_state_follows_its_cause_and_not_its_words(bench: Bench, same_drive
     assert views.sweep_by_id(bench.ledger, bench.sweep_id).state == expected
 
 
+def test_time_that_was_spent_outlives_a_killed_coordinator(bench: Bench) -> None:
+    coordinator = bench.begin(sweep(minutes=1.0))
+    for seconds, stopping in ((40, None), (25, "the budget of 1 minutes is used up")):
+        coordinator.register_lane(hello())
+        bench.clock.now += seconds
+        coordinator.heartbeat(hello(), None)
+        coordinator.tick()
+        assert coordinator.stopping == stopping
+        coordinator = bench.take_over(token="driver-2")
+
+
 def test_sweep_over_its_budget_can_be_confirmed(bench: Bench) -> None:
     """The budget is the search's; and what confirming takes is not charged to it."""
     coordinator = bench.begin(sweep(minutes=1.0))

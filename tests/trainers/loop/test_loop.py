@@ -15,6 +15,7 @@ from trainers.data.dataset import EncodedDataset
 from trainers.errors import InputError, NotFinite, OutOfMemory, TrialError
 from trainers.family import Family
 from trainers.job import Outcome
+from trainers.loop.randomness import seed_all
 from trainers.loop.stepper import Stepper
 from trainers.loop.training import train
 from trainers.types import Batch, Goal, Length, Params, State
@@ -39,6 +40,14 @@ def _largest_difference(a: Any, b: Any) -> float:
 
 def _absolute(outcome: Outcome) -> float:
     return sum(float(tensor.abs().sum()) for tensor in outcome.weights.values())
+
+
+def test_every_global_generator_is_seeded() -> None:
+    drawn = []
+    for _ in range(2):
+        seed_all(7)
+        drawn.append((random.random(), float(np.random.random()), float(torch.rand(1))))
+    assert drawn[0] == drawn[1]
 
 
 # -- what is learned and told -----------------------------------------------------------------------------

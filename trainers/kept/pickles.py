@@ -25,5 +25,5 @@ def _has_pickle_bytes(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.lower().endswith(PICKLED) for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, RuntimeError):  # damaged, or of a version that Python does not read
         return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,14 +193,17 @@ def test_source_hash_does_not_follow_library_base_classes() -> None:
     assert len(digest.source_digest(Own)) == 64
 
 
-def test_source_hash_takes_under_half_a_second() -> None:
-    import time
-
+def test_source_hash_takes_less_than_parsing_all_that_it_may_reach() -> None:
+    """Some 0.4 s; beside what the same processor does, since others slow it."""
     load_reference("image_cnn")
-    taken = []
-    for _ in range(5):  # the least: what else runs on the processor slows the others
+    hashing, parsing = [], []
+    for _ in range(5):
         digest._analyze.cache_clear()
         started = time.process_time()
         source_hash("image_cnn")
-        taken.append(time.process_time() - started)
-    assert min(taken) < 0.5
+        hashed = time.process_time()
+        for path in Path(digest.__file__).parents[1].rglob("*.py"):
+            ast.parse(path.read_bytes())
+        hashing.append(hashed - started)
+        parsing.append(time.process_time() - hashed)
+    assert min(hashing) < min(parsing)

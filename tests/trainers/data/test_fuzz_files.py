@@ -107,6 +107,23 @@ def open_or_refuse(source: str, folder: Path) -> None:
         return
 
 
+@pytest.mark.parametrize(
+    ("at", "value", "found"),
+    [(6, 64, "zip file version 6.4"), (10, 99, "compression method"), (8, 1, "encrypted")],
+)
+def test_archive_that_python_does_not_unpack_is_refused(
+    at: int, value: int, found: str, tmp_path: Path
+) -> None:
+    """A byte of the directory says the version that it needs, how it is packed, whether it is encrypted."""
+    data = bytearray(npz_bytes())
+    for place in range(len(data)):
+        if data[place : place + 4] == b"PK\x01\x02":
+            data[place + at] = value
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(InputError, match=found):
+        open_dataset({"source": "npz:a.npz"}, base=tmp_path, cache=tmp_path / "cache")
+
+
 @pytest.mark.parametrize("kind", FILES)
 @given(damage=damages())
 @FUZZ

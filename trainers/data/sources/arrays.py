@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,13 @@ def _group_by_part(arrays: dict[str, Array], names: tuple[str, ...]) -> dict[Par
     return found
 
 
+# NumPy's own, and those of an archive that is encrypted or of a later version, or does not unpack.
+_DAMAGES = (
+    ValueError, OSError, EOFError, KeyError, MemoryError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+
+
 def _load_arrays(path: Path, cache: Path) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -110,7 +119,7 @@ def _load_arrays(path: Path, cache: Path) -> dict[str, Array]:
             return _load_mapped(path, cache)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: _check_array(name, arrays[name]) for name in arrays.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+    except _DAMAGES as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         do = "arrays of Python objects are never read: save numbers or fixed-width strings"
         raise InputError(f"{path} must be an npz file of plain arrays", text, do, key=SOURCE_KEY) from error

@@ -659,13 +659,15 @@ try:
 except WrongInput as error:
     heavy = {"torch", "ray", "mlflow", "optuna", "pandas", "scipy"} & sys.modules.keys()
     print(error.exit_code, sorted(heavy))
-print(time.process_time())
+light = time.process_time()
+import torch
+print(light / (time.process_time() - light))
 """
     command = [sys.executable, "-c", code, str(contract), override]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=True)
-    found, seconds = done.stdout.splitlines()
+    found, share = done.stdout.splitlines()
     assert found == "2 []"
-    assert float(seconds) < 1.5  # of the processor: what others do on the machine does not count
+    assert float(share) < 1.0  # of what torch alone would take of the same processor, however busy it is
 
 
 def test_all_that_is_wrong_in_a_file_is_said_at_once(tmp_path: Path) -> None:

@@ -667,7 +667,7 @@ print(light / (time.process_time() - light))
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=True)
     found, share = done.stdout.splitlines()
     assert found == "2 []"
-    assert float(share) < 1.0  # of what torch alone would take of the same processor, however busy it is
+    assert float(share) < 0.9  # of what torch alone would take of the same processor, however busy it is
 
 
 def test_all_that_is_wrong_in_a_file_is_said_at_once(tmp_path: Path) -> None:

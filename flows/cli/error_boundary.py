@@ -249,8 +249,24 @@ def _send_again(lost: sys.UnraisableHookArgs, report: Callable[[sys.UnraisableHo
     if number is None:
         report(lost)
         return
+    hook = _Hook()
+    try:
+        threading.Thread(target=_send_after, args=(hook, number), daemon=True).start()
+    finally:
+        hook.left = True
+
+
+class _Hook:
+    """Whether the main thread has left the hook that asked for a signal: Python drops what comes up in there
+    too. It is left by a bare assignment, after which Python looks for no signal before the hook's end."""
+
+    left = False
+
+
+def _send_after(hook: _Hook, number: signal.Signals) -> None:
+    time.sleep(SEND_AGAIN_S)
+    while not hook.left:
+        time.sleep(SEND_AGAIN_S)
     main = threading.main_thread().ident
     assert main is not None
-    timer = threading.Timer(SEND_AGAIN_S, signal.pthread_kill, (main, number))
-    timer.daemon = True
-    timer.start()
+    signal.pthread_kill(main, number)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from pathlib import Path
@@ -263,6 +264,24 @@ def test_signal_that_arrives_in_a_weak_references_callback_is_not_lost(number, e
     target = _Target()
     reference = weakref.ref(target, lambda gone: signal.raise_signal(number))
     with pytest.raises(expected), raise_on_sigterm():
+        del target
+        for _ in range(200):
+            time.sleep(0.01)
+    assert reference() is None
+
+
+def test_lost_signal_is_not_sent_again_while_the_thread_that_sends_it_is_being_started(monkeypatch):
+    """On a busy machine the main thread may be kept waiting there: within the hook that Python drops too."""
+    start = threading.Thread.start
+
+    def late(thread):
+        start(thread)
+        time.sleep(0.5)
+
+    monkeypatch.setattr(threading.Thread, "start", late)
+    target = _Target()
+    reference = weakref.ref(target, lambda gone: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Terminated), raise_on_sigterm():
         del target
         for _ in range(200):
             time.sleep(0.01)

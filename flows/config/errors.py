@@ -152,6 +152,8 @@ def _advise(kind: str, given: Json) -> str:
         return f"write {int(given)}"
     if kind == "string_type" and isinstance(given, (int, float)):
         return "put it in quotes"
+    if kind == "string_type" and isinstance(given, list):
+        return "write it without brackets" if len(given) == 1 else "write one; a sweep for each"
     return ""
 
 

@@ -342,6 +342,8 @@ BAD_LINES = [
     ("seed: -1", 3, "greater than or equal to 0"),
     ("model: My Model", 3, "name of a model"),
     ("ledger: 3", 3, "ledger must be text"),
+    ("ledger: [a.db]", 3, "ledger must be text.*write it without brackets"),
+    ("ledger: [a.db, b.db]", 3, "ledger must be text.*write one; a sweep for each"),
     ("tracking: {uri: ''}", 3, "not empty"),
     ("code: {root: 3}", 3, "text"),
     ("seed: 1\nseed: 2", 4, "stand once"),

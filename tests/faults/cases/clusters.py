@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ import psutil
 from tests.faults import tally
 from tests.faults.harness import ROOT, Stage, check_tracking, children, have_ended, kill, stretch_limit
 from tests.faults.outcome import Outcome, Pace, case
+from tests.raylets import add_node, start_head
 
 FILE = f"""
 name: apart
@@ -78,19 +77,11 @@ def controller_dies(folder: Path, pace: Pace) -> Outcome:
 
 
 @contextlib.contextmanager
-def _cluster(stage: Stage) -> Iterator[Any]:
-    """A head of two processors on this machine, to which raylets can be added."""
-    from ray.cluster_utils import Cluster
-
-    temp = tempfile.mkdtemp(prefix="vf-")
-    with mock.patch.dict(os.environ, stage.environment):  # lanes have their environment from the raylets
-        head = {"num_cpus": 2, "temp_dir": temp, "include_dashboard": False}  # its port is one for all
-        made = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            yield made
-        finally:
-            made.shutdown()
-            shutil.rmtree(temp, ignore_errors=True)
+def start_cluster(stage: Stage, head_cpus: int = 2) -> Iterator[Any]:
+    """A head of so many processors on this machine, to which raylets can be added."""
+    # Lanes have their environment from the raylets.
+    with mock.patch.dict(os.environ, stage.environment), start_head(head_cpus) as made:
+        yield made
 
 
 # What a node runs by itself, and the one actor of Ray's that a cluster keeps from its first Ray Train run on.
@@ -141,8 +132,8 @@ def _services(node: Any) -> list[Any]:
 def node_dies(folder: Path, pace: Pace) -> Outcome:
     """They move to the survivor within a minute, from their checkpoints."""
     stage = _stage_sweep(folder)
-    with _cluster(stage) as cluster:
-        second = cluster.add_node(num_cpus=4)
+    with start_cluster(stage) as cluster:
+        second = add_node(cluster, 4)
         driver = stage.start("sweep", "apart.yaml", "--address", cluster.address)
         stage.wait_for("apart", _lanes_running(6))
         killed_at = time.time()
@@ -162,7 +153,7 @@ def node_dies(folder: Path, pace: Pace) -> Outcome:
 def head_dies(folder: Path, pace: Pace) -> Outcome:
     """The command says that the cluster is gone; on the next one the sweep carries on."""
     stage = _stage_sweep(folder)
-    with _cluster(stage) as cluster:
+    with start_cluster(stage) as cluster:
         driver = stage.start("sweep", "apart.yaml", "--address", cluster.address)
         stage.wait_for("apart", have_ended(2))
         before = {trial.number: trial.attempts for trial in stage.trials("apart") if trial.has_ended}
@@ -172,7 +163,7 @@ def head_dies(folder: Path, pace: Pace) -> Outcome:
         gone_s = time.time() - killed_at
         assert driver.returncode == 4, (driver.returncode, err)
         assert "Traceback" not in err
-    with _cluster(stage) as cluster:
+    with start_cluster(stage) as cluster:
         done = stage.run("sweep", "apart.yaml", "--address", cluster.address)
         assert done.returncode == 0, done.stderr
         trials = stage.trials("apart")

@@ -6,20 +6,17 @@ python -m tests.infra.lanes.two_sweeps FOLDER [DRIVER]
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-
-from ray.cluster_utils import Cluster
 
 from flows.sweeps.status import SweepStatus, status
 from flows.sweeps.stop import stop
 from flows.sweeps.sweep import sweep
 from infra.errors import VelodromeError
 from infra.home import Home
+from tests.raylets import add_node, start_head
 
 LIMIT_S = 180.0  # 60 s where the machine is idle
 UP_S = 300.0
@@ -48,30 +45,26 @@ def main(folder: Path) -> None:
     """Begins one sweep, then another; prints the lanes of both, and the second's when the first is killed."""
     (folder / "code").mkdir(parents=True)
     (folder / "code" / "short.py").write_text(CODE)
-    temp = tempfile.mkdtemp(prefix="vt-")
-    head = {"num_cpus": 2, "temp_dir": temp, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=head)
     drivers = []
-    try:
-        made.add_node(num_cpus=2)
-        home = Home(folder / "home")
-        for name, lanes in (("first", 4), ("second", 2)):
-            (folder / f"{name}.yaml").write_text(FILE.format(name=name))
-            command = [sys.executable, "-m", __spec__.name, str(folder), name, made.address]
-            drivers.append(subprocess.Popen(command, stderr=(folder / f"{name}.txt").open("w")))
-            limit_s = LIMIT_S if drivers[1:] else UP_S
-            took_s = wait_for(home, {name: lanes} if name == "first" else {"first": 2, name: 2}, limit_s)
-            print(name, {one: lanes_of(home, one) for one in ("first", name)}, f"after {took_s:.0f} s")
-        drivers[0].kill()
-        took_s = wait_for(home, {"second": 4}, LIMIT_S)
-        print("second alone", lanes_of(home, "second"), f"after {took_s:.0f} s")
-        stop("second", home=home)
-        drivers[1].wait(120)
-    finally:
-        for driver in drivers:
-            driver.kill()
-        made.shutdown()
-        shutil.rmtree(temp, ignore_errors=True)
+    with start_head(2) as made:
+        try:
+            add_node(made, 2)
+            home = Home(folder / "home")
+            for name, lanes in (("first", 4), ("second", 2)):
+                (folder / f"{name}.yaml").write_text(FILE.format(name=name))
+                command = [sys.executable, "-m", __spec__.name, str(folder), name, made.address]
+                drivers.append(subprocess.Popen(command, stderr=(folder / f"{name}.txt").open("w")))
+                limit_s = LIMIT_S if drivers[1:] else UP_S
+                took_s = wait_for(home, {name: lanes} if name == "first" else {"first": 2, name: 2}, limit_s)
+                print(name, {one: lanes_of(home, one) for one in ("first", name)}, f"after {took_s:.0f} s")
+            drivers[0].kill()
+            took_s = wait_for(home, {"second": 4}, LIMIT_S)
+            print("second alone", lanes_of(home, "second"), f"after {took_s:.0f} s")
+            stop("second", home=home)
+            drivers[1].wait(120)
+        finally:
+            for driver in drivers:
+                driver.kill()
 
 
 def wait_for(home: Home, lanes: dict[str, int], limit_s: float) -> float:

@@ -5,20 +5,18 @@ python -m tests.infra.lanes.unlike_nodes FOLDER
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 import ray
-from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from flows.sweeps.stop import stop
 from flows.sweeps.sweep import sweep
 from infra.home import Home
+from tests.raylets import add_node, start_head
 
 UP_S = 120.0
 CODE = """
@@ -61,30 +59,24 @@ def main(folder: Path) -> None:
     (folder / "code" / "seen").mkdir(parents=True)
     (folder / "code" / "long.py").write_text(CODE)
     (folder / "unlike.yaml").write_text(FILE)
-    temp = tempfile.mkdtemp(prefix="vu-")
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "temp_dir": temp, "include_dashboard": False},
-    )
-    try:
-        larger = [made.add_node(num_cpus=2) for _ in range(2)]
-        ray.init(address=made.address, log_to_driver=False)
-        held = larger[0].node_id
-        there = NodeAffinitySchedulingStrategy(node_id=held, soft=False)
-        stranger = ray.remote(num_cpus=1)(Stranger).options(scheduling_strategy=there).remote()
-        assert ray.get(stranger.node.remote()) == held
-        home = Home(folder / "home")
-        threading.Thread(target=_stop_when_up, args=(folder, home), daemon=True).start()
-        sweep(folder / "unlike.yaml", home=home)
-        sizes = {node["NodeID"]: node["Resources"].get("CPU", 0) for node in ray.nodes()}
-        seen = [path.name.partition("-")[0] for path in (folder / "code" / "seen").iterdir()]
-        free = {node: size - (node == held) for node, size in sizes.items()}
-        print("lanes", len(seen), "of", int(sum(free.values())))
-        print("each node is full:", all(seen.count(node) == room for node, room in free.items()))
-    finally:
-        ray.shutdown()
-        made.shutdown()
-        shutil.rmtree(temp, ignore_errors=True)
+    with start_head(1) as made:
+        try:
+            larger = [add_node(made, 2) for _ in range(2)]
+            ray.init(address=made.address, log_to_driver=False)
+            held = larger[0].node_id
+            there = NodeAffinitySchedulingStrategy(node_id=held, soft=False)
+            stranger = ray.remote(num_cpus=1)(Stranger).options(scheduling_strategy=there).remote()
+            assert ray.get(stranger.node.remote()) == held
+            home = Home(folder / "home")
+            threading.Thread(target=_stop_when_up, args=(folder, home), daemon=True).start()
+            sweep(folder / "unlike.yaml", home=home)
+            sizes = {node["NodeID"]: node["Resources"].get("CPU", 0) for node in ray.nodes()}
+            seen = [path.name.partition("-")[0] for path in (folder / "code" / "seen").iterdir()]
+            free = {node: size - (node == held) for node, size in sizes.items()}
+            print("lanes", len(seen), "of", int(sum(free.values())))
+            print("each node is full:", all(seen.count(node) == room for node, room in free.items()))
+        finally:
+            ray.shutdown()
 
 
 def _stop_when_up(folder: Path, home: Home) -> None:

@@ -69,7 +69,7 @@ def train_members(given: PreparedCase, width: int, epochs: int) -> None:
         train(job, given.data, TimingHooks())
         return
 
-    def ended(member: Member, outcome: Outcome | Exception) -> None:
+    def pass_failure_on(member: Member, outcome: Outcome | Exception) -> None:
         if isinstance(outcome, Exception):
             raise outcome
 
@@ -77,7 +77,7 @@ def train_members(given: PreparedCase, width: int, epochs: int) -> None:
     for seed in range(width):
         params = {**given.params, "learning_rate": given.params["learning_rate"] * (1 + seed / width)}
         members.append(Member(job=replace(job, seed=seed, params=params), hooks=TimingHooks()))
-    train_stack(members, given.data, refill=lambda: None, ended=ended, width=width)
+    train_stack(members, given.data, refill=lambda: None, ended=pass_failure_on, width=width)
 
 
 def measure(given: PreparedCase, widths: list[int], epochs: int, figures: Measurements) -> None:

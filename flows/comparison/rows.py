@@ -148,13 +148,13 @@ def _held_costs(attempts: Sequence[AttemptRow], sweep: SweepRow) -> dict[str, fl
 
 def _held_seconds(attempts: Sequence[AttemptRow], what: str) -> float:
     return sum(
-        (attempt.ended_at - attempt.started_at) * _held(attempt.lane_facts, what)
+        (attempt.ended_at - attempt.started_at) * _count_held(attempt.lane_facts, what)
         for attempt in attempts
         if attempt.ended_at is not None
     )
 
 
-def _held(facts: Mapping[str, Any], what: str) -> float:
+def _count_held(facts: Mapping[str, Any], what: str) -> float:
     return float(facts.get("workers", 1)) * float(facts.get(what) or 0.0)
 
 

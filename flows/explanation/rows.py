@@ -101,7 +101,7 @@ class TableRows:
             for name, part in zip(self.columns, importances, strict=True):
                 self.means[name].add(float(part))
             texts = [f"{name} = {_short(values[name])}" for name in self.columns]
-            yield _shown(found, at, first, _parts(texts, importances, most=8))
+            yield _shown_row(found, at, first, _parts(texts, importances, most=8))
 
     def finish(self, folder: Path) -> None:
         """Writes the means."""
@@ -133,7 +133,7 @@ class TextRows:
                 writer.writerow([*_head(found, at, first), place, word, float(part)])
                 self.means[word.lower()].add(float(part))
             picture = None if found.attention is None else self._draw(found.attention[at], first + at)
-            yield _shown(found, at, first, _parts(texts, importances), picture)
+            yield _shown_row(found, at, first, _parts(texts, importances), picture)
 
     def _draw(self, attention: Array | None, number: int) -> bytes | None:
         """Writes the map of each layer, the first on the left: a row a word that asks."""
@@ -175,7 +175,7 @@ class ImageRows:
             name, picture = f"{first + at:05d}.png", beside_each_other(*seen)
             (self.folder / "pictures" / name).write_bytes(picture)
             writer.writerow([*_head(found, at, first), f"pictures/{name}"])
-            yield _shown(found, at, first, [], picture)
+            yield _shown_row(found, at, first, [], picture)
 
     def finish(self, folder: Path) -> None:
         """Writes the mean map."""
@@ -211,7 +211,7 @@ def _head(found: Explained, at: int, first: int) -> list[Cell]:
     return [first + at, found.answers[at], float(found.scores[at]), float(found.baseline_scores[at])]
 
 
-def _shown(
+def _shown_row(
     found: Explained, at: int, first: int, parts: list[FeaturePart], picture: bytes | None = None
 ) -> ShownRow:
     return ShownRow(

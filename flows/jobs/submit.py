@@ -192,10 +192,10 @@ def _follow(server: JobServer, submission: Submission, show: Callable[[str], obj
             ended.message,
             "install Velodrome where Ray is installed, and start Ray with that folder on PATH",
         )
-    return _ended(submission, ended)
+    return _with_exit_status(submission, ended)
 
 
-def _ended(submission: Submission, state: JobState) -> Submission:
+def _with_exit_status(submission: Submission, state: JobState) -> Submission:
     code = state.exit_code
     if state.status == "STOPPED":
         code = STOPPED

@@ -75,7 +75,7 @@ def card_body(known: CardFacts, *, listed: bool = False) -> str:
 
 def card_head(known: CardFacts, *, listed: bool = False) -> str:
     """The first lines: what it is for, and how good it is, which stands first, and plain, where listed."""
-    judged = _judged(known)
+    judged = _judged_metrics(known)
     name = next(iter(judged), None)
     purpose = str(known.written.get("purpose") or "").strip()
     lines = [purpose] if purpose else []
@@ -115,7 +115,7 @@ def _data(known: CardFacts) -> str:
     return "## Data\n\n" + "\n".join(lines)
 
 
-def _judged(known: CardFacts) -> dict[str, float]:
+def _judged_metrics(known: CardFacts) -> dict[str, float]:
     metrics = _mapping(known.evidence.get("metrics")).get("challenger")
     return {name: float(value) for name, value in _mapping(metrics).items()}
 
@@ -126,7 +126,7 @@ def _validation(known: CardFacts) -> dict[str, float]:
 
 
 def _metrics(known: CardFacts) -> str:
-    judged, validated = _judged(known), _validation(known)
+    judged, validated = _judged_metrics(known), _validation(known)
     count = int(_mapping(known.evidence.get("data")).get("examples", 0))
     singly = names_of_classes(validated) | names_of_groups(validated)
     plain = [name.removeprefix("val/") for name in sorted(set(validated) - singly)]

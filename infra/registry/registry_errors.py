@@ -97,7 +97,7 @@ def _late(server: str, found: str) -> RegistryUnavailable:
     return RegistryUnavailable(f"{server} must answer in time", found, do)
 
 
-def _untrusted(server: str, found: str) -> RegistryUnavailable:
+def _untrusted_certificate(server: str, found: str) -> RegistryUnavailable:
     do = "check https or http in the address; MLFLOW_TRACKING_SERVER_CERT_PATH names an authority of your own"
     return RegistryDenied(f"{server} must show a certificate that is trusted", found, do)
 
@@ -112,14 +112,14 @@ def _unreachable(server: str, found: str) -> RegistryUnavailable:
     )
 
 
-def _failed(server: str, found: str) -> RegistryUnavailable:
+def _no_answer(server: str, found: str) -> RegistryUnavailable:
     return RegistryUnavailable("the registry must answer", found, AGAIN)
 
 
 _TROUBLES: dict[TrackingTrouble, Callable[[str, str], RegistryUnavailable]] = {
     "late": _late,
-    "untrusted": _untrusted,
+    "untrusted": _untrusted_certificate,
     "no MLflow": _no_mlflow,
     "unreachable": _unreachable,
-    "failed": _failed,
+    "failed": _no_answer,
 }

@@ -15,13 +15,13 @@ from infra.lanes.local_ray import adapt_start
 @contextlib.contextmanager
 def start_head(num_cpus: int) -> Iterator[Any]:
     """A cluster with a head of so many processors; all of it is ended."""
-    from ray._private.utils import get_ray_address_file
+    from ray._common.utils import get_ray_address_file
     from ray.cluster_utils import Cluster
 
     # Ray writes the head's address there and takes the folder for granted: on a new machine it is missing.
     Path(get_ray_address_file(None)).parent.mkdir(parents=True, exist_ok=True)
     temp = tempfile.mkdtemp(prefix="vf-")
-    made = Cluster()
+    made: Any = Cluster()
     try:
         add_node(made, num_cpus, temp_dir=temp, include_dashboard=False)  # its port is one for all
         yield made

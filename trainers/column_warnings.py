@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,12 @@ _MARKS = (
     1.0,
     *(10.0**digits - 1 for digits in range(1, 8)),
 )  # -1, -9, 999, …, that mean "missing"
+# words, from, to (1980 to 2050), seconds of one, and which of them began 1970
+_COUNTED_TIMES = (
+    ("days as Excel counts them", 29_221, 54_788, 86_400.0, 25_569),
+    ("seconds since 1970", 315_532_800, 2_524_607_999, 1.0, 0),
+    ("milliseconds since 1970", 315_532_800_000, 2_524_607_999_999, 0.001, 0),
+)
 _NAMING = frozenset(
     ("zip", "zipcode", "postcode", "postal", "plz", "phone", "telephone", "tel", "mobile", "fax", "isbn",
      "ean", "gtin", "upc", "sku", "iban", "ssn", "id", "code", "uuid")
@@ -62,7 +69,7 @@ def warn_of_numbers(name: str, present: npt.NDArray[np.float64], different: int)
     if rows < MANY_ROWS:
         return ""
     if different == rows and np.ptp(present) == rows - 1:
-        return f"it counts the rows; an identifier? columns: {{drop: [{name}]}}"
+        return f"it counts the rows; an identifier{_or_times(present)}? columns: {{drop: [{name}]}}"
     whole = bool((present == np.floor(present)).all())
     if whole and different > MANY_VALUES:
         if _are_days(present):
@@ -72,12 +79,23 @@ def warn_of_numbers(name: str, present: npt.NDArray[np.float64], different: int)
             return f"{what}; columns: {{types: {{{name}: category}}}}, or {{drop: [{name}]}}"
         same_length = len({len(f"{abs(end):.0f}") for end in _ends(present)}) == 1
         if same_length and present.min() >= LONG_NUMBER and different > NEARLY_ALL * rows:
-            return f"long numbers, nearly all different; identifiers? columns: {{drop: [{name}]}}"
+            what = f"identifiers{_or_times(present)}? columns: {{drop: [{name}]}}"
+            return f"long numbers, nearly all different; {what}"
     return _warn_of_marks(present) if different >= MANY_VALUES else ""
 
 
 def _ends(present: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(present.min()), float(present.max())
+
+
+def _or_times(present: npt.NDArray[np.float64]) -> str:
+    """What else whole numbers of this size may be: times, as programs count them."""
+    low, high = _ends(present)
+    for what, first, last, unit_s, of_1970 in _COUNTED_TIMES:
+        if first <= low and high <= last:
+            at = datetime.fromtimestamp((low - of_1970) * unit_s, UTC)
+            return f", or {what} ({low:.0f} is {at:%Y-%m-%d})"
+    return ""
 
 
 def _are_days(present: npt.NDArray[np.float64]) -> bool:

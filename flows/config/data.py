@@ -98,8 +98,9 @@ class Read(Strict):
     """The names of all columns, in order."""
     comment: str | None = None
     """Lines that begin with it are passed over."""
-    quote: bool | None = None
-    """Whether a field in quotes may hold delimiters and line ends (true); false: quotes are letters."""
+    quote: bool | str | None = None
+    """Whether a field in quotes may hold delimiters and line ends (true); false: quotes are letters; a text
+    is the mark itself, as `"'"`."""
 
 
 class Split(Strict):

@@ -253,6 +253,36 @@ def test_quote_that_swallows_rows_is_refused(
     assert len(columns["size"].values) == len(rows)
 
 
+@pytest.mark.parametrize("comment", ["", "# made by a program that knows no CSV\n"])
+def test_fields_in_single_quotes_are_read_without_them(opened: Open, tmp_path: Path, comment: str) -> None:
+    rows = [f"'{n}','O''Brien, {n % 3}','{'yes' if n % 2 else 'no'}'" for n in range(100)]
+    (tmp_path / "a.csv").write_text(comment + "\n".join(["'n','name','label'", *rows]))
+    read = {"comment": "#"} if comment else {}
+    data = opened("csv:a.csv", read=read)
+    assert data.columns["n"].values[7] == 7
+    assert data.columns["name"].values[7] == "O'Brien, 1"
+    assert any("single quotes; data.read: {quote: true} keeps them" in note for note in data.notes)
+    kept = opened("csv:a.csv", read={**read, "quote": "'"})
+    assert kept.columns["name"].values[7] == "O'Brien, 1"
+
+
+def test_single_quotes_stay_where_they_are_asked_for_or_not_around_all_names(
+    opened: Open, tmp_path: Path
+) -> None:
+    rows = [f"'{n}','{'yes' if n % 2 else 'no'}'" for n in range(100)]
+    (tmp_path / "a.csv").write_text("\n".join(["'n','label'", *rows]))
+    assert opened("csv:a.csv", read={"quote": True}).columns["'n'"].values[7] == "'7'"
+    (tmp_path / "b.csv").write_text("\n".join(["n,'label'", *rows]))
+    assert opened("csv:b.csv").columns["'label'"].values[7] == "'yes'"
+
+
+@pytest.mark.parametrize("quote", [3, "", "''", "a", " ", "\n", ",", "é"])
+def test_mark_that_cannot_quote_is_refused(opened: Open, tmp_path: Path, quote: object) -> None:
+    (tmp_path / "a.csv").write_text("\n".join([HEADER, *ROWS]))
+    with pytest.raises(InputError, match="quote"):
+        opened("csv:a.csv", read={"quote": quote})
+
+
 def test_quotes_within_words_and_around_lines_are_no_defect(opened: Open, tmp_path: Path) -> None:
     rows = [f'{n},5" pipe,"a ""b""\nc {n}",{"yes" if n % 2 else "no"}' for n in range(100)]
     (tmp_path / "a.csv").write_text("\n".join(["n,pipe,note,label", *rows]))

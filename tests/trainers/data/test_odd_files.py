@@ -211,6 +211,8 @@ def test_archive_of_a_csv_is_refused_by_predict_too(tmp_path: Path) -> None:
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123\n", "pointer of Git LFS"),
         (b"<!DOCTYPE html>\n<html><body>404</body></html>", "a web page"),
+        (b"<table border=1>\n<tr><th>a</th></tr></table>", "a table in HTML.*read_html"),
+        (b"<?xml version='1.0'?>\n<data><row/></data>", "XML.*read_xml"),
         ("a long text\n\n".encode("utf-16-le") * 99, "encoding: utf-16-le"),
         (b"a long\0text\n\n" * 99, "a byte of zero in line 1"),
     ],

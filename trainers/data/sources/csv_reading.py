@@ -40,7 +40,7 @@ def read_rows(path: Path, rules: CsvRules) -> Iterator[pa.RecordBatch]:
                     skip_rows_after_names=int(rules.header), encoding=_arrow_encoding(rules),
                 ),
                 parse_options=arrow.ParseOptions(
-                    delimiter=rules.delimiter, newlines_in_values=True, quote_char=rules.quote and '"'
+                    delimiter=rules.delimiter, newlines_in_values=True, quote_char=rules.quote or False
                 ),
                 convert_options=arrow.ConvertOptions(
                     column_types=dict.fromkeys(rules.names, pa.string()), strings_can_be_null=False
@@ -86,7 +86,7 @@ def _open_whole(path: Path, rules: CsvRules) -> IO[str]:
 
 def _check_quotes(path: Path, rules: CsvRules) -> None:
     """That no quote swallows rows: one that nothing closes, or that another row's closes."""
-    if not _has_quotes(path):
+    if not _has_quotes(path, rules.quote.encode()):
         return
     csv.field_size_limit(1 << 30)
     with open_text(path, rules) as file:
@@ -107,10 +107,10 @@ def _open_quote(path: Path, first: int, last: int) -> InputError:
     return InputError(f"each quote of {path} must be closed where its field ends", found, do, key=SOURCE_KEY)
 
 
-def _has_quotes(path: Path) -> bool:
+def _has_quotes(path: Path, mark: bytes) -> bool:
     with pa.input_stream(str(path), compression="detect") as stream:
         while block := bytes(stream.read(BLOCK_BYTES)):
-            if b'"' in block:
+            if mark in block:
                 return True
     return False
 

@@ -47,7 +47,7 @@ class CsvRules:
         unnamed: the columns whose names are not the file's.
         header: whether the first line is one.
         decimal, thousands: marks of its numbers, where they are said.
-        quote: whether `"` around a field parts nothing within it.
+        quote: the mark around a field within which nothing parts it; empty where there is none.
         skip: lines before the first row or header, which are empty or Excel's; comments are not counted.
         notes: what was found by looking and is not usual.
     """
@@ -60,7 +60,7 @@ class CsvRules:
     decimal: str | None = None
     thousands: str | None = None
     comment: str | None = None
-    quote: bool = True
+    quote: str = '"'
     skip: int = 0
     notes: tuple[str, ...] = ()
 
@@ -68,7 +68,7 @@ class CsvRules:
         """The rows of lines."""
         if not self.quote:
             return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=strict)
-        return csv.reader(lines, delimiter=self.delimiter, strict=strict)
+        return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote, strict=strict)
 
 
 def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
@@ -94,14 +94,16 @@ def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '\r\n"' or delimiter.isalnum():
         must = "a delimiter must be one character of ASCII, no letter, digit, quote or line end"
         raise InputError(must, repr(delimiter), key=(*KEY, "delimiter"))
-    quote = said.get("quote", True)
-    if not isinstance(quote, bool):
-        raise InputError("data.read.quote must be true or false", repr(quote), key=(*KEY, "quote"))
     rules = CsvRules(
-        delimiter=delimiter, encoding=encoding, names=(), comment=comment, quote=quote, skip=skip + titles,
-        decimal=_mark(said, "decimal"), thousands=_mark(said, "thousands"),
+        delimiter=delimiter, encoding=encoding, names=(), comment=comment, quote=_quote(said),
+        skip=skip + titles, decimal=_mark(said, "decimal"), thousands=_mark(said, "thousands"),
     )  # fmt: skip
     rows = _first_rows(text, rules)
+    if rules.quote == delimiter:
+        raise InputError("quote and delimiter must differ", repr(delimiter), key=(*KEY, "quote"))
+    if "quote" not in said and _are_in_single_quotes(rows):
+        rules = replace(rules, quote="'")
+        rows = _first_rows(text, rules)
     likely = propose_encoding(start) if encoding == "cp1252" and "encoding" not in said else None
     return _name_columns(path, _describe(rules, path, rows, titles, likely), rows, said)
 
@@ -173,6 +175,22 @@ def _mark(said: Mapping[str, Json], name: str) -> str | None:
     return value
 
 
+def _quote(said: Mapping[str, Json]) -> str:
+    value = said.get("quote", True)
+    if isinstance(value, bool):
+        return '"' if value else ""
+    if not (isinstance(value, str) and len(value) == 1 and 32 < ord(value) < 127 and not value.isalnum()):
+        must = "data.read.quote must be true, false or the mark itself, one sign of ASCII"
+        raise InputError(must, repr(value), key=(*KEY, "quote"))
+    return value
+
+
+def _are_in_single_quotes(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether all of several names of columns are: some programs write `'`, which CSV does not know."""
+    header = rows[0] if rows else []
+    return len(header) > 1 and all(len(name) > 2 and name[0] == name[-1] == "'" for name in header)
+
+
 def _decode(path: Path, start: bytes, encoding: str) -> str:
     try:
         if not codecs.lookup(encoding)._is_text_encoding:  # rot13, base64, … are codecs too
@@ -223,6 +241,8 @@ def _describe(
         do = f"its bytes look like {likely}: data.read: {{encoding: {likely}}}"
         otherwise = do if likely else "data.read.encoding says otherwise"
         notes.append(f"{path.name} is read as {rules.encoding}; {otherwise}")
+    if rules.quote == "'":
+        notes.append(f"fields of {path.name} stand in single quotes; data.read: {{quote: true}} keeps them")
     if rules.quote and sum(cell.startswith(' "') for row in rows for cell in row[1:]) > len(rows) / 2:
         notes.append(f"fields of {path.name} have a blank before their quotes: both are read as part of them")
     if rules.quote and any('\\"' in cell for row in rows for cell in row):

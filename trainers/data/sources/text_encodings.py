@@ -48,6 +48,8 @@ _OTHERS = (
     (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself: git lfs pull"),
     (b"<!doctype html", "a web page", "download the file itself"),
     (b"<html", "a web page", "download the file itself"),
+    (b"<table", "a table in HTML", "save it as CSV: pandas.read_html(FILE)[0].to_csv(OTHER, index=False)"),
+    (b"<?xml", "XML", "save the table as CSV: pandas.read_xml(FILE).to_csv(OTHER, index=False)"),
 )
 _CONTROLS = bytes([*range(2, 9), *range(14, 26), 27])  # what no text has; \x01, \x1c to \x1f part fields
 

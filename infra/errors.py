@@ -55,8 +55,8 @@ MOST_LISTED = 10
 
 
 def join_errors(errors: Sequence[WrongInput]) -> WrongInput:
-    """All that is wrong as one error: the first, with the others below what to do about it."""
-    first, *others = errors
+    """All that is wrong as one error: the first, with the others below what to do about it, each once."""
+    first, *others = {(error.must, error.found): error for error in errors}.values()
     lines = [f"also {error.must}; found {error.found}" for error in others[:MOST_LISTED]]
     more = [f"and {len(others) - MOST_LISTED} more"] if len(others) > MOST_LISTED else []
     return WrongInput(

@@ -696,7 +696,7 @@ def test_all_that_is_wrong_in_a_file_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_errors_beyond_the_tenth_are_counted() -> None:
-    joined = join_errors([WrongInput(f"key {n}", str(n), "mend it") for n in range(14)])
+    joined = join_errors([WrongInput(f"key {n}", str(n), "mend it") for n in (0, *range(14), 3)])
     assert (joined.must, joined.found) == ("key 0", "0")
     assert joined.do.splitlines()[0] == "mend it"
     assert joined.do.splitlines()[-2:] == ["also key 10; found 10", "and 3 more"]

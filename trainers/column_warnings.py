@@ -12,6 +12,7 @@ import numpy.typing as npt
 from trainers.data.cell_values import find_alike
 from trainers.data.column_readings import NEARLY_ALL
 from trainers.data.number_spellings import find_spelling, is_currency, is_limit, other_words
+from trainers.data.tables import EXCELS_1970
 from trainers.types import Cell
 
 LIMITS = "write a number for each, as half of it, and a column that says so"
@@ -26,7 +27,7 @@ _MARKS = (
 )  # -1, -9, 999, …, that mean "missing"
 # words, from, to (1980 to 2050), seconds of one, and which of them began 1970
 _COUNTED_TIMES = (
-    ("days as Excel counts them", 29_221, 54_788, 86_400.0, 25_569),
+    ("days as Excel counts them", 29_221, 54_788, 86_400.0, EXCELS_1970),
     ("seconds since 1970", 315_532_800, 2_524_607_999, 1.0, 0),
     ("milliseconds since 1970", 315_532_800_000, 2_524_607_999_999, 0.001, 0),
 )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trainers.types import Array, ArrayWriter, Cell
 
 PIECE_ROWS = 65_536
+EXCELS_1970 = 25_569  # the day that Excel gives this number is the first of 1970
 FAR = 50.0  # of the scale's units away from its middle is no time that training saw
 Numbers = npt.NDArray[np.float32]
 Categories = npt.NDArray[np.int64]
@@ -142,15 +143,16 @@ def _parse_times(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]:
 
 def _in_seconds(entry: NumberEntry, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Numbers that stand for times as seconds since 1970. Those that would lie far outside of what training
-    saw, and as milliseconds (which pandas and JavaScript write), micro- or nanoseconds or as 20240531 within
-    it, are that."""
+    saw, and as milliseconds (which pandas and JavaScript write), micro- or nanoseconds, as Excel's days or as
+    20240531 within it, are that."""
 
     def distance(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.abs(seconds - entry["shift"]) * entry["factor"]
 
     if entry["factor"] == 1.0 or not (distance(numbers) > FAR).any():  # prepare.scale: none tells no range
         return numbers
-    for other in (numbers / 1e3, numbers / 1e6, numbers / 1e9, _compact_days(numbers)):
+    days = (numbers - EXCELS_1970) * 86_400
+    for other in (numbers / 1e3, numbers / 1e6, numbers / 1e9, days, _compact_days(numbers)):
         numbers = np.where((distance(numbers) > FAR) & (distance(other) <= FAR), other, numbers)
     return numbers
 

@@ -165,6 +165,8 @@ def test_numbers_for_times_are_in_the_unit_in_which_training_saw_them(
             np.testing.assert_allclose(apply_table(state, frame.assign(day=asked))[0], known, atol=1e-6)
     compact = frame.assign(day=days.strftime("%Y%m%d").astype(int))
     np.testing.assert_allclose(apply_table(state, compact)[0], known, atol=1e-6)
+    excels = frame.assign(day=[43831 + n for n in range(200)])  # 43831 is what Excel shows for 2020-01-01
+    np.testing.assert_allclose(apply_table(state, excels)[0], known, atol=1e-6)
     later = frame.assign(day="2031-12-31")
     as_seconds = frame.assign(day=(pd.Timestamp("2031-12-31") - pd.Timestamp(0)) // pd.Timedelta("1s"))
     np.testing.assert_allclose(apply_table(state, as_seconds)[0], apply_table(state, later)[0])

@@ -135,6 +135,7 @@ class FileFolder:
 ENDINGS: dict[str, Callable[[Path], InputFormat]] = {
     ".csv": CsvFile,
     ".tsv": CsvFile,
+    **dict.fromkeys((".tab", ".psv", ".dat", ".data", ".test"), CsvFile),  # as UCI's and others' are named
     ".jsonl": JsonLines,
     ".ndjson": JsonLines,
     ".json": JsonLines,
@@ -144,6 +145,7 @@ ENDINGS: dict[str, Callable[[Path], InputFormat]] = {
     ".pq": ParquetFile,
     ".txt": TextLines,
     ".text": TextLines,
+    ".md": TextLines,
 }
 
 PACKED = {".gz": (CsvFile, JsonLines, TextLines), ".bz2": (CsvFile,), ".zst": (CsvFile,)}

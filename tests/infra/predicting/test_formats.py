@@ -92,7 +92,10 @@ def test_csv_output_keeps_every_field_unchanged(tmp_path: Path) -> None:
     assert found[2] == 1000.0
 
 
-@pytest.mark.parametrize(("name", "mark"), [("rows.csv", ";"), ("rows.tsv", "\t"), ("rows.csv", "\t")])
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [("rows.csv", ";"), ("rows.tsv", "\t"), ("rows.csv", "\t"), ("rows.tab", "\t"), ("adult.test", ",")],
+)
 def test_csv_output_keeps_the_delimiter_of_its_input(name: str, mark: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(f"a{mark}x\n1{mark}2\n")

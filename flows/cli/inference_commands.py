@@ -10,6 +10,7 @@ import typer
 
 from flows.cli.output import Json, example, print_json, print_note, stdout_console
 from flows.cli.run_commands import Address
+from trainers.wording import count_of
 
 Model = Annotated[
     str,
@@ -64,7 +65,9 @@ def predict(
     carried = f", {result.carried_on} parts of them from before" if result.carried_on else ""
     shown = Path(result.output)
     shown = shown.relative_to(Path.cwd()) if shown.is_relative_to(Path.cwd()) else shown
-    print_note(f"{shown}: {result.rows:,} rows{carried}, by {result.model} in {result.seconds:.1f} s")
+    print_note(
+        f"{shown}: {count_of(result.rows, 'row')}{carried}, by {result.model} in {result.seconds:.1f} s"
+    )
 
 
 @example("velodrome serve digits --port 8000")
@@ -148,7 +151,9 @@ def drift(
         print_json(report)
         return
     console = stdout_console()
-    console.print(f"{report.version}: {report.rows:,} rows, {report.since[:19]} to {report.until[:19]}")
+    console.print(
+        f"{report.version}: {count_of(report.rows, 'row')}, {report.since[:19]} to {report.until[:19]}"
+    )
     console.print(drift_table(report, console.width))
 
 
@@ -194,6 +199,6 @@ def explain(
     if result.features:
         console.print(explanation_table(result, console.width))
     console.print(
-        f"{result.out}/index.html: {result.rows:,} rows, by {result.model} and {result.method} "
+        f"{result.out}/index.html: {count_of(result.rows, 'row')}, by {result.model} and {result.method} "
         f"in {result.seconds:.1f} s"
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from flows.config.first_choices import FirstChoices
+from trainers.wording import count_of
 
 if TYPE_CHECKING:
     from trainers.data_profile import DataProfile
@@ -43,14 +44,15 @@ def sweep_text(
 def profile_lines(seen: DataProfile) -> list[str]:
     """What is worth knowing of the data, a line each; nothing in them breaks a line."""
     parts = ", ".join(f"{rows:,} {part}" for part, rows in seen.parts.items())
-    lines = [f"{seen.rows:,} rows of kind {seen.kind}, task {seen.task or 'unknown'}: {parts}"]
+    lines = [f"{count_of(seen.rows, 'row')} of kind {seen.kind}, task {seen.task or 'unknown'}: {parts}"]
     if seen.classes:
         lines.append(f"{len(seen.classes)} classes: {_format_counts(seen.classes)}")
     lines += _column_lines(seen)
     if seen.duplicates:
-        lines.append(f"duplicates: {seen.duplicates:,} rows repeat an earlier one")
+        lines.append(f"duplicates: {count_of(seen.duplicates, 'row repeats', 'rows repeat')} an earlier one")
     if seen.conflicts:
-        lines.append(f"conflicts: {seen.conflicts:,} rows share their features with a row of another target")
+        rows = count_of(seen.conflicts, "row has", "rows have")
+        lines.append(f"conflicts: {rows} the features of a row of another target")
     for giveaway in seen.giveaways:
         said = f"{giveaway.metric} {giveaway.value:.4g}"
         lines.append(f"beware: {_one_line(giveaway.column)} alone gives the target away ({said}); drop it?")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
+from trainers.wording import count_of
+
 TERMINAL_S = 0.2
 ELSEWHERE_S = 10.0
 
@@ -28,7 +30,7 @@ class ProgressLine:
             return
         self._told = now
         rate = f", {(rows - before) / (now - began):,.0f} a second" if now > began else ""
-        text = f"{rows:,} rows{rate}"
+        text = f"{count_of(rows, 'row')}{rate}"
         self._stream.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
         self._stream.flush()
 

@@ -17,6 +17,7 @@ from trainers.data.mixing import Hashes, salt_hashes
 from trainers.data.raw import check_names
 from trainers.errors import InputError
 from trainers.types import Json
+from trainers.wording import count_of
 
 By = Literal["content", "row", "group", "time", "user", "files"]
 FEW_DIFFERENT = 30  # rows of a part; its share of right answers has a deviation of 9 % then
@@ -184,7 +185,7 @@ def _note_overlaps(keys: Hashes, part: npt.NDArray[np.int8]) -> list[str]:
     for index, name in enumerate(PARTS[1:], start=1):
         count = int(np.isin(keys[part == index], train).sum())
         if count:
-            notes.append(f"{count:,} rows of {name} stand in train too: a model has seen their inputs")
+            notes.append(f"{count_of(count, 'row')} of {name} in train too: a model has seen the inputs")
     return notes
 
 

@@ -65,7 +65,7 @@ def test_rows_whose_context_lacks_the_answer_are_left_out(opened: Open, tmp_path
     assert any(
         "2 of 89 rows are left out: the answer does not stand in its context" in n for n in dataset.notes
     )
-    assert any("1 rows without the target" in note for note in dataset.notes)
+    assert any("1 row without the target" in note for note in dataset.notes)
     write_csv(tmp_path / "b.csv", **{**made, "answer": ["nowhere"] * 90})
     with pytest.raises(InputError, match="must have usable rows"):
         opened("csv:b.csv")

@@ -232,7 +232,7 @@ def test_header_that_is_repeated_among_the_rows_is_no_row(
     (tmp_path / "a.csv").write_text("\n".join([HEADER, *ROWS[:50], HEADER, *ROWS[50:], HEADER]))
     found = opened("csv:a.csv")
     assert found.fingerprint == usual.fingerprint
-    assert "2 rows of a.csv are its header again: left out" in found.notes
+    assert "2 rows of a.csv left out: its header again" in found.notes
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_title_above_the_header_is_left_out_and_said(opened: Open, tmp_path: Pat
     (tmp_path / "a.csv").write_text(before + TEXT)
     found = opened("csv:a.csv")
     assert found.fingerprint == opened("csv:usual.csv").fingerprint
-    assert any("before its header are left out: a title" in note for note in found.notes)
+    assert any("before its header left out: a title" in note for note in found.notes)
     assert CsvFile(tmp_path / "a.csv").columns() == ["x", "c", "label"]
 
 
@@ -182,7 +182,7 @@ def test_workbook_with_title_errors_and_other_sheets_is_read_and_said(opened: Op
     half = np.asarray(found.columns["half"].values)
     assert np.isnan(half[::9]).all()
     np.testing.assert_array_equal(half[1:9], np.arange(1, 9) / 2)
-    assert any("1 rows of a.xlsx before its header" in note for note in found.notes)
+    assert any("1 row of a.xlsx before its header" in note for note in found.notes)
     assert any("the first sheet of a.xlsx is read, not old" in note for note in found.notes)
 
 

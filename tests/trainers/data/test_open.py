@@ -144,7 +144,7 @@ def test_folder_with_train_and_test_files_keeps_its_parts(opened: Open, tmp_path
     dataset = opened("csv:parts", columns={"target": "churned"})
     assert dataset.splits["test"].tolist() == list(range(300, 310))
     assert dataset.splits["validation"].max() < 300
-    assert any("stand in train too" in note for note in dataset.notes)
+    assert any("in train too" in note for note in dataset.notes)
 
 
 def test_image_folder_opens_with_its_classes(opened: Open, tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_rows_without_a_target_are_left_out(opened: Open, tmp_path: Path) -> Non
     dataset = opened("csv:a.csv")
     assert dataset.rows == 40
     assert dataset.labels().min() == 0
-    assert "20 rows without the target (label) are left out" in dataset.notes
+    assert "20 rows without the target (label) left out" in dataset.notes
 
 
 def test_rows_with_missing_features_are_dropped_if_asked(opened: Open, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_split_counts_content_in_both_train_and_test() -> None:
     part = np.array([0] * 10 + [1] + [2] * 3, np.int8)
     hashes = np.array([*range(10), 77, 3, 4, 99], np.uint64)
     _, notes = split_rows(SplitRule(), RowFacts(key=hashes, part=part))
-    assert "2 rows of test stand in train too: a model has seen their inputs" in notes
+    assert "2 rows of test in train too: a model has seen the inputs" in notes
 
 
 @pytest.mark.parametrize(

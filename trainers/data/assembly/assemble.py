@@ -33,6 +33,7 @@ from trainers.errors import InputError
 from trainers.nearest import advice
 from trainers.storage.shared_folders import shared_folder
 from trainers.types import Json
+from trainers.wording import count_of
 
 TASKS: tuple[Task, ...] = get_args(Task)
 FEW_CLASSES = 20
@@ -254,7 +255,7 @@ def _select_usable(
         column_kind: ColumnKind = "text" if written else kind(name)
         missing = missing_mask(raw.columns[name], column_kind, is_code=name in raw.codes) & keep
         if missing.any():
-            notes.append(f"{int(missing.sum()):,} rows without {what} ({name}) are left out")
+            notes.append(f"{count_of(int(missing.sum()), 'row')} without {what} ({name}) left out")
         keep &= ~missing
     raw, starts = keep_rows(raw, keep), None
     if roles.kind == "questions" and raw.rows:

@@ -19,6 +19,7 @@ from trainers.data.mixing import Hashes
 from trainers.data.raw import RawDataset, column_hashes
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
 from trainers.errors import InputError
+from trainers.wording import count_of
 
 REGULAR = 0.8  # of the intervals between times, from which on others are gaps
 
@@ -78,7 +79,7 @@ def leave_out_rows(dataset: Dataset, listed: Hashes, file: str) -> Dataset:
         raise InputError(must, f"none of {len(listed):,} in {file}", do, key=("data", "drop_rows"))
     _check_parts(splits, dataset.input_hashes)
     counts = ", ".join(f"{count:,} of {part}" for part, count in gone.items() if count)
-    notes = [f"drop_rows leaves out {sum(gone.values()):,} rows: {counts}"]
+    notes = [f"drop_rows leaves out {count_of(sum(gone.values()), 'row')}: {counts}"]
     if len(found) < len(listed):
         notes.append(f"{len(listed) - len(found):,} of {len(listed):,} rows of {file} are not in the data")
     document = f"{dataset.fingerprint} without {found.tolist()}"
@@ -161,5 +162,5 @@ def note_thin_parts(splits: Mapping[Part, Rows], target: Column | None, classes:
         absent = [label for label in classes if label not in seen]
         if absent and len(splits[part]):
             listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
-            notes.append(f"{len(absent)} classes have no row in {part}: {listed}")
+            notes.append(f"{count_of(len(absent), 'class has', 'classes have')} no row in {part}: {listed}")
     return notes

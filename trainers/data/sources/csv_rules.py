@@ -18,6 +18,7 @@ from trainers.data.sources.paths import SOURCE_KEY
 from trainers.data.sources.text_encodings import START_BYTES, find_encoding, propose_encoding, read_start
 from trainers.errors import InputError
 from trainers.types import Json
+from trainers.wording import count_of
 
 START_ROWS = 100
 MOST_TITLES = 20
@@ -250,7 +251,7 @@ def _describe(
     if rules.delimiter == "|":
         notes.append(f"fields of {path.name} are separated by {rules.delimiter!r}")
     if titles:
-        notes.append(f"{titles:,} lines of {path.name} before its header are left out: a title")
+        notes.append(f"{count_of(titles, 'line')} of {path.name} before its header left out: a title")
     if len(rows) > 1 and all(len(row) == 1 for row in rows):
         for mark in UNUSUAL:
             parts = {len(row[0].split(None if mark == " " else mark)) for row in rows}

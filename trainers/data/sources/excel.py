@@ -14,6 +14,7 @@ from trainers.data.sources.csv_rules import UNNAMED, describe_second_header, loo
 from trainers.data.sources.paths import SOURCE_KEY
 from trainers.errors import InputError
 from trainers.types import Cell
+from trainers.wording import count_of
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -60,7 +61,7 @@ def _without_title(path: Path, rows: Sequence[Row], notes: list[str]) -> Sequenc
     filled = [sum(cell is not None for cell in row) for row in rows[:20]]
     first = next((at for at, count in enumerate(filled) if count > 1), 0)
     if first:
-        notes.append(f"{first:,} rows of {path.name} before its header are left out: a title")
+        notes.append(f"{count_of(first, 'row')} of {path.name} before its header left out: a title")
     return rows[first:]
 
 

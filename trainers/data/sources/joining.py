@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from trainers.data.cell_values import spell_value
 from trainers.data.dataset import Part
 from trainers.data.sources.csv_rules import CsvRules
+from trainers.wording import count_of
 
 Tables = list[tuple["Part | None", pa.Table]]
 
@@ -66,7 +67,7 @@ def leave_out_headers(
                 break
             alike = pc.and_(alike, pc.equal(column, name))
         if count := pc.sum(alike).as_py():
-            notes.append(f"{count:,} rows of {path.name} are its header again: left out")
+            notes.append(f"{count_of(count, 'row')} of {path.name} left out: its header again")
             table = table.filter(pc.invert(alike))
         kept.append((part, table))
     return kept, notes

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.search.samplers import make_sampler
-from infra.search.study import Studies
+from infra.search.study import LedgerJournal, Studies
 from search_spaces.space import Space
 from tests.infra.conftest import family, score, sweep
 
@@ -80,3 +80,14 @@ def test_study_search_space_intersection_equals_optunas(monkeypatch: pytest.Monk
         records += kept.journal.take_records()
     assert {"x", "optimizer", "momentum"} in shared
     assert shared[-1] == {"x", "optimizer"}
+
+
+def test_journal_gives_optuna_each_record_once_after_a_replay() -> None:
+    """Positions are those of all records: what was appended since the last reading, and nothing else."""
+    journal = LedgerJournal(['{"n": 0}'])
+    assert [log["n"] for log in journal.read_logs(0)] == [0]
+    journal.append_logs([{"n": 1}, {"n": 2}])
+    assert [log["n"] for log in journal.read_logs(1)] == [1, 2]
+    journal.append_logs([{"n": 3}])
+    assert [log["n"] for log in journal.read_logs(3)] == [3]
+    assert journal.take_records() == ['{"n":1}', '{"n":2}', '{"n":3}']

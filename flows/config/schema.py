@@ -176,7 +176,7 @@ class FamilyEntry(TrialBudget):
 
     command: Line | None = None
     """A command that is the family: its words, with `${args}`, `${directory}`, `${seed}` or `${name}`."""
-    args: Literal["dashes", "equals", "hydra", "environment"] | None = None
+    args: Literal["dashes", "switches", "equals", "hydra", "environment"] | None = None
     """What a command's `${args}` becomes: --name value, --name=value or name=value; with `environment` the
     command reads VELODROME_PARAMS (dashes)."""
     metrics: dict[str, Line] | Literal["mlflow"] | None = None

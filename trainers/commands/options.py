@@ -42,8 +42,9 @@ class CommandOptions(BaseModel):
             `mlflow` where the command logs them so.
         config: a YAML or JSON file below the folder of the call; `${config}` is a copy of it in the trial's
             directory that has the parameters in it.
-        args: what `${args}` becomes: `--name value`, `--name=value`, `name=value`; with `environment` the
-            command reads VELODROME_PARAMS, and no parameter need be named.
+        args: what `${args}` becomes: `--name value`, the same with `--no-name` for a false flag,
+            `--name=value`, `name=value`; with `environment` the command reads VELODROME_PARAMS, and no
+            parameter need be named.
         resume: words that are added where the files below `${directory}` that they name are there.
         keep: a file or folder below the trial's directory that is kept with the trial.
         predict: `package.module:name` of a function that answers rows with what is kept, which makes it the
@@ -55,7 +56,7 @@ class CommandOptions(BaseModel):
 
     command: str
     metrics: dict[str, str] | Literal["mlflow"]
-    args: Literal["dashes", "equals", "hydra", "environment"] = "dashes"
+    args: Literal["dashes", "switches", "equals", "hydra", "environment"] = "dashes"
     resume: str = ""
     keep: str = ""
     predict: str | None = None

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from trainers.commands.arguments import command_words, resume_words
 from trainers.commands.config_file import write_config
-from trainers.commands.metrics import LineSplitter, PrintedMetrics, WrittenMetrics, plain_text
+from trainers.commands.metrics import LineSplitter, PrintedMetrics, plain_text
 from trainers.commands.mlflow_metrics import LoggedMetrics, logging_environment
 from trainers.commands.options import MLFLOW, CommandOptions, parameters_json, read_command
 from trainers.commands.process import GuardedProcess
+from trainers.commands.written_metrics import WrittenMetrics
 from trainers.errors import CommandKilled, TrialError
 from trainers.metric_names import full_name
 
@@ -153,6 +154,8 @@ class _Following:
             return TrialError(must, f"no step that has it: {self._said()}", do, key=("metrics",))
         do = "correct metrics: run the command by hand and compare"
         found = f"no match: {self._said()}"
+        if self._file is not None:
+            found, do = self._file.explain_missing(sorted(self._goals))
         return TrialError("metrics must match what the command says", found, do, key=("metrics",))
 
     def _keep(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import json
 import os
 import signal
@@ -101,6 +103,10 @@ def test_a_progress_bar_without_line_ends_is_read(run: Run) -> None:
         ("\x1b]0;title\x07acc=\x1b[38;5;4m0.85", r"acc=\S*?([\d.]+)", 0.85),
         ("3/3 [===]\x08\x08\x08 - acc: 0.85", r"\] - acc: ([\d.]+)", 0.85),
         ("acc=1.25e-05", r"acc=([\d.]+)", 1.25e-05),
+        ("{'acc': np.float64(0.5), 'loss': 1}", r"'acc': ([^,}]+)", 0.5),
+        ("acc tensor(0.5000)", r"acc (\S+)", 0.5),
+        ("acc tensor(0.5, device='cuda:0')", r"acc (.+)", 0.5),
+        ("acc \u22122.5", r"acc (\S+)", -2.5),
         ("acc=5E-4, ", r"acc=(\d+)", 5e-4),
         ("acc=1,034.5", r"acc=([\d.]+)", 1034.5),
         ("acc=1,034,567", r"acc=([\d.,]+)", 1034567.0),
@@ -152,13 +158,33 @@ def test_parameters_stand_in_words_and_in_the_environment(run: Run, tmp_path: Pa
     ("form", "words"),
     [
         ("dashes", ["--a", "1", "--b", "--w", "3", "4", "--t", "x y; $(id)"]),
-        ("equals", ["--a=1", "--b=true", "--c=false", "--w=[3, 4]", "--t=x y; $(id)"]),
+        ("switches", ["--a", "1", "--b", "--no-c", "--w", "3", "4", "--t", "x y; $(id)"]),
+        ("equals", ["--a=1", "--b=True", "--c=False", "--w=[3, 4]", "--t=x y; $(id)", "--n=None"]),
         ("hydra", ["a=1", "b=true", "c=false", "w=[3,4]", "t='x y; $(id)'", "n=null"]),
     ],
 )
 def test_arguments_have_the_form_that_is_asked_for(form: str, words: list[str]) -> None:
     params = {"a": 1, "b": True, "c": False, "w": [3, 4], "t": "x y; $(id)", "n": None}
     assert argument_words(form, params) == words
+
+
+@pytest.mark.parametrize("form", ["dashes", "switches", "equals"])
+def test_negative_values_are_no_options_to_argparse(form: str) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--shift", type=float, nargs="+")
+    parser.add_argument("--name")
+    params: dict[str, Any] = {"rate": -1e-05, "name": "-x"}
+    if form != "equals":
+        params["shift"] = [-2.5e-7, 3.0]
+    assert vars(parser.parse_args(argument_words(form, params))) == {"shift": None, **params}
+
+
+def test_values_after_an_equals_sign_are_pythons_own_to_literal_eval() -> None:
+    """As nanoGPT's configurator and Fire read them."""
+    params = {"bias": False, "block": None, "sizes": [1, True], "rate": 1e-05, "names": ["a", "b c"]}
+    words = (word.removeprefix("--").split("=") for word in argument_words("equals", params))
+    assert {name: ast.literal_eval(value) for name, value in words} == params
 
 
 def test_python_is_the_interpreter_that_runs_velodrome() -> None:
@@ -178,6 +204,12 @@ def test_a_file_that_grows_is_read_line_by_line(run: Run, name: str, text: str) 
     _, hooks = run(f"{command} '{text}'", metrics={"file": name})
     assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.2, 0.4]
     assert hooks.reports[1][1]["val/loss"] == 1.0
+
+
+def test_file_without_the_objective_is_a_failure_that_says_what_it_has(run: Run) -> None:
+    command = "sh -c 'echo accuracies > $0; echo 0.5 >> $0' ${directory}/metrics.csv"
+    with pytest.raises(TrialError, match=r"metrics\.csv without accuracy; did you mean 'accuracies'"):
+        run(command, metrics={"file": "metrics.csv"})
 
 
 def test_a_status_that_is_not_zero_is_a_failure_with_the_last_lines(run: Run) -> None:

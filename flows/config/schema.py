@@ -190,6 +190,8 @@ class FamilyEntry(TrialBudget):
     """`package.module:name` of a function that answers rows with what a command keeps: the trial's model."""
     load: Line | None = None
     """The same of a function of the kept path, whose result `predict` is given instead of the path."""
+    build: Line | None = None
+    """The same of a function of the params that makes the torch module whose weights a command keeps."""
     config: Line | None = None
     """A YAML or JSON file that a command reads: `${config}` is a copy of it with the trial's parameters."""
     options: dict[str, Any] | None = None

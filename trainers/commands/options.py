@@ -50,6 +50,8 @@ class CommandOptions(BaseModel):
         predict: `package.module:name` of a function that answers rows with what is kept, which makes it the
             trial's model; it is given the path, or what `load`, the same of a function of the path, made of
             it.
+        build: the same of a function of the params that makes the torch module whose weights are kept, as a
+            checkpoint of torch's; `predict` is then given the module.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,6 +63,7 @@ class CommandOptions(BaseModel):
     keep: str = ""
     predict: str | None = None
     load: str | None = None
+    build: str | None = None
     config: str | None = None
 
     @property
@@ -218,14 +221,18 @@ def _check_metrics(options: CommandOptions) -> None:
 
 
 def _check_answering(options: CommandOptions) -> None:
-    if options.predict is not None and not options.keep:
-        do = "write keep: model/, a file or folder that the command makes in ${directory}"
-        raise InputError("predict must be told what it answers with", "no keep", do, key=("predict",))
+    for key in ("predict", "build"):
+        if getattr(options, key) is not None and not options.keep:
+            do = "write keep: model/, a file or folder that the command makes in ${directory}"
+            raise InputError(f"{key} must be told what is the model", "no keep", do, key=(key,))
     if options.load is not None and options.predict is None:
         do = "add predict: package.module:name"
         raise InputError("load must be told who asks what it gives", "no predict", do, key=("load",))
-    for key, name in (("predict", options.predict), ("load", options.load)):
-        if name is not None:
+    if options.load is not None and options.build is not None:
+        do = "drop load, where what is kept are a module's weights"
+        raise InputError("load must not come with build, which loads them", "both", do, key=("load",))
+    for key in ("predict", "load", "build"):
+        if (name := getattr(options, key)) is not None:
             try:
                 source_sha256(name)
             except InputError as error:

@@ -21,6 +21,7 @@ from trainers.commands.options import MLFLOW, CommandOptions, parameters_json, r
 from trainers.commands.process import GuardedProcess
 from trainers.commands.written_metrics import WrittenMetrics
 from trainers.errors import CommandKilled, TrialError
+from trainers.kept.torch_weights import load_module
 from trainers.metric_names import full_name
 
 if TYPE_CHECKING:
@@ -160,9 +161,16 @@ class _Following:
 
     def _keep(self) -> None:
         """Names what is kept where it is there; the model's functions are imported for that."""
-        options = self._options
-        if options.keep and (self._trial.directory / options.keep).exists():
-            self._trial.keep(options.keep, predict=options.predict, load=options.load)
+        options, trial = self._options, self._trial
+        path = trial.directory / options.keep
+        if not options.keep or not path.exists():
+            return
+        if options.build is None:
+            trial.keep(options.keep, predict=options.predict, load=options.load)
+            return
+        trial.keep(options.keep)
+        module = load_module(options.build, trial.params, path)
+        trial.model(module, build=options.build, predict=options.predict)
 
     def _watch(self, process: GuardedProcess) -> int | None:
         """Its status; None where the trial ended it."""

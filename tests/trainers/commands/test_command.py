@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.trainers.functions.test_functions import Recorder
 from trainers.commands.arguments import argument_words, command_words
@@ -380,6 +381,56 @@ def answer(path: Path, rows: Any) -> Any:
     return rows["x"] * float(path.read_text())
 
 
+SAVING = """
+import sys, torch
+weights = torch.nn.Linear(2, 1).state_dict()
+torch.save({saved}, sys.argv[1] + "/net.pt")
+print("acc=0.5")
+"""
+WRAPPED = "{'step': 3, 'model': {'_orig_mod.' + name: part for name, part in weights.items()}}"
+
+
+@pytest.mark.parametrize("saved", ["weights", WRAPPED])
+def test_checkpoint_of_a_command_is_a_module_where_build_is_named(tmp_path: Path, saved: str) -> None:
+    (tmp_path / "save.py").write_text(SAVING.format(saved=saved))
+    options = {
+        "command": f"python {tmp_path}/save.py ${{directory}}", "metrics": PRINTED, "keep": "net.pt",
+        "build": f"{__name__}:build_linear", "predict": f"{__name__}:ask_linear",
+    }  # fmt: skip
+    outcome = try_out(options, {}, objective="accuracy", directory=tmp_path / "own")
+    assert (outcome.code["build"], outcome.keep) == (options["build"], "net.pt")
+    found = torch.load(tmp_path / "own/net.pt", weights_only=True)
+    assert [part.tolist() for part in outcome.weights.values()] == [
+        part.tolist() for part in found.get("model", found).values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [
+        ("torch.nn.Linear(2, 1)", r"plain values; but got .*; save model\.state_dict\(\), not the module"),
+        ("{'weights': weights}", "must hold weights; but got .*; save .* dict that has it as state_dict"),
+        ("torch.nn.Linear(3, 1).state_dict()", "build_linear must make the module of net.pt; but got .*size"),
+    ],
+)
+def test_checkpoint_that_no_module_comes_of_is_refused(tmp_path: Path, saved: str, said: str) -> None:
+    (tmp_path / "save.py").write_text(SAVING.format(saved=saved))
+    command = f"python {tmp_path}/save.py ${{directory}}"
+    options = {"command": command, "metrics": PRINTED, "keep": "net.pt", "build": f"{__name__}:build_linear"}
+    with pytest.raises(TrialError, match=said):
+        try_out(options, {}, objective="accuracy", directory=tmp_path / "own")
+
+
+def build_linear() -> torch.nn.Module:
+    """The module that such a command trains."""
+    return torch.nn.Linear(2, 1)
+
+
+def ask_linear(module: torch.nn.Module, rows: Any) -> Any:
+    """What it says."""
+    return module(torch.tensor(rows.to_numpy("float32")))
+
+
 def test_a_dry_run_ends_after_two_reports(tmp_path: Path) -> None:
     command = "sh -c 'for i in 1 2 3 4; do echo acc=0.$i; sleep 0.2; done; sleep 60'"
     function = bind_command({"command": command, "metrics": PRINTED}, tmp_path, [GOAL], after_last_s=0.0)
@@ -443,7 +494,9 @@ def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
         ({"metrics": {"file": "/etc/m.jsonl"}}, "metrics", "below the trial's directory"),
         ({"resume": "--resume last.ckpt"}, "resume", "must name a file below"),
         ({"keep": "../.."}, "keep", "must lie below"),
-        ({"predict": "mod:predict"}, "predict", "what it answers with"),
+        ({"predict": "mod:predict"}, "predict", "what is the model"),
+        ({"build": "mod:build"}, "build", "what is the model"),
+        ({"keep": "m", "predict": "m:p", "load": "m:l", "build": "m:b"}, "load", "not come with build"),
         ({"keep": "model/", "load": "mod:load"}, "load", "who asks what it gives"),
         ({"keep": "model/", "predict": "no_such:predict"}, "predict", "must be importable"),
     ],

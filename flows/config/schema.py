@@ -184,6 +184,8 @@ class FamilyEntry(TrialBudget):
     `mlflow` where it logs them so."""
     resume: Line | None = None
     """Words that a command gets where the files below `${directory}` that they name are there."""
+    resume_from: Line | None = None
+    """The file below the trial's directory that decides it, where the words of `resume` name none."""
     keep: Line | None = None
     """A file or folder below a command's directory that is kept with the trial."""
     predict: Line | None = None

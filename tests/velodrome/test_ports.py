@@ -15,7 +15,8 @@ HERE = Path(__file__).parent / "ports"
 BARS = [
     ("mnist", "mnist_trial", 11),
     ("trainer", "trainer_trial", 2),
-    ("lightning_module", "lightning_module_trial", 2),
+    ("lightning_module", "lightning_module_trial", 3),
+    ("objectives", "objectives_trial", 7),
 ]
 COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str], float]] = {
     "mnist": (

@@ -38,10 +38,13 @@ def command_words(options: CommandOptions, params: Params, values: Mapping[str, 
 
 
 def resume_words(options: CommandOptions, params: Params, values: Mapping[str, Json]) -> list[str]:
-    """The words of `resume` where every file below the directory that they name is there; else none."""
+    """The words of `resume` where every file below the directory that they name, or `resume_from`, is there;
+    else none."""
     words = shlex.split(options.resume)
     directory = glob.escape(str(values["directory"]))
     paths = [word[word.index("${directory}") :] for word in words if "${directory}" in word]
+    if options.resume_from is not None:
+        paths = [f"${{directory}}/{options.resume_from}"]
     found = [glob.glob(_replace(path, options, params, {**values, "directory": directory})) for path in paths]
     if not paths or not all(found):
         return []

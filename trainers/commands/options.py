@@ -46,6 +46,7 @@ class CommandOptions(BaseModel):
             `--name=value`, `name=value`; with `environment` the command reads VELODROME_PARAMS, and no
             parameter need be named.
         resume: words that are added where the files below `${directory}` that they name are there.
+        resume_from: the file below the trial's directory that decides it, where `resume` names none.
         keep: a file or folder below the trial's directory that is kept with the trial.
         predict: `package.module:name` of a function that answers rows with what is kept, which makes it the
             trial's model; it is given the path, or what `load`, the same of a function of the path, made of
@@ -60,6 +61,7 @@ class CommandOptions(BaseModel):
     metrics: dict[str, str] | Literal["mlflow"]
     args: Literal["dashes", "switches", "equals", "hydra", "environment"] = "dashes"
     resume: str = ""
+    resume_from: str | None = None
     keep: str = ""
     predict: str | None = None
     load: str | None = None
@@ -113,9 +115,7 @@ def check_command(options: CommandOptions, searched: Collection[str], conditiona
     named = _names_in(words, "command", searched)
     resume = _split_words(options.resume, "resume")
     _names_in(resume, "resume", searched)
-    if resume and not any("${directory}" in word for word in resume):
-        do = "write --resume ${directory}/last.ckpt"
-        raise InputError("resume must name a file below ${directory}", options.resume, do, key=("resume",))
+    _check_resume(options, resume)
     if partly := sorted(named & set(conditional)):
         do = "use ${args}, which leaves out what a trial does not have"
         raise InputError("a parameter with `when` must not stand alone", partly[0], do, key=("command",))
@@ -194,6 +194,21 @@ def _check_config(options: CommandOptions, named: Collection[str]) -> None:
         do = "write its path from where the sweep is run"
         must = f"config must be a file of {' or '.join(SUFFIXES)} below the folder of the call"
         raise InputError(must, options.config, do, key=("config",))
+
+
+def _check_resume(options: CommandOptions, words: Collection[str]) -> None:
+    if options.resume_from is not None:
+        if not words or not _is_below(options.resume_from):
+            do = "write resume: --resume and resume_from: last.ckpt, a path within the trial's directory"
+            raise InputError(
+                "resume_from must be the file that resume goes on from",
+                options.resume_from,
+                do,
+                key=("resume_from",),
+            )
+    elif words and not any("${directory}" in word for word in words):
+        do = "write --resume ${directory}/last.ckpt, or resume_from: last.ckpt beside it"
+        raise InputError("resume must name a file below ${directory}", options.resume, do, key=("resume",))
 
 
 def _check_metrics(options: CommandOptions) -> None:

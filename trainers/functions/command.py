@@ -263,8 +263,7 @@ class _Following:
         trial = self._trial
         environment = {name: value for name, value in os.environ.items() if name not in _RANK_NAMES}
         environment |= {
-            # torchrun and its like lie beside our interpreter, whether or not its environment is active
-            "PATH": os.pathsep.join([environment.get("PATH", os.defpath), os.path.dirname(sys.executable)]),
+            "PATH": _search_path(environment.get("PATH", os.defpath)),
             "PYTHONUNBUFFERED": "1",
             "VELODROME_PARAMS": parameters_json(trial.params),
             "VELODROME_DIRECTORY": str(trial.directory),
@@ -277,6 +276,13 @@ class _Following:
             here = {"LOCAL_RANK": ranks["RANK"], "LOCAL_WORLD_SIZE": ranks["WORLD_SIZE"]}
             environment |= {**here, "MASTER_ADDR": "127.0.0.1", **given, **ranks}
         return environment
+
+
+def _search_path(path: str) -> str:
+    """With the folder of our interpreter in front where its environment is not active: there lie torchrun and
+    its like, and the `python` that a shell calls is then ours."""
+    own = os.path.dirname(sys.executable)
+    return path if own in path.split(os.pathsep) else os.pathsep.join([own, path])
 
 
 def _free_port() -> int:

@@ -338,6 +338,16 @@ def test_reports_of_a_command_are_told_at_once(run: Run, resume: str) -> None:
     assert hooks.told == 1
 
 
+def test_flag_alone_resumes_where_the_file_that_it_goes_on_from_is_there(run: Run, tmp_path: Path) -> None:
+    """As nanoGPT's `--init_from=resume` and detectron2's `--resume` have it."""
+    script = 'echo "$@" > seen; echo acc=0.1'
+    for there, words in ((False, ""), (True, "--resume")):
+        if there:
+            (tmp_path / "own/last.pt").touch()
+        run(f"sh -c '{script}' -", resume="--resume", resume_from="last.pt")
+        assert (tmp_path / "seen").read_text().strip() == words
+
+
 def test_a_killed_command_without_resume_repeats_what_it_had_reported(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,6 +506,9 @@ def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
         ({"keep": "../.."}, "keep", "must lie below"),
         ({"predict": "mod:predict"}, "predict", "what is the model"),
         ({"build": "mod:build"}, "build", "what is the model"),
+        ({"resume": "--resume"}, "resume", "must name a file below"),
+        ({"resume_from": "last.pt"}, "resume_from", "that resume goes on from"),
+        ({"resume": "--resume", "resume_from": "../last.pt"}, "resume_from", "that resume goes on from"),
         ({"keep": "m", "predict": "m:p", "load": "m:l", "build": "m:b"}, "load", "not come with build"),
         ({"keep": "model/", "load": "mod:load"}, "load", "who asks what it gives"),
         ({"keep": "model/", "predict": "no_such:predict"}, "predict", "must be importable"),
@@ -519,12 +532,15 @@ def test_what_a_program_is_to_be_given_itself_is_quoted(command: str) -> None:
     check_command(read_command({"command": command, "metrics": PRINTED}), ["rates"], [])
 
 
-def test_programs_beside_the_interpreter_are_found_without_its_environment(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+def test_programs_beside_the_interpreter_are_found_first_without_its_environment(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As torchrun, where velodrome was called by its path."""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    _, hooks = run(f"sh -c 'command -v {Path(sys.executable).name} >/dev/null && echo acc=0.5'")
+    """As torchrun, and as the python that a shell calls, where velodrome was called by its path."""
+    name = Path(sys.executable).name
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / name).symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{tmp_path}/other:/usr/bin:/bin")
+    _, hooks = run(f"sh -c 'test $(command -v {name}) = {sys.executable} && echo acc=0.5'")
     assert hooks.reports == [(1, {"val/accuracy": 0.5})]
 
 

@@ -186,9 +186,9 @@ def make_texts() -> pd.DataFrame:
 
 
 def make_iris() -> pd.DataFrame:
-    """The rows of Optuna's examples."""
+    """The rows of Optuna's examples, by the names that an example without any gets."""
     data, labels = load_iris(return_X_y=True)
-    return pd.DataFrame(data).add_prefix("part_").assign(target=labels)
+    return pd.DataFrame(data).add_prefix("x").assign(target=labels)
 
 
 def make_points() -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,22 @@ def test_script_is_swept_as_a_command_without_a_change(script: str) -> None:
         {**options, "command": command}, params, epochs=3, objective=objective, direction=direction  # type: ignore[arg-type]
     )  # fmt: skip
     assert (outcome.values, outcome.epochs) == ((value,), 3)
+
+
+def test_nanogpt_goes_on_from_its_own_checkpoint(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its flag to resume names no file."""
+    for iterations in (50, 100):
+        try_out(
+            {
+                "command": f"python {HERE}/nanogpt.py ${{args}} --max_iters={iterations} --out_dir=${{directory}}",
+                "args": "equals", "metrics": {"loss": r"step \d+: .*val loss ([\d.]+)"},
+                "resume": "--init_from=resume", "resume_from": "ckpt.pt",
+            },
+            {"learning_rate": 1e-3, "bias": False}, epochs=4, objective="loss", directory=tmp_path,
+        )  # fmt: skip
+        said = capfd.readouterr().out
+    assert f"Resuming training from {tmp_path}" in said
+    assert re.findall(r"^step (\d+):", said, re.MULTILINE) == ["50", "100"]
 
 
 @pytest.mark.parametrize(

@@ -75,12 +75,13 @@ class PrintedMetrics:
 
 
 def read_number(text: str) -> float:
-    """A number as scripts write it: a scalar as NumPy and torch show it, and a typographic minus, count too.
+    """A number as scripts write it: with what NumPy and torch put around a scalar, a percent sign, or a
+    typographic minus.
 
     Raises:
         ValueError: it is none.
     """
-    text = text.strip().replace("\u2212", "-")
+    text = text.strip().replace("\u2212", "-").removesuffix("%").rstrip()
     wrapped = _WRAPPED.fullmatch(text)
     return float(wrapped.group(1) if wrapped else text)
 

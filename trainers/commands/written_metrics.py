@@ -79,6 +79,8 @@ class WrittenMetrics:
                 f"no {name} there",
                 "have the command write it below ${directory}, which it has to be given",
             )
+        if not self.names:
+            return f"no numbers by name in {name}", "write one object a line, or CSV with a header"
         known = {full_name(found): found for found in sorted(self.names)}
         missing = next((goal for goal in goals if goal not in known), "any")
         do = advice(missing.removeprefix("val/"), known.values(), "name one of its own in the objective:")

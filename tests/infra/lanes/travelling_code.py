@@ -27,7 +27,10 @@ def say(file, kind, seen):
     node = os.environ["RAY_RAYLET_PID"]  # one a node
     beside = Path(file).with_name("settings.txt").read_text()
     told = {"kind": kind, "file": str(Path(file).resolve()), "beside": beside, "node": node}
-    (Path(seen) / f"{kind}-{os.getpid()}-{time.monotonic_ns()}.json").write_text(json.dumps(told))
+    (Path(seen) / f"{node}-{kind}-{time.monotonic_ns()}.json").write_text(json.dumps(told))
+    until = time.monotonic() + 60.0  # the first trial of one node waits for the other node's
+    while len({path.name.split("-")[0] for path in Path(seen).iterdir()}) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
 """
 SCRIPT = """
 import os, sys
@@ -57,7 +60,7 @@ FILE = """
 name: travels
 data: {{source: none}}
 objective: {{metric: loss, direction: minimize}}
-budget: {{trials: 6, epochs: 2}}
+budget: {{trials: 8, epochs: 2}}
 search: {{sampler: random, pruner: none}}
 resources: {{lanes: 2, gpus: 0}}
 families:
@@ -68,7 +71,7 @@ families:
   own:train:
     space: {{rate: {{type: float, low: 0.0, high: 1.0}}, seen: {seen}}}
   reader:train:
-    trials: 2
+    trials: 4
     space: {{learning_rate: {{type: float, low: 1.0e-4, high: 1.0e-2}}, seen: {seen}}}
 code: {{root: code}}
 """

@@ -12,6 +12,7 @@ ODD_FILES = {
     "comments.csv": "# made by hand\nepoch,accuracy\n1,0.2\n# half\n2,0.4\n",
     "savetxt.csv": "# epoch,accuracy\n1,0.2\n2,0.4\n",
     "semicolons.csv": "epoch;accuracy\n1;0,2\n2;0,4\n",
+    "percent.csv": "epoch,accuracy\n1,0.2%\n2,0.4 %\n",
     "tabs.csv": "epoch\taccuracy\n1\t0.2\n2\t0.4\n",
     "marked.csv": "\ufeffaccuracy,epoch\n0.2,1\n0.4,2\n",
     "header_again.csv": "epoch,accuracy\n1,0.2\nepoch,accuracy\n2,0.4\n",
@@ -69,6 +70,7 @@ def test_line_that_a_kill_cut_off_spoils_no_later_attempt(tmp_path: Path) -> Non
             "have the command write it below ${directory}, which it has to be given",
         ),
         ("epoch,Accuracy\n1,0.5\n", "metrics.csv without accuracy", "did you mean 'Accuracy'?"),
+        ("[1, 2]\n", "no numbers by name in metrics.csv", "write one object a line, or CSV with a header"),
         (
             "epoch,top\n1,1\n",
             "metrics.csv without accuracy",

@@ -71,10 +71,11 @@ def test_script_is_swept_as_a_command_without_a_change(script: str) -> None:
 
 def test_nanogpt_goes_on_from_its_own_checkpoint(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Its flag to resume names no file."""
+    call = f"python {HERE}/nanogpt.py ${{args}} --out_dir=${{directory}} --max_iters="
     for iterations in (50, 100):
         try_out(
             {
-                "command": f"python {HERE}/nanogpt.py ${{args}} --max_iters={iterations} --out_dir=${{directory}}",
+                "command": f"{call}{iterations}",
                 "args": "equals", "metrics": {"loss": r"step \d+: .*val loss ([\d.]+)"},
                 "resume": "--init_from=resume", "resume_from": "ckpt.pt",
             },

@@ -1,4 +1,4 @@
-"""A sweep of a command, a function and a Trainer on two nodes: says where each trial ran, and by which files.
+"""Sweeps of a command, a function and a Trainer on two nodes: says where trials ran, and by which files.
 
 python -m tests.infra.lanes.travelling_code FOLDER
 """
@@ -9,6 +9,8 @@ import json
 import shutil
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import ray
@@ -57,28 +59,28 @@ def train(trial):
     reader_script.objective(trial)
 """
 FILE = """
-name: travels
+name: {kind}
 data: {{source: none}}
 objective: {{metric: loss, direction: minimize}}
-budget: {{trials: 8, epochs: 2}}
+budget: {{trials: 4, epochs: 2}}
 search: {{sampler: random, pruner: none}}
 resources: {{lanes: 2, gpus: 0}}
 families:
-  script:
-    command: python tools/script.py ${{args}}
-    metrics: {{loss: 'loss=([0-9.]+)'}}
-    space: {{rate: {{type: float, low: 0.0, high: 1.0}}, seen: {seen}}}
-  own:train:
-    space: {{rate: {{type: float, low: 0.0, high: 1.0}}, seen: {seen}}}
-  reader:train:
-    trials: 4
-    space: {{learning_rate: {{type: float, low: 1.0e-4, high: 1.0e-2}}, seen: {seen}}}
+  {family}
 code: {{root: code}}
 """
+RATE = "learning_rate: {{type: float, low: 1.0e-4, high: 1.0e-2}}, seen: {seen}"
+FAMILIES = {
+    "command": "script: {{command: 'python tools/script.py ${{args}}', metrics: {{loss: 'loss=([0-9.]+)'}}, "
+    f"space: {{{{{RATE}}}}}}}}}",
+    "function": f"own:train: {{{{space: {{{{{RATE}}}}}}}}}",
+    "trainer": f"reader:train: {{{{space: {{{{{RATE}}}}}}}}}",
+}
 
 
 def write_code(code: Path) -> None:
     """The folder of somebody's code, away from the storage."""
+    shutil.rmtree(code, ignore_errors=True)
     (code / "parts").mkdir(parents=True)
     (code / "tools").mkdir()
     (code / "parts/__init__.py").touch()
@@ -92,12 +94,20 @@ def write_code(code: Path) -> None:
         (folder / "settings.txt").write_text("beside")
 
 
+def edit_code(code: Path) -> None:
+    """What a person does while a sweep runs, or another machine's older checkout is: once the code has
+    travelled, the driver's folder holds other code."""
+    while not ray.is_initialized():
+        time.sleep(0.05)
+    time.sleep(1.0)
+    for path in code.rglob("*.py"):
+        path.write_text("raise SystemExit('edited')\n")
+
+
 def main(folder: Path) -> None:
     """Prints, of each kind, on how many nodes it ran, and whether by files of the driver's own folder."""
     code, seen = folder / "code", folder / "seen"
-    write_code(code)
     seen.mkdir()
-    (folder / "travels.yaml").write_text(FILE.format(seen=seen))
     temp = tempfile.mkdtemp(prefix="vt-")
     made = Cluster(
         initialize_head=True,
@@ -105,15 +115,19 @@ def main(folder: Path) -> None:
     )
     try:
         made.add_node(num_cpus=1)
-        status = sweep(folder / "travels.yaml", home=Home(folder / "home"), address=made.address)
-        print("trials", *sorted({trial.state for trial in status.trials}), len(status.trials))
-        told = [json.loads(path.read_text()) for path in seen.iterdir()]
-        for kind in ("command", "function", "trainer"):
-            mine = [entry for entry in told if entry["kind"] == kind]
-            nodes = {entry["node"] for entry in mine}
-            at_home = any(Path(entry["file"]).is_relative_to(code.resolve()) for entry in mine)
-            beside = {entry["beside"] for entry in mine}
-            print("kind", kind, len(mine), "nodes", len(nodes), "at home", at_home, *beside)
+        for kind, family in FAMILIES.items():
+            (seen / kind).mkdir()
+            write_code(code)
+            path = folder / f"{kind}.yaml"
+            path.write_text(FILE.format(kind=kind, family=family.format(seen=seen / kind)))
+            threading.Thread(target=edit_code, args=(code,), daemon=True).start()
+            status = sweep(path, home=Home(folder / "home"), address=made.address)
+            states = {trial.state for trial in status.trials}
+            told = [json.loads(path.read_text()) for path in (seen / kind).iterdir()]
+            nodes = {entry["node"] for entry in told}
+            at_home = any(Path(entry["file"]).is_relative_to(code.resolve()) for entry in told)
+            beside = {entry["beside"] for entry in told}
+            print("kind", kind, *states, len(told), "nodes", len(nodes), "at home", at_home, *beside)
     finally:
         if ray.is_initialized():
             ray.shutdown()

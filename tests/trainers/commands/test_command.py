@@ -21,6 +21,7 @@ from tests.trainers.functions.test_functions import Recorder
 from trainers.commands.arguments import argument_words, command_words
 from trainers.commands.metrics import PrintedMetrics, plain_text
 from trainers.commands.options import check_command, command_digest, read_command
+from trainers.commands.process import GuardedProcess
 from trainers.errors import InputError, NotFinite, TrainerError, TrialError
 from trainers.functions.command import bind_command
 from trainers.functions.job import FunctionJob
@@ -288,6 +289,19 @@ def test_a_daemon_that_a_command_leaves_is_ended_with_it(run: Run, tmp_path: Pat
     assert not is_alive(int((tmp_path / "own/child").read_text()))
 
 
+def test_what_a_command_left_is_looked_for_once_where_it_ended_by_itself(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look reads the environment of every process of the machine."""
+    looks: list[list[int]] = []
+    look = GuardedProcess._elsewhere
+    monkeypatch.setattr(
+        GuardedProcess, "_elsewhere", lambda process: looks.append(look(process)) or looks[-1]
+    )
+    run("sh -c 'echo acc=0.5'")
+    assert looks == [[]]
+
+
 def test_a_command_that_ignores_sigterm_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainers.commands.process._GRACE_S", 0.2)
     outcome, _ = run(
@@ -507,6 +521,7 @@ def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
         ({"predict": "mod:predict"}, "predict", "what is the model"),
         ({"build": "mod:build"}, "build", "what is the model"),
         ({"resume": "--resume"}, "resume", "must name a file below"),
+        ({"resume": "--resume ${directory}/a.pt > log"}, "resume", "no shell reads them"),
         ({"resume_from": "last.pt"}, "resume_from", "that resume goes on from"),
         ({"resume": "--resume", "resume_from": "../last.pt"}, "resume_from", "that resume goes on from"),
         ({"keep": "m", "predict": "m:p", "load": "m:l", "build": "m:b"}, "load", "not come with build"),

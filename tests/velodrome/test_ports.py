@@ -109,7 +109,7 @@ def test_objective_is_swept_without_a_change(name: str, params: dict[str, Any]) 
     [
         ("mnist_trial:main", {"lr": 0.5}, "accuracy"),
         ("trainer_trial:objective", {"learning_rate": 1e-2}, "loss"),
-        ("lightning_module_trial:objective", {"width": 8}, "accuracy"),
+        ("lightning_module_trial:objective", {"width": 8, "lr": 0.01}, "accuracy"),
     ],
 )
 def test_port_reports_each_epoch_and_keeps_its_model(

@@ -24,7 +24,8 @@ def plain_text(line: str) -> str:
 
 
 class LineSplitter:
-    """Cuts bytes into lines; a carriage return, as of a progress bar, ends one too."""
+    """Cuts bytes into lines; a carriage return, as of a progress bar, ends one too, and stays at its end: the
+    next one is drawn over it."""
 
     def __init__(self) -> None:
         """Nothing is held."""
@@ -32,7 +33,9 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that are whole now."""
-        *whole, self._held = re.split(rb"\r\n|\n|\r(?!\Z)", self._held + data)
+        *cut, self._held = re.split(rb"(\r\n|\n|\r(?!\Z))", self._held + data)
+        ends = zip(cut[::2], cut[1::2], strict=True)
+        whole = [line + end if end == b"\r" else line for line, end in ends]
         if len(self._held) > _LONGEST:
             whole.append(self._held)
             self._held = b""

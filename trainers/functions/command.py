@@ -120,6 +120,7 @@ class _Following:
             self._printed = PrintedMetrics(options.patterns)
         self._lines, self._last_lines = LineSplitter(), deque[str](maxlen=5)
         self._pending: dict[str, float] = {}
+        self._drawn: dict[str, float] = {}  # what a progress bar shows just now
         self._reported_at = self._asked_at = 0.0
         self._matched = self._beyond = False
 
@@ -204,11 +205,14 @@ class _Following:
         return ended
 
     def _take_line(self, line: str) -> None:
-        line = plain_text(line)
+        is_drawn_over, line = line.endswith("\r"), plain_text(line.removesuffix("\r"))
         if line.strip(" ^~\t\r\n"):  # a traceback's marks say nothing alone
             self._last_lines.append(line.strip()[:200])
         if self._printed is not None:
-            self._take([self._printed.read(line)])
+            values = self._printed.read(line)
+            is_news = not values or values != self._drawn  # else a bar is drawn again as it was
+            self._drawn = (values or self._drawn) if is_drawn_over else {}
+            self._take([values] if is_news else [])
 
     def _take(self, found: Iterable[dict[str, float]]) -> None:
         for values in found:

@@ -98,6 +98,14 @@ def test_a_progress_bar_without_line_ends_is_read(run: Run) -> None:
     assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.1, 0.2]
 
 
+def test_bar_that_is_drawn_again_without_news_is_no_report(run: Run) -> None:
+    """As tqdm draws its postfix: when it is set, when the bar moves on, and when it is closed."""
+    drawn = [f" {step}/3 acc=0.{value}" for step, value in ((0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3))]
+    script = r"".join(rf"\r{text}" for text in drawn) + r"\nacc=0.3\nacc=0.3\n"
+    _, hooks = run(f"printf '{script}'", job={"length": Length(epochs=9)})
+    assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.1, 0.2, 0.3, 0.3, 0.3]
+
+
 @pytest.mark.parametrize(
     ("line", "pattern", "value"),
     [

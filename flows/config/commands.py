@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from search_spaces.space import Space
     from trainers.types import JsonObject
 
-_KEYS = ("args", "metrics", "resume", "keep", "predict", "load", "config")
+_KEYS = ("args", "metrics", "resume", "resume_from", "keep", "predict", "load", "build", "config")
 
 
 def code_reference(name: str, entry: FamilyEntry | None) -> str:

@@ -176,7 +176,7 @@ class FamilyEntry(TrialBudget):
 
     command: Line | None = None
     """A command that is the family: its words, with `${args}`, `${directory}`, `${seed}` or `${name}`."""
-    args: Literal["dashes", "equals", "hydra", "environment"] | None = None
+    args: Literal["dashes", "switches", "equals", "hydra", "environment"] | None = None
     """What a command's `${args}` becomes: --name value, --name=value or name=value; with `environment` the
     command reads VELODROME_PARAMS (dashes)."""
     metrics: dict[str, Line] | Literal["mlflow"] | None = None
@@ -184,12 +184,16 @@ class FamilyEntry(TrialBudget):
     `mlflow` where it logs them so."""
     resume: Line | None = None
     """Words that a command gets where the files below `${directory}` that they name are there."""
+    resume_from: Line | None = None
+    """The file below the trial's directory that decides it, where the words of `resume` name none."""
     keep: Line | None = None
     """A file or folder below a command's directory that is kept with the trial."""
     predict: Line | None = None
     """`package.module:name` of a function that answers rows with what a command keeps: the trial's model."""
     load: Line | None = None
     """The same of a function of the kept path, whose result `predict` is given instead of the path."""
+    build: Line | None = None
+    """The same of a function of the params that makes the torch module whose weights a command keeps."""
     config: Line | None = None
     """A YAML or JSON file that a command reads: `${config}` is a copy of it with the trial's parameters."""
     options: dict[str, Any] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -25,6 +26,7 @@ from trainers.types import Goal
 
 RUN_LIMIT_S = 30.0  # the driver makes a run in a second or two, where tracking is there
 _ASK_S = 0.2
+_CODE = (".py", ".sh", ".yaml", ".yml", ".toml", ".cfg", ".ini")
 _SPARE = "mlflow"  # in a trial's own folder
 _SHARED = (
     "what code logs by MLflow that is run for all trials of a stack at once is in no run; `stack: off` in the"
@@ -120,14 +122,41 @@ def load_function(spec: FamilySpec, goals: Iterable[Goal], roots: Sequence[str])
     """The function of a family, or the one that its command is.
 
     Args:
-        roots: folders of people's own code; where none is here, the current folder is Ray's copy of it.
+        roots: folders of people's own code; where it has travelled, the current folder is Ray's copy of it.
     """
     if spec.reference == COMMAND:
-        found = (Path(folder) for folder in roots)
-        return bind_command(spec.options, next((f for f in found if f.is_dir()), Path.cwd()), goals)
+        return bind_command(spec.options, find_call_folder(tuple(roots), travelled=_has_travelled()), goals)
     function = load_reference(spec.reference)
     assert is_function(function)
     return function
+
+
+@cache
+def find_call_folder(roots: tuple[str, ...], *, travelled: bool) -> Path:
+    """Where a command is called: in the folder that the sweep was started for, with all its data, where it is
+    on this machine. Where its code has travelled, a folder of that path that holds other code, as an older
+    checkout on another machine does, is passed over for Ray's copy, which is the current folder."""
+    here = Path.cwd()
+    found = (Path(root) for root in roots)
+    fitting = (root for root in found if root.is_dir() and (not travelled or _has_code_of(root, here)))
+    return next(fitting, here)
+
+
+def _has_code_of(folder: Path, copy: Path) -> bool:
+    """Whether each script and each configuration of a copy, which has them all, is the same in the folder."""
+    return all(
+        (folder / path.relative_to(copy)).is_file()
+        and filecmp.cmp(path, folder / path.relative_to(copy), shallow=False)
+        for path in copy.rglob("*")
+        if path.suffix in _CODE and path.is_file()
+    )
+
+
+def _has_travelled() -> bool:
+    """Whether this process was begun in Ray's copy of people's own code."""
+    import ray
+
+    return ray.is_initialized() and bool(ray.get_runtime_context().runtime_env.get("working_dir"))
 
 
 def keep_own_files(spec: FamilySpec, outcome: Outcome, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ HERE = Path(__file__).parent / "ports"
 BARS = [
     ("mnist", "mnist_trial", 11),
     ("trainer", "trainer_trial", 2),
-    ("lightning_module", "lightning_module_trial", 2),
+    ("lightning_module", "lightning_module_trial", 3),
+    ("objectives", "objectives_trial", 7),
 ]
 COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str], float]] = {
     "mnist": (
@@ -67,6 +69,23 @@ def test_script_is_swept_as_a_command_without_a_change(script: str) -> None:
     assert (outcome.values, outcome.epochs) == ((value,), 3)
 
 
+def test_nanogpt_goes_on_from_its_own_checkpoint(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its flag to resume names no file."""
+    call = f"python {HERE}/nanogpt.py ${{args}} --out_dir=${{directory}} --max_iters="
+    for iterations in (50, 100):
+        try_out(
+            {
+                "command": f"{call}{iterations}",
+                "args": "equals", "metrics": {"loss": r"step \d+: .*val loss ([\d.]+)"},
+                "resume": "--init_from=resume", "resume_from": "ckpt.pt",
+            },
+            {"learning_rate": 1e-3, "bias": False}, epochs=4, objective="loss", directory=tmp_path,
+        )  # fmt: skip
+        said = capfd.readouterr().out
+    assert f"Resuming training from {tmp_path}" in said
+    assert re.findall(r"^step (\d+):", said, re.MULTILINE) == ["50", "100"]
+
+
 @pytest.mark.parametrize(
     ("name", "params"),
     [
@@ -90,7 +109,7 @@ def test_objective_is_swept_without_a_change(name: str, params: dict[str, Any]) 
     [
         ("mnist_trial:main", {"lr": 0.5}, "accuracy"),
         ("trainer_trial:objective", {"learning_rate": 1e-2}, "loss"),
-        ("lightning_module_trial:objective", {"width": 8}, "accuracy"),
+        ("lightning_module_trial:objective", {"width": 8, "lr": 0.01}, "accuracy"),
     ],
 )
 def test_port_reports_each_epoch_and_keeps_its_model(

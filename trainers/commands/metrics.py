@@ -1,13 +1,9 @@
-"""A command's metrics: found in the lines that it prints, or in a file that grows."""
+"""A command's metrics: found in the lines that it prints."""
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Mapping
 
 from trainers.errors import TrialError
 
@@ -17,6 +13,8 @@ _TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\
 _EXPONENT = re.compile(r"[eE][-+]?\d+(?!\w)")
 _THOUSANDS = re.compile(r"(?:,\d{3})+\.\d+")
 _NOT_FINITE = re.compile(r"(?<![a-z])[-+]?(?:nan|inf(?:inity)?)(?![a-z])", re.IGNORECASE)
+# As NumPy 2 and torch show a number: np.float64(0.5), tensor(0.5, device='cuda:0').
+_WRAPPED = re.compile(r"[\w.]+\(([^(),]+)(?:,[^()]*)?\)?")
 _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 
 
@@ -26,7 +24,8 @@ def plain_text(line: str) -> str:
 
 
 class LineSplitter:
-    """Cuts bytes into lines; a carriage return, as of a progress bar, ends one too."""
+    """Cuts bytes into lines; a carriage return, as of a progress bar, ends one too, and stays at its end: the
+    next one is drawn over it."""
 
     def __init__(self) -> None:
         """Nothing is held."""
@@ -34,7 +33,9 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that are whole now."""
-        *whole, self._held = re.split(rb"\r\n|\n|\r(?!\Z)", self._held + data)
+        *cut, self._held = re.split(rb"(\r\n|\n|\r(?!\Z))", self._held + data)
+        ends = zip(cut[::2], cut[1::2], strict=True)
+        whole = [line + end if end == b"\r" else line for line, end in ends]
         if len(self._held) > _LONGEST:
             whole.append(self._held)
             self._held = b""
@@ -68,12 +69,24 @@ class PrintedMetrics:
             if match is None or match.group(1) is None:
                 continue
             try:
-                found[name] = float(_whole_number(match).rstrip(".,;%"))
+                found[name] = read_number(_whole_number(match).rstrip(".,;%"))
             except ValueError as error:
                 do = "correct the expression under metrics, so that its first group is the number alone"
                 shown = f"{match.group(1)!r} in {line[:200]!r}"
                 raise TrialError(f"what is found for {name} must be a number", shown, do) from error
         return found
+
+
+def read_number(text: str) -> float:
+    """A number as scripts write it: with what NumPy and torch put around a scalar, a percent sign, or a
+    typographic minus.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = text.strip().replace("\u2212", "-").removesuffix("%").rstrip()
+    wrapped = _WRAPPED.fullmatch(text)
+    return float(wrapped.group(1) if wrapped else text)
 
 
 def _find_not_finite(pattern: re.Pattern[str], line: str) -> float | None:
@@ -99,66 +112,3 @@ def _whole_number(match: re.Match[str]) -> str:
         elif match.end() == match.end(1) and (digits := _THOUSANDS.match(rest)):
             text += digits.group()
     return text.replace(",", "") if _GROUPED.fullmatch(text) else text
-
-
-class WrittenMetrics:
-    """Metrics in a file that grows: an object a line, or CSV with a header."""
-
-    def __init__(self, path: Path, *, resumed: bool) -> None:
-        """What is there already was read by an earlier attempt; a command that begins again writes anew."""
-        self._path, self._at = path, 0
-        self._lines = LineSplitter()
-        self._columns: list[str] | None = None
-        if resumed and path.is_file():
-            self._columns = _columns_of(path)
-            self._at = path.stat().st_size
-        else:
-            path.unlink(missing_ok=True)
-
-    def read_new(self, *, ended: bool = False) -> Iterator[dict[str, float]]:
-        """The numbers of each line that came since.
-
-        Args:
-            ended: nothing more comes: a last line without an end counts.
-        """
-        data = b""
-        with suppress(FileNotFoundError):  # not begun yet
-            if self._path.stat().st_size < self._at:
-                self._at, self._columns, self._lines = 0, None, LineSplitter()
-            with self._path.open("rb") as file:
-                file.seek(self._at)
-                data = file.read()
-                self._at += len(data)
-        for line in [*self._lines.feed(data), *(self._lines.flush() if ended else [])]:
-            if line.strip() and (values := self._read_line(line)):
-                yield values
-
-    def _read_line(self, line: str) -> dict[str, float]:
-        if self._path.suffix == ".csv":
-            cells = next(csv.reader([line]))
-            if self._columns is None:
-                self._columns = cells
-                return {}
-            return _numbers(dict(zip(self._columns, cells, strict=False)), texts=True)
-        try:
-            found = json.loads(line)
-        except ValueError as error:
-            do = "write one object a line, or metrics.csv"
-            raise TrialError(f"{self._path.name} must hold JSON lines", line[:200], do) from error
-        return _numbers(found) if isinstance(found, dict) else {}
-
-
-def _columns_of(path: Path) -> list[str] | None:
-    with path.open(newline="", errors="replace") as file:
-        return next(csv.reader(file), None) if path.suffix == ".csv" else None
-
-
-def _numbers(values: Mapping[str, object], *, texts: bool = False) -> dict[str, float]:
-    """The fields that are numbers, in CSV as texts too; an empty cell and a word are none."""
-    found = {}
-    for name, value in values.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if name.strip() and (is_number or (texts and isinstance(value, str))):
-            with suppress(ValueError, OverflowError):
-                found[name.strip()] = float(value)  # type: ignore[arg-type]
-    return found

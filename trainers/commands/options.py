@@ -42,24 +42,30 @@ class CommandOptions(BaseModel):
             `mlflow` where the command logs them so.
         config: a YAML or JSON file below the folder of the call; `${config}` is a copy of it in the trial's
             directory that has the parameters in it.
-        args: what `${args}` becomes: `--name value`, `--name=value`, `name=value`; with `environment` the
-            command reads VELODROME_PARAMS, and no parameter need be named.
+        args: what `${args}` becomes: `--name value`, the same with `--no-name` for a false flag,
+            `--name=value`, `name=value`; with `environment` the command reads VELODROME_PARAMS, and no
+            parameter need be named.
         resume: words that are added where the files below `${directory}` that they name are there.
+        resume_from: the file below the trial's directory that decides it, where `resume` names none.
         keep: a file or folder below the trial's directory that is kept with the trial.
         predict: `package.module:name` of a function that answers rows with what is kept, which makes it the
             trial's model; it is given the path, or what `load`, the same of a function of the path, made of
             it.
+        build: the same of a function of the params that makes the torch module whose weights are kept, as a
+            checkpoint of torch's; `predict` is then given the module.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     command: str
     metrics: dict[str, str] | Literal["mlflow"]
-    args: Literal["dashes", "equals", "hydra", "environment"] = "dashes"
+    args: Literal["dashes", "switches", "equals", "hydra", "environment"] = "dashes"
     resume: str = ""
+    resume_from: str | None = None
     keep: str = ""
     predict: str | None = None
     load: str | None = None
+    build: str | None = None
     config: str | None = None
 
     @property
@@ -109,9 +115,7 @@ def check_command(options: CommandOptions, searched: Collection[str], conditiona
     named = _names_in(words, "command", searched)
     resume = _split_words(options.resume, "resume")
     _names_in(resume, "resume", searched)
-    if resume and not any("${directory}" in word for word in resume):
-        do = "write --resume ${directory}/last.ckpt"
-        raise InputError("resume must name a file below ${directory}", options.resume, do, key=("resume",))
+    _check_resume(options, resume)
     if partly := sorted(named & set(conditional)):
         do = "use ${args}, which leaves out what a trial does not have"
         raise InputError("a parameter with `when` must not stand alone", partly[0], do, key=("command",))
@@ -192,6 +196,21 @@ def _check_config(options: CommandOptions, named: Collection[str]) -> None:
         raise InputError(must, options.config, do, key=("config",))
 
 
+def _check_resume(options: CommandOptions, words: Collection[str]) -> None:
+    if options.resume_from is not None:
+        if not words or not _is_below(options.resume_from):
+            do = "write resume: --resume and resume_from: last.ckpt, a path within the trial's directory"
+            raise InputError(
+                "resume_from must be the file that resume goes on from",
+                options.resume_from,
+                do,
+                key=("resume_from",),
+            )
+    elif words and not any("${directory}" in word for word in words):
+        do = "write --resume ${directory}/last.ckpt, or resume_from: last.ckpt beside it"
+        raise InputError("resume must name a file below ${directory}", options.resume, do, key=("resume",))
+
+
 def _check_metrics(options: CommandOptions) -> None:
     if options.metrics == MLFLOW:
         return
@@ -217,14 +236,18 @@ def _check_metrics(options: CommandOptions) -> None:
 
 
 def _check_answering(options: CommandOptions) -> None:
-    if options.predict is not None and not options.keep:
-        do = "write keep: model/, a file or folder that the command makes in ${directory}"
-        raise InputError("predict must be told what it answers with", "no keep", do, key=("predict",))
+    for key in ("predict", "build"):
+        if getattr(options, key) is not None and not options.keep:
+            do = "write keep: model/, a file or folder that the command makes in ${directory}"
+            raise InputError(f"{key} must be told what is the model", "no keep", do, key=(key,))
     if options.load is not None and options.predict is None:
         do = "add predict: package.module:name"
         raise InputError("load must be told who asks what it gives", "no predict", do, key=("load",))
-    for key, name in (("predict", options.predict), ("load", options.load)):
-        if name is not None:
+    if options.load is not None and options.build is not None:
+        do = "drop load, where what is kept are a module's weights"
+        raise InputError("load must not come with build, which loads them", "both", do, key=("load",))
+    for key in ("predict", "load", "build"):
+        if (name := getattr(options, key)) is not None:
             try:
                 source_sha256(name)
             except InputError as error:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 from trainers.commands.arguments import command_words, resume_words
 from trainers.commands.config_file import write_config
-from trainers.commands.metrics import LineSplitter, PrintedMetrics, WrittenMetrics, plain_text
+from trainers.commands.metrics import LineSplitter, PrintedMetrics, plain_text
 from trainers.commands.mlflow_metrics import LoggedMetrics, logging_environment
 from trainers.commands.options import MLFLOW, CommandOptions, parameters_json, read_command
 from trainers.commands.process import GuardedProcess
+from trainers.commands.written_metrics import WrittenMetrics
 from trainers.errors import CommandKilled, TrialError
+from trainers.kept.torch_weights import load_module
 from trainers.metric_names import full_name
 
 if TYPE_CHECKING:
@@ -118,6 +120,7 @@ class _Following:
             self._printed = PrintedMetrics(options.patterns)
         self._lines, self._last_lines = LineSplitter(), deque[str](maxlen=5)
         self._pending: dict[str, float] = {}
+        self._drawn: dict[str, float] = {}  # what a progress bar shows just now
         self._reported_at = self._asked_at = 0.0
         self._matched = self._beyond = False
 
@@ -153,13 +156,22 @@ class _Following:
             return TrialError(must, f"no step that has it: {self._said()}", do, key=("metrics",))
         do = "correct metrics: run the command by hand and compare"
         found = f"no match: {self._said()}"
+        if self._file is not None:
+            found, do = self._file.explain_missing(sorted(self._goals))
         return TrialError("metrics must match what the command says", found, do, key=("metrics",))
 
     def _keep(self) -> None:
         """Names what is kept where it is there; the model's functions are imported for that."""
-        options = self._options
-        if options.keep and (self._trial.directory / options.keep).exists():
-            self._trial.keep(options.keep, predict=options.predict, load=options.load)
+        options, trial = self._options, self._trial
+        path = trial.directory / options.keep
+        if not options.keep or not path.exists():
+            return
+        if options.build is None:
+            trial.keep(options.keep, predict=options.predict, load=options.load)
+            return
+        trial.keep(options.keep)
+        module = load_module(options.build, trial.params, path)
+        trial.model(module, build=options.build, predict=options.predict)
 
     def _watch(self, process: GuardedProcess) -> int | None:
         """Its status; None where the trial ended it."""
@@ -193,11 +205,14 @@ class _Following:
         return ended
 
     def _take_line(self, line: str) -> None:
-        line = plain_text(line)
+        is_drawn_over, line = line.endswith("\r"), plain_text(line.removesuffix("\r"))
         if line.strip(" ^~\t\r\n"):  # a traceback's marks say nothing alone
             self._last_lines.append(line.strip()[:200])
         if self._printed is not None:
-            self._take([self._printed.read(line)])
+            values = self._printed.read(line)
+            is_news = not values or values != self._drawn  # else a bar is drawn again as it was
+            self._drawn = (values or self._drawn) if is_drawn_over else {}
+            self._take([values] if is_news else [])
 
     def _take(self, found: Iterable[dict[str, float]]) -> None:
         for values in found:
@@ -252,8 +267,7 @@ class _Following:
         trial = self._trial
         environment = {name: value for name, value in os.environ.items() if name not in _RANK_NAMES}
         environment |= {
-            # torchrun and its like lie beside our interpreter, whether or not its environment is active
-            "PATH": os.pathsep.join([environment.get("PATH", os.defpath), os.path.dirname(sys.executable)]),
+            "PATH": _search_path(environment.get("PATH", os.defpath)),
             "PYTHONUNBUFFERED": "1",
             "VELODROME_PARAMS": parameters_json(trial.params),
             "VELODROME_DIRECTORY": str(trial.directory),
@@ -266,6 +280,13 @@ class _Following:
             here = {"LOCAL_RANK": ranks["RANK"], "LOCAL_WORLD_SIZE": ranks["WORLD_SIZE"]}
             environment |= {**here, "MASTER_ADDR": "127.0.0.1", **given, **ranks}
         return environment
+
+
+def _search_path(path: str) -> str:
+    """With the folder of our interpreter in front where its environment is not active: there lie torchrun and
+    its like, and the `python` that a shell calls is then ours."""
+    own = os.path.dirname(sys.executable)
+    return path if own in path.split(os.pathsep) else os.pathsep.join([own, path])
 
 
 def _free_port() -> int:

@@ -11,12 +11,9 @@ trainer.fit(model, ckpt_path=callback.checkpoint)
 from __future__ import annotations
 
 import sys
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from trainers.errors import TrialError
+from trainers.kept.torch_weights import read_weights
 
 try:
     if "pytorch_lightning" in sys.modules:  # the older name, whose Trainer takes its own callbacks alone
@@ -105,21 +102,8 @@ class VelodromeCallback(Callback):  # type: ignore[misc]
         if self._build is None:
             return
         if own:
-            module.load_state_dict(_read_weights(own))
+            module.load_state_dict(read_weights(own))
         self._trial.model(module, build=self._build, predict=self._predict)
-
-
-def _read_weights(path: str) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint, of which nothing but tensors and plain values is unpickled."""
-    try:
-        weights: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)[
-            "state_dict"
-        ]
-    except UnpicklingError as error:
-        do = "leave objects out of save_hyperparameters(ignore=[…]) and of on_save_checkpoint"
-        found = f"{path}: {str(error).splitlines()[0][:200]}"
-        raise TrialError("a checkpoint that is kept as a model must hold plain values", found, do) from error
-    return weights
 
 
 def fit_trial(

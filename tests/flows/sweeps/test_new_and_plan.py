@@ -84,6 +84,16 @@ def test_plan_warns_of_a_command_that_writes_where_all_trials_do(home, monkeypat
     assert all(re.match(*pair) for pair in zip(said, planned.warnings, strict=True))
 
 
+def test_plan_tells_a_command_of_several_workers_its_rank(home, monkeypatch):
+    monkeypatch.setattr("flows.sweeps.dry_run.run_apart", run_here)
+    Path("mine.yaml").write_text(
+        "name: mine\ndata: {source: none}\nobjective: {metric: accuracy}\nresources: {workers: 2, gpus: 0}\n"
+        "families:\n  mine:\n    command: sh -c 'echo acc=0.$RANK$WORLD_SIZE' ${lr}\n"
+        "    metrics: {accuracy: 'acc=(0.01)'}\n    space: {lr: {type: float, low: 0.1, high: 1.0}}\n"
+    )
+    assert plan("mine.yaml").families
+
+
 def test_new_for_table_in_another_folder_keeps_its_path(home):
     lines = ["x,y,out put"] + [f"{n},{n * n % 7},{n * 0.5}" for n in range(60)]
     Path("rows.csv").write_text("\n".join(lines) + "\n")

@@ -193,6 +193,23 @@ def test_every_free_processor_of_unlike_nodes_gets_a_lane_beside_a_stranger(tmp_
     assert told == ["lanes 4 of 4", "each node is full: True"], done.stderr[-2_000:]  # raylets print as well
 
 
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.ray
+def test_code_of_each_kind_travels_to_every_node(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.infra.lanes.travelling_code", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=600,
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "VELODROME_STORAGE": str(tmp_path / "storage")},
+    )  # fmt: skip
+    told = [line for line in done.stdout.splitlines() if line.startswith("kind ")]
+    assert told == [
+        "kind command complete 4 nodes 2 at home False beside",
+        "kind function complete 4 nodes 2 at home False beside",
+        "kind trainer complete 4 nodes 2 at home False beside",
+    ], done.stdout[-2_000:] + done.stderr[-2_000:]
+
+
 @pytest.mark.parametrize(
     ("config", "given"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import json
 import os
 import signal
@@ -13,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.trainers.functions.test_functions import Recorder
 from trainers.commands.arguments import argument_words, command_words
 from trainers.commands.metrics import PrintedMetrics, plain_text
 from trainers.commands.options import check_command, command_digest, read_command
+from trainers.commands.process import GuardedProcess
 from trainers.errors import InputError, NotFinite, TrainerError, TrialError
 from trainers.functions.command import bind_command
 from trainers.functions.job import FunctionJob
@@ -94,6 +98,14 @@ def test_a_progress_bar_without_line_ends_is_read(run: Run) -> None:
     assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.1, 0.2]
 
 
+def test_bar_that_is_drawn_again_without_news_is_no_report(run: Run) -> None:
+    """As tqdm draws its postfix: when it is set, when the bar moves on, and when it is closed."""
+    drawn = [f" {step}/3 acc=0.{value}" for step, value in ((0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3))]
+    script = r"".join(rf"\r{text}" for text in drawn) + r"\nacc=0.3\nacc=0.3\n"
+    _, hooks = run(f"printf '{script}'", job={"length": Length(epochs=9)})
+    assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.1, 0.2, 0.3, 0.3, 0.3]
+
+
 @pytest.mark.parametrize(
     ("line", "pattern", "value"),
     [
@@ -101,6 +113,10 @@ def test_a_progress_bar_without_line_ends_is_read(run: Run) -> None:
         ("\x1b]0;title\x07acc=\x1b[38;5;4m0.85", r"acc=\S*?([\d.]+)", 0.85),
         ("3/3 [===]\x08\x08\x08 - acc: 0.85", r"\] - acc: ([\d.]+)", 0.85),
         ("acc=1.25e-05", r"acc=([\d.]+)", 1.25e-05),
+        ("{'acc': np.float64(0.5), 'loss': 1}", r"'acc': ([^,}]+)", 0.5),
+        ("acc tensor(0.5000)", r"acc (\S+)", 0.5),
+        ("acc tensor(0.5, device='cuda:0')", r"acc (.+)", 0.5),
+        ("acc \u22122.5", r"acc (\S+)", -2.5),
         ("acc=5E-4, ", r"acc=(\d+)", 5e-4),
         ("acc=1,034.5", r"acc=([\d.]+)", 1034.5),
         ("acc=1,034,567", r"acc=([\d.,]+)", 1034567.0),
@@ -152,13 +168,33 @@ def test_parameters_stand_in_words_and_in_the_environment(run: Run, tmp_path: Pa
     ("form", "words"),
     [
         ("dashes", ["--a", "1", "--b", "--w", "3", "4", "--t", "x y; $(id)"]),
-        ("equals", ["--a=1", "--b=true", "--c=false", "--w=[3, 4]", "--t=x y; $(id)"]),
+        ("switches", ["--a", "1", "--b", "--no-c", "--w", "3", "4", "--t", "x y; $(id)"]),
+        ("equals", ["--a=1", "--b=True", "--c=False", "--w=[3, 4]", "--t=x y; $(id)", "--n=None"]),
         ("hydra", ["a=1", "b=true", "c=false", "w=[3,4]", "t='x y; $(id)'", "n=null"]),
     ],
 )
 def test_arguments_have_the_form_that_is_asked_for(form: str, words: list[str]) -> None:
     params = {"a": 1, "b": True, "c": False, "w": [3, 4], "t": "x y; $(id)", "n": None}
     assert argument_words(form, params) == words
+
+
+@pytest.mark.parametrize("form", ["dashes", "switches", "equals"])
+def test_negative_values_are_no_options_to_argparse(form: str) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--shift", type=float, nargs="+")
+    parser.add_argument("--name")
+    params: dict[str, Any] = {"rate": -1e-05, "name": "-x"}
+    if form != "equals":
+        params["shift"] = [-2.5e-7, 3.0]
+    assert vars(parser.parse_args(argument_words(form, params))) == {"shift": None, **params}
+
+
+def test_values_after_an_equals_sign_are_pythons_own_to_literal_eval() -> None:
+    """As nanoGPT's configurator and Fire read them."""
+    params = {"bias": False, "block": None, "sizes": [1, True], "rate": 1e-05, "names": ["a", "b c"]}
+    words = (word.removeprefix("--").split("=") for word in argument_words("equals", params))
+    assert {name: ast.literal_eval(value) for name, value in words} == params
 
 
 def test_python_is_the_interpreter_that_runs_velodrome() -> None:
@@ -178,6 +214,12 @@ def test_a_file_that_grows_is_read_line_by_line(run: Run, name: str, text: str) 
     _, hooks = run(f"{command} '{text}'", metrics={"file": name})
     assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.2, 0.4]
     assert hooks.reports[1][1]["val/loss"] == 1.0
+
+
+def test_file_without_the_objective_is_a_failure_that_says_what_it_has(run: Run) -> None:
+    command = "sh -c 'echo accuracies > $0; echo 0.5 >> $0' ${directory}/metrics.csv"
+    with pytest.raises(TrialError, match=r"metrics\.csv without accuracy; did you mean 'accuracies'"):
+        run(command, metrics={"file": "metrics.csv"})
 
 
 def test_a_status_that_is_not_zero_is_a_failure_with_the_last_lines(run: Run) -> None:
@@ -255,6 +297,19 @@ def test_a_daemon_that_a_command_leaves_is_ended_with_it(run: Run, tmp_path: Pat
     assert not is_alive(int((tmp_path / "own/child").read_text()))
 
 
+def test_what_a_command_left_is_looked_for_once_where_it_ended_by_itself(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look reads the environment of every process of the machine."""
+    looks: list[list[int]] = []
+    look = GuardedProcess._elsewhere
+    monkeypatch.setattr(
+        GuardedProcess, "_elsewhere", lambda process: looks.append(look(process)) or looks[-1]
+    )
+    run("sh -c 'echo acc=0.5'")
+    assert looks == [[]]
+
+
 def test_a_command_that_ignores_sigterm_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainers.commands.process._GRACE_S", 0.2)
     outcome, _ = run(
@@ -305,6 +360,16 @@ def test_reports_of_a_command_are_told_at_once(run: Run, resume: str) -> None:
     assert hooks.told == 1
 
 
+def test_flag_alone_resumes_where_the_file_that_it_goes_on_from_is_there(run: Run, tmp_path: Path) -> None:
+    """As nanoGPT's `--init_from=resume` and detectron2's `--resume` have it."""
+    script = 'echo "$@" > seen; echo acc=0.1'
+    for there, words in ((False, ""), (True, "--resume")):
+        if there:
+            (tmp_path / "own/last.pt").touch()
+        run(f"sh -c '{script}' -", resume="--resume", resume_from="last.pt")
+        assert (tmp_path / "seen").read_text().strip() == words
+
+
 def test_a_killed_command_without_resume_repeats_what_it_had_reported(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +411,56 @@ def test_what_a_command_keeps_is_its_model_where_predict_is_named(tmp_path: Path
 def answer(path: Path, rows: Any) -> Any:
     """What such a model says."""
     return rows["x"] * float(path.read_text())
+
+
+SAVING = """
+import sys, torch
+weights = torch.nn.Linear(2, 1).state_dict()
+torch.save({saved}, sys.argv[1] + "/net.pt")
+print("acc=0.5")
+"""
+WRAPPED = "{'step': 3, 'model': {'_orig_mod.' + name: part for name, part in weights.items()}}"
+
+
+@pytest.mark.parametrize("saved", ["weights", WRAPPED])
+def test_checkpoint_of_a_command_is_a_module_where_build_is_named(tmp_path: Path, saved: str) -> None:
+    (tmp_path / "save.py").write_text(SAVING.format(saved=saved))
+    options = {
+        "command": f"python {tmp_path}/save.py ${{directory}}", "metrics": PRINTED, "keep": "net.pt",
+        "build": f"{__name__}:build_linear", "predict": f"{__name__}:ask_linear",
+    }  # fmt: skip
+    outcome = try_out(options, {}, objective="accuracy", directory=tmp_path / "own")
+    assert (outcome.code["build"], outcome.keep) == (options["build"], "net.pt")
+    found = torch.load(tmp_path / "own/net.pt", weights_only=True)
+    assert [part.tolist() for part in outcome.weights.values()] == [
+        part.tolist() for part in found.get("model", found).values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [
+        ("torch.nn.Linear(2, 1)", r"plain values; but got .*; save model\.state_dict\(\), not the module"),
+        ("{'weights': weights}", "must hold weights; but got .*; save .* dict that has it as state_dict"),
+        ("torch.nn.Linear(3, 1).state_dict()", "build_linear must make the module of net.pt; but got .*size"),
+    ],
+)
+def test_checkpoint_that_no_module_comes_of_is_refused(tmp_path: Path, saved: str, said: str) -> None:
+    (tmp_path / "save.py").write_text(SAVING.format(saved=saved))
+    command = f"python {tmp_path}/save.py ${{directory}}"
+    options = {"command": command, "metrics": PRINTED, "keep": "net.pt", "build": f"{__name__}:build_linear"}
+    with pytest.raises(TrialError, match=said):
+        try_out(options, {}, objective="accuracy", directory=tmp_path / "own")
+
+
+def build_linear() -> torch.nn.Module:
+    """The module that such a command trains."""
+    return torch.nn.Linear(2, 1)
+
+
+def ask_linear(module: torch.nn.Module, rows: Any) -> Any:
+    """What it says."""
+    return module(torch.tensor(rows.to_numpy("float32")))
 
 
 def test_a_dry_run_ends_after_two_reports(tmp_path: Path) -> None:
@@ -411,7 +526,13 @@ def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
         ({"metrics": {"file": "/etc/m.jsonl"}}, "metrics", "below the trial's directory"),
         ({"resume": "--resume last.ckpt"}, "resume", "must name a file below"),
         ({"keep": "../.."}, "keep", "must lie below"),
-        ({"predict": "mod:predict"}, "predict", "what it answers with"),
+        ({"predict": "mod:predict"}, "predict", "what is the model"),
+        ({"build": "mod:build"}, "build", "what is the model"),
+        ({"resume": "--resume"}, "resume", "must name a file below"),
+        ({"resume": "--resume ${directory}/a.pt > log"}, "resume", "no shell reads them"),
+        ({"resume_from": "last.pt"}, "resume_from", "that resume goes on from"),
+        ({"resume": "--resume", "resume_from": "../last.pt"}, "resume_from", "that resume goes on from"),
+        ({"keep": "m", "predict": "m:p", "load": "m:l", "build": "m:b"}, "load", "not come with build"),
         ({"keep": "model/", "load": "mod:load"}, "load", "who asks what it gives"),
         ({"keep": "model/", "predict": "no_such:predict"}, "predict", "must be importable"),
     ],
@@ -434,12 +555,15 @@ def test_what_a_program_is_to_be_given_itself_is_quoted(command: str) -> None:
     check_command(read_command({"command": command, "metrics": PRINTED}), ["rates"], [])
 
 
-def test_programs_beside_the_interpreter_are_found_without_its_environment(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+def test_programs_beside_the_interpreter_are_found_first_without_its_environment(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As torchrun, where velodrome was called by its path."""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    _, hooks = run(f"sh -c 'command -v {Path(sys.executable).name} >/dev/null && echo acc=0.5'")
+    """As torchrun, and as the python that a shell calls, where velodrome was called by its path."""
+    name = Path(sys.executable).name
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / name).symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{tmp_path}/other:/usr/bin:/bin")
+    _, hooks = run(f"sh -c 'test $(command -v {name}) = {sys.executable} && echo acc=0.5'")
     assert hooks.reports == [(1, {"val/accuracy": 0.5})]
 
 

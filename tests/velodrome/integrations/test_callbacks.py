@@ -19,6 +19,7 @@ from tests.trainers.functions.test_functions import Recorder
 from trainers.errors import TrialError
 from trainers.functions.job import FunctionJob
 from trainers.functions.run import run_function
+from trainers.kept.torch_weights import read_weights
 from trainers.types import Goal, Length
 
 LOSS = Goal(metric="val/loss", maximize=False)
@@ -227,11 +228,9 @@ def test_the_weights_of_lightnings_best_checkpoint_are_a_model(job: FunctionJob)
 
 
 def test_a_checkpoint_with_objects_is_refused_as_a_model(tmp_path: Path) -> None:
-    from velodrome.integrations.lightning import _read_weights
-
     torch.save({"state_dict": {}, "hyper_parameters": {"path": tmp_path}}, tmp_path / "last.ckpt")
     with pytest.raises(TrialError, match="must hold plain values"):
-        _read_weights(str(tmp_path / "last.ckpt"))
+        read_weights(tmp_path / "last.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,18 @@ import argparse
 
 import torch
 import torch.nn.functional as F
+from sklearn.datasets import load_digits
 from torch import nn, optim
 from torch.optim.lr_scheduler import StepLR
+
+ANSWERS = "tests.velodrome.ports.answers"
 
 
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 4, 3, 1)
-        self.fc1 = nn.Linear(4 * 9, 10)
+        self.conv1 = nn.Conv2d(1, 8, 3, 1)
+        self.fc1 = nn.Linear(8 * 9, 10)
 
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
@@ -49,10 +52,12 @@ def main(trial):
     args = parser.parse_args([])
     vars(args).update(trial.params)
     device = trial.device
-    labels = torch.arange(40) % 10
-    rows = torch.utils.data.TensorDataset(torch.rand(40, 1, 8, 8) + labels[:, None, None, None], labels)
-    train_loader = torch.utils.data.DataLoader(rows, batch_size=8)
-    test_loader = torch.utils.data.DataLoader(rows, batch_size=40)
+    digits, labels = load_digits(return_X_y=True)
+    rows = torch.utils.data.TensorDataset(
+        torch.tensor(digits, dtype=torch.float32).view(-1, 1, 8, 8) / 16, torch.tensor(labels)
+    )
+    train_loader = torch.utils.data.DataLoader(torch.utils.data.Subset(rows, range(600)), batch_size=16)
+    test_loader = torch.utils.data.DataLoader(torch.utils.data.Subset(rows, range(600, 900)), batch_size=300)
     model = Net().to(device)
     optimizer = optim.Adadelta(model.parameters(), lr=args.lr)
     scheduler = StepLR(optimizer, step_size=1, gamma=args.gamma)
@@ -60,8 +65,4 @@ def main(trial):
         train(args, model, device, train_loader, optimizer, epoch)
         trial.report(test(model, device, test_loader))
         scheduler.step()
-    trial.model(model, build=f"{__name__}:build")
-
-
-def build(**params):
-    return Net()
+    trial.model(model, build=f"{ANSWERS}:build_mnist", predict=f"{ANSWERS}:read_digits")

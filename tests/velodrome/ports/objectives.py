@@ -43,7 +43,7 @@ def xgboost_simple(trial):
 
 
 def pytorch_simple(trial):
-    x = torch.rand(64, 4)
+    x = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
     y = (x.sum(1) > 2).long()
     model = torch.nn.Sequential(torch.nn.Linear(4, trial.suggest_int("n_units", 4, 128)), torch.nn.ReLU())
     model.append(torch.nn.Linear(trial.params["n_units"], 2))

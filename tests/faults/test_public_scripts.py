@@ -144,7 +144,7 @@ ACCURACY = {
         "space: {lr: {type: float, low: 1.0e-4, high: 1.0, log: true}}\n",
         "{lr: 1.0}", "{lr: 1.0e-4}", "digits", "val/accuracy",
     ),
-    f"{PORTS}.lightning_module_trial:objective": Script(
+    f"{PORTS}.lightning_module_served:objective": Script(
         "space:\n      width: {type: int, low: 4, high: 128, log: true}\n"
         "      lr: {type: float, low: 1.0e-5, high: 1.0e-1, log: true}\n",
         "{width: 128, lr: 0.05}", "{width: 4, lr: 1.0e-5}", "plane",

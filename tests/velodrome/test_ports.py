@@ -16,7 +16,8 @@ HERE = Path(__file__).parent / "ports"
 BARS = [
     ("mnist", "mnist_trial", 11),
     ("trainer", "trainer_trial", 2),
-    ("lightning_module", "lightning_module_trial", 3),
+    ("lightning_module", "lightning_module_trial", 2),
+    ("lightning_module", "lightning_module_served", 3),
     ("objectives", "objectives_trial", 7),
 ]
 COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str], float]] = {
@@ -110,6 +111,7 @@ def test_objective_is_swept_without_a_change(name: str, params: dict[str, Any]) 
         ("mnist_trial:main", {"lr": 0.5}, "accuracy"),
         ("trainer_trial:objective", {"learning_rate": 1e-2}, "loss"),
         ("lightning_module_trial:objective", {"width": 8, "lr": 0.01}, "accuracy"),
+        ("lightning_module_served:objective", {"width": 8, "lr": 0.01}, "accuracy"),
     ],
 )
 def test_port_reports_each_epoch_and_keeps_its_model(

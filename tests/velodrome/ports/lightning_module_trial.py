@@ -4,7 +4,6 @@ import lightning as L
 import torch
 from torch import nn
 
-from tests.velodrome.ports.answers import BUILD, READ
 from velodrome.integrations.lightning import fit_trial
 
 
@@ -32,4 +31,4 @@ def objective(trial):
     trainer = L.Trainer(
         logger=False, max_epochs=2, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False
     )
-    fit_trial(trial, trainer, model, loader, loader, accuracy="val_acc", build=BUILD, predict=READ)
+    fit_trial(trial, trainer, model, loader, loader, accuracy="val_acc")

@@ -49,6 +49,7 @@ class Inspection:
     Attributes:
         number: of the trial whose configuration was trained.
         accuracy: of each fold's model on the rows that it did not see, by their labels as they are.
+        trained: how many of these models were trained now; the others' answers were kept.
         rows: that were looked at: train and validation; the test part is never read.
         out: the folder: `suspects.csv`, `index.html`, of images `pictures/`.
     """
@@ -57,6 +58,7 @@ class Inspection:
     family: str
     number: int
     accuracy: tuple[float, ...]
+    trained: int
     rows: int
     suspects: tuple[SuspectRow, ...]
     out: str

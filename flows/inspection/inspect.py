@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.explanation.new_folder import open_new_folder
 from flows.inspection.result import Inspection
 from flows.inspection.sources import check_fold_count, open_fold_source
-from flows.inspection.suspects import find_suspects, require_cleanlab
+from flows.inspection.suspects import are_informed, find_suspects, require_cleanlab
 from flows.inspection.writing import PAGE, TABLE, describe_suspects, write_inspection
 from infra.home import Home
 
@@ -53,10 +53,12 @@ def inspect(
     where = Path(out) if out is not None else Path(f"{label.replace('@', '-')}-suspects")
     with open_new_folder(where, what="inspection", files=(PAGE, TABLE), overwrite=overwrite) as folder:
         chances, outcomes = source.train(say)
-        worst = find_suspects(dataset.labels()[rows], chances)
+        labels = dataset.labels()[rows]
+        worst = find_suspects(labels, chances)
         made = Inspection(
             sweep=label, family=source.trial.family, number=source.trial.number,
             accuracy=tuple(outcome.accuracy for outcome in outcomes),
+            informed=are_informed(labels, chances),
             trained=sum(not outcome.kept for outcome in outcomes), rows=len(rows),
             suspects=describe_suspects(dataset, rows, chances, worst), out=str(where),
             seconds=round(time.monotonic() - began, 3),

@@ -133,11 +133,12 @@ def _choose_trial(ledger: Ledger, row: SweepRow, number: int | None, family: str
     ]
     if not wanted:
         which = " ".join(filter(None, [family, None if number is None else f"#{number}"])) or "any trial"
-        raise WrongInput(
-            "folds need a complete trial, whose configuration they train",
-            f"none for {which} in {row.label}",
-            f"`velodrome status {row.label}` lists them",
-        )
+        found, do = f"none for {which} in {row.label}", f"`velodrome status {row.label}` lists them"
+        for trial in ranked:
+            if trial.compressed is not None and number == trial.number and family in (None, trial.family):
+                made_of = trial.compressed["number"]
+                found, do = f"{which} of {row.label}, a smaller version of #{made_of}", f"name #{made_of}"
+        raise WrongInput("folds need a complete trial, whose configuration they train", found, do)
     if number is not None and len(wanted) > 1:
         found = f"{len(wanted)} trials #{number} in {row.label}"
         raise WrongInput("--trial must name one trial", found, "give --family too")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 from flows.cli.app import app
+from flows.config.lookup import open_sweep
 from flows.inspection.folds import fold_of_rows
 from flows.inspection.inspect import inspect
 from flows.inspection.result import Inspection
+from flows.inspection.suspects import are_informed
 from infra.errors import WrongInput
 from infra.home import Home
+from infra.ledger import views
+from infra.ledger.batch import WriteBatch
 from tests.flows.real_trials import train_and_write
 from trainers.data.dataset import Dataset
 from trainers.data.sources.listed_rows import spell_row
@@ -152,6 +157,59 @@ def test_inspect_refuses_wrong_input_before_it_trains(place: tuple[Path, np.ndar
     train_and_write(Home(tmp_path / "home"), file, {"learning_rate": 0.01})
     with pytest.raises(WrongInput, match="where classes are learned"):
         inspect("line", home=Home(tmp_path / "home"))
+
+
+def test_models_that_learned_nothing_are_told_from_those_that_did() -> None:
+    chance = np.random.default_rng(0)
+    labels = (chance.random(1000) < 0.02).astype(np.int64)  # rare: no model is better by accuracy
+    for seed in range(20):
+        guessed = np.random.default_rng(seed).beta(2, 50, 1000)
+        assert not are_informed(labels, np.stack([1 - guessed, guessed], 1))
+    hinted = guessed + 0.1 * labels
+    assert are_informed(labels, np.stack([1 - hinted, hinted], 1))
+
+
+def test_suspects_of_models_that_learned_nothing_are_warned_of_and_not_proposed_to_drop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VELODROME_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    chance = np.random.default_rng(1)
+    rows = [
+        f"{a:.4f},{'yes' if c else 'no'}"
+        for a, c in zip(chance.normal(size=300), chance.random(300) < 0.5, strict=True)
+    ]
+    (tmp_path / "noise.csv").write_text("a,b\n" + "\n".join(rows) + "\n")
+    (tmp_path / "noise.yaml").write_text(
+        "name: noise\ndata: {source: csv:noise.csv, columns: {target: b}}\nbudget: {trials: 1, epochs: 2}\n"
+        "families: {logistic_regression: {space: {learning_rate: 0.01}}}\n"
+    )
+    train_and_write(Home(tmp_path / "home"), tmp_path / "noise.yaml", {"learning_rate": 0.01})
+    done = CliRunner().invoke(app, ["inspect", "noise", "--folds", "2"])
+    assert done.exit_code == 0, done.output
+    assert "says nothing of the labels" in done.stdout
+    assert "drop_rows" not in done.stdout
+    assert "says nothing of the labels" in (tmp_path / "noise-suspects" / "index.html").read_text()
+
+
+def test_inspect_of_a_smaller_version_names_the_trial_that_it_is_made_of(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    (tmp_path / "cancer.yaml").write_text(
+        "name: cancer\ndata: {source: builtin:cancer}\nbudget: {trials: 1, epochs: 1}\n"
+        "families: {logistic_regression: {space: {learning_rate: 0.01}}}\n"
+    )
+    train_and_write(home, tmp_path / "cancer.yaml", {"learning_rate": 0.01})
+    ledger, row = open_sweep("cancer", home)
+    smaller = replace(
+        views.trials(ledger, row.id)[0], number=1, origin={"compressed": {"number": 0, "how": "int8"}}
+    )
+    batch = WriteBatch()
+    batch.add_event("asked", 1.0, {"params": smaller.params, "origin": smaller.origin}, smaller)
+    ledger.add_events(row.id, batch)
+    ledger.close()
+    with pytest.raises(WrongInput, match="name #0") as caught:
+        inspect("cancer", trial=1, home=home)
+    assert caught.value.found == "#1 of cancer, a smaller version of #0"
 
 
 def test_inspect_command_prints_one_document_of_a_table(

@@ -84,14 +84,23 @@ class FoldHooks(SilentHooks):
 
 def fold_of_rows(dataset: Dataset, rows: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.int64]:
     """Which fold leaves each row out, int64 [n]: the rows of a class are dealt out evenly, by the hash of
-    their inputs, and those with the same inputs stay together."""
-    _, first, inverse = np.unique(dataset.input_hashes[rows], return_index=True, return_inverse=True)
+    their inputs, and those with the same inputs stay together; so do groups where the sides are theirs."""
+    keys = dataset.input_hashes if dataset.together is None else dataset.together
+    _, first, inverse = np.unique(keys[rows], return_index=True, return_inverse=True)
     labels, dealt = dataset.labels()[rows][first], np.zeros(len(first), np.int64)
     for label in np.unique(labels):
         (places,) = np.nonzero(labels == label)
         dealt[places] = (np.arange(len(places)) + label) % folds
     found: npt.NDArray[np.int64] = dealt[inverse]
     return found
+
+
+def find_unjudged(dataset: Dataset, rows: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.bool_]:
+    """Whose label stands in one fold alone, bool [n]: the model that judges such a row never saw it."""
+    labels, fold_of = dataset.labels()[rows], fold_of_rows(dataset, rows, folds)
+    pairs = np.unique(np.stack([labels, fold_of]), axis=1)
+    known, counts = np.unique(pairs[0], return_counts=True)
+    return np.isin(labels, known[counts == 1])
 
 
 def check_folds(dataset: Dataset, rows: npt.NDArray[np.int64], folds: int) -> None:
@@ -102,10 +111,11 @@ def check_folds(dataset: Dataset, rows: npt.NDArray[np.int64], folds: int) -> No
     """
     filled = len(np.unique(fold_of_rows(dataset, rows, folds)))
     if filled < folds:
-        different = len(np.unique(dataset.input_hashes[rows]))
+        what = "different rows" if dataset.together is None else "groups"
+        keys = dataset.input_hashes if dataset.together is None else dataset.together
         raise WrongInput(
             "each of --folds must leave rows out",
-            f"{folds} folds of {different:,} different rows, of which {folds - filled} would leave out none",
+            f"{folds} folds of {len(np.unique(keys[rows])):,} {what}: {folds - filled} would leave out none",
             f"--folds {filled}, or fewer",
         )
 
@@ -176,17 +186,24 @@ def _train_fold(how: FoldTraining, dataset: Dataset, hooks: FoldHooks) -> npt.ND
 
 
 def check_answers(how: FoldTraining, dataset: Dataset) -> None:
-    """Asks a model as it begins for a row's answer, where the family has words of its own for answers.
+    """Refuses what folds cannot be made of, where the family has its own words for answers or rows.
 
     Raises:
-        WrongInput: it holds no probability for each class.
+        WrongInput: an answer holds no probability for each class, or depends on the rows before.
     """
     from trainers.bundle.teaching import encode_for_training
     from trainers.family import Family
 
-    if type(how.family).to_user is Family.to_user and type(how.family).rules is Family.rules:
+    kind = type(how.family)
+    if all(getattr(kind, name) is getattr(Family, name) for name in ("to_user", "rules", "needs_neighbours")):
         return
     arrays = encode_for_training(how.family, dataset, how.params, how.cache)
+    if how.family.needs_neighbours(arrays.state):
+        raise WrongInput(
+            "folds must leave out rows that stand alone",
+            f"{how.family.name or kind.__name__} reads the rows before each",
+            "name a family with --family that reads each row by itself",
+        )
     module = how.family.build(arrays.state, how.params).eval()
     _answer_chances(how, module, arrays, slice(0, 1), "cpu")
 

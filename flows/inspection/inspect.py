@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flows.explanation.new_folder import open_new_folder
+from flows.inspection.folds import find_unjudged
 from flows.inspection.result import Inspection
 from flows.inspection.sources import check_fold_count, open_fold_source
 from flows.inspection.suspects import are_informed, find_suspects, require_cleanlab
@@ -54,12 +55,15 @@ def inspect(
     with open_new_folder(where, what="inspection", files=(PAGE, TABLE), overwrite=overwrite) as folder:
         chances, outcomes = source.train(say)
         labels = dataset.labels()[rows]
+        unjudged = find_unjudged(dataset, rows, source.folds)
         worst = find_suspects(labels, chances)
+        worst = worst[~unjudged[worst]]
         made = Inspection(
             sweep=label, family=source.trial.family, number=source.trial.number,
             accuracy=tuple(outcome.accuracy for outcome in outcomes),
             informed=are_informed(labels, chances),
-            trained=sum(not outcome.kept for outcome in outcomes), rows=len(rows),
+            trained=sum(not outcome.kept for outcome in outcomes), unjudged=int(unjudged.sum()),
+            rows=len(rows),
             suspects=describe_suspects(dataset, rows, chances, worst), out=str(where),
             seconds=round(time.monotonic() - began, 3),
         )  # fmt: skip

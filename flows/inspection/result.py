@@ -51,6 +51,7 @@ class Inspection:
         accuracy: of each fold's model on the rows that it did not see, by their labels as they are.
         informed: whether the models give rows their own labels more often than they give them anyway.
         trained: how many of these models were trained now; the others' answers were kept.
+        unjudged: rows whose label the model that judges them never saw: it stands in one fold alone.
         rows: that were looked at: train and validation; the test part is never read.
         out: the folder: `suspects.csv`, `index.html`, of images `pictures/`.
     """
@@ -61,6 +62,7 @@ class Inspection:
     accuracy: tuple[float, ...]
     informed: bool
     trained: int
+    unjudged: int
     rows: int
     suspects: tuple[SuspectRow, ...]
     out: str

@@ -41,6 +41,9 @@ def print_inspection(console: Console, made: Inspection) -> None:
         ),
         soft_wrap=True,
     )
+    if made.unjudged:
+        said = f"{made.unjudged:,} rows are not judged: no other fold has their label"
+        console.print(Text(f"  {said}", style="dim"), soft_wrap=True)
     if made.warning:
         console.print(Text(f"  {made.warning}", style="yellow"), soft_wrap=True)
     elif count:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.config.lookup import open_sweep
-from flows.inspection.folds import fold_of_rows
+from flows.inspection.folds import find_unjudged, fold_of_rows
 from flows.inspection.inspect import inspect
 from flows.inspection.result import Inspection
 from flows.inspection.suspects import are_informed
@@ -139,6 +139,59 @@ def test_folds_keep_copies_together_and_deal_each_class_evenly(place: tuple[Path
     for label in range(10):
         counts = np.bincount(fold_of[:-50][labels == label], minlength=4)
         assert counts.max() - counts.min() <= 1
+
+
+def test_folds_keep_groups_together_where_sides_are_theirs(tmp_path: Path) -> None:
+    rows = [f"{place / 7:.3f},{place // 4},{'xy'[place % 2]}" for place in range(200)]
+    (tmp_path / "visits.csv").write_text("a,who,b\n" + "\n".join(rows) + "\n")
+    spec = {"source": "csv:visits.csv", "columns": {"target": "b", "group": "who"}}
+    told = {}
+    for by in ("content", "group"):
+        dataset = open_dataset({**spec, "split": {"by": by}}, base=tmp_path, cache=tmp_path / "cache")
+        looked_at = np.concatenate([dataset.splits["train"], dataset.splits["validation"]])
+        fold_of = fold_of_rows(dataset, looked_at, 4)
+        told[by] = max(len(np.unique(fold_of[looked_at // 4 == who])) for who in np.unique(looked_at // 4))
+        assert set(fold_of) == {0, 1, 2, 3}
+    assert told["group"] == 1
+    assert told["content"] > 1
+
+
+def test_row_whose_label_no_other_fold_has_is_not_judged(tmp_path: Path) -> None:
+    lines = [f"{place - 30}.5,{'ab'[place > 30]}" for place in range(60)]
+    lines += ["1000,once"] * 3
+    lines += [f"{-1000 - place},twice" for place in range(2)]
+    (tmp_path / "rare.csv").write_text("x,kind\n" + "\n".join(lines) + "\n")
+    spec = {"source": "csv:rare.csv", "columns": {"target": "kind"}, "split": {"test": 0.0}}
+    dataset = open_dataset(spec, base=tmp_path, cache=tmp_path / "cache")
+    looked_at = np.arange(dataset.rows)
+    unjudged = find_unjudged(dataset, looked_at, 3)
+    assert {dataset.classes[label] for label in dataset.labels()[looked_at[unjudged]]} == {"once"}
+    assert unjudged.sum() == 3
+    home = Home(tmp_path / "home")
+    (tmp_path / "rare.yaml").write_text(
+        "name: rare\ndata: {source: csv:rare.csv, columns: {target: kind}, split: {test: 0.0}}\n"
+        "budget: {trials: 1, epochs: 2}\nfamilies: {logistic_regression: {space: {learning_rate: 0.05}}}\n"
+    )
+    train_and_write(home, tmp_path / "rare.yaml", {"learning_rate": 0.05})
+    found = inspect("rare", folds=3, home=home, out=tmp_path / "found")
+    assert found.unjudged == 3
+    assert "once" not in {suspect.given for suspect in found.suspects}
+    assert "3 rows are not judged" in (tmp_path / "found" / "index.html").read_text()
+
+
+def test_inspect_of_a_series_is_refused_before_it_trains(tmp_path: Path) -> None:
+    lines = [f"{place},{np.sin(place):.3f},{'du'[int(np.sin(place) > 0)]}" for place in range(120)]
+    (tmp_path / "series.csv").write_text("t,v,up\n" + "\n".join(lines) + "\n")
+    home = Home(tmp_path / "home")
+    (tmp_path / "series.yaml").write_text(
+        "name: series\ndata: {source: csv:series.csv, columns: {target: up, time: t, types: {t: number}}, "
+        "split: {by: time}}\nbudget: {trials: 1, epochs: 1}\n"
+        "families: {rnn: {options: {window: 4}, space: {learning_rate: 0.01}}}\n"
+    )
+    train_and_write(home, tmp_path / "series.yaml", {"learning_rate": 0.01})
+    with pytest.raises(WrongInput, match="rows that stand alone") as caught:
+        inspect("series", home=home, out=tmp_path / "found")
+    assert caught.value.found == "rnn reads the rows before each"
 
 
 def test_inspect_refuses_wrong_input_before_it_trains(place: tuple[Path, np.ndarray], tmp_path: Path) -> None:

@@ -169,6 +169,12 @@ def _fold_training(row: SweepRow, trial: TrialRow, home: Home) -> FoldTraining:
             "make it a Family class, or name another with --family",
         )  # fmt: skip
     family = found(spec.options).of_trial(trial.params)
+    if family.options.teacher is not None:
+        raise WrongInput(
+            "folds must be trained without a teacher",
+            f"{trial.family}, whose teacher was trained on rows that each fold leaves out",
+            "name another with --family",
+        )
     seconds, epochs = parse_seconds_or_epochs(spec.checkpoint_every)
     return FoldTraining(
         family=family,

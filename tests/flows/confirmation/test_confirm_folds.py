@@ -245,6 +245,22 @@ def test_confirm_folds_of_a_family_without_probabilities_is_refused(
     assert "OnlyLabels answers label, without p_benign, p_malignant" in caught.value.found
 
 
+def test_confirm_folds_of_a_taught_family_is_refused_in_its_own_words(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VELODROME_HOME", str(home.path))
+    file = tmp_path / "taught.yaml"
+    file.write_text(
+        "name: taught\ndata: {source: builtin:cancer}\nbudget: {trials: 1, epochs: 1}\n"
+        "families: {logistic_regression: {options: {teacher: {model: sweep:cancer}}, "
+        "space: {learning_rate: 0.01}}}\n"
+    )
+    train_and_write(home, file, {"learning_rate": 0.01})
+    with pytest.raises(WrongInput, match="trained without a teacher") as caught:
+        velodrome.confirm("taught", folds=2, home=home)
+    assert caught.value.do == "name another with --family"
+
+
 def report_one(trial) -> None:
     for _ in trial.epochs():
         trial.report(accuracy=0.5)

@@ -168,8 +168,19 @@ def confirm(
     top: Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="The best K trials.")] = None,
     each_family: Annotated[bool, typer.Option("--each-family", help="Each family's best trial.")] = False,
     seeds: Annotated[
-        int, typer.Option("--seeds", metavar="S", min=1, help="Fresh seeds, the same for all.")
-    ] = 5,
+        int | None,
+        typer.Option("--seeds", metavar="S", min=1, help="Fresh seeds, the same for all; by default 5."),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", metavar="K", help="Instead: K models, each without a share of the rows, for inspect."
+        ),
+    ] = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", metavar="N", min=0, help="With --folds: whose configuration.")
+    ] = None,
+    family: Family = None,
     address: Address = None,
     json: Json = False,
 ) -> None:
@@ -178,7 +189,10 @@ def confirm(
 
     if top is not None and each_family:
         raise typer.BadParameter("--top and --each-family exclude each other")
-    result = verb(name, top=top, each_family=each_family, seeds=seeds, address=address)
+    result = verb(
+        name, top=top, each_family=each_family, seeds=seeds, folds=folds, trial=trial, family=family,
+        address=address, say=print_note,
+    )  # fmt: skip
     if result.note:
         print_note(f"warning: {result.note}")
     if json:

@@ -196,8 +196,11 @@ def inspect(
     ] = None,
     family: Family = None,
     folds: Annotated[
-        int, typer.Option("--folds", metavar="K", help="Models, each trained without a share of the rows.")
-    ] = 5,
+        int | None,
+        typer.Option(
+            "--folds", metavar="K", help="Models without a share of the rows; by default confirm's, or 5."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="By default NAME-suspects here.")
     ] = None,

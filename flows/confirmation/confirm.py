@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from flows.config.lookup import open_sweep
+from flows.confirmation.folds import confirm_folds, refuse_beside_folds
 from flows.confirmation.result import Confirmation
 from flows.confirmation.run_descriptions import describe_confirmed
 from flows.confirmation.runs import ROLE, confirmation_origin
@@ -30,7 +31,7 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import derive_seed
 
-MOST_SEEDS = 100
+SEEDS, MOST_SEEDS = 5, 100
 
 
 def confirm(
@@ -38,29 +39,46 @@ def confirm(
     *,
     top: int | None = None,
     each_family: bool = False,
-    seeds: int = 5,
+    seeds: int | None = None,
+    folds: int | None = None,
+    trial: int | None = None,
+    family: str | None = None,
     address: str | None = None,
     home: Home | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Confirmation:
     """Trains the best trials of a sweep again on fresh seeds, ranks them by validation, and tests them.
 
     What was confirmed before is not trained again: the same call resumes, more seeds or candidates add to it,
-    and what failed is tried again.
+    and what failed is tried again. With `folds` one trial's configuration is trained that often instead, each
+    time without a share of the rows, in this process, for `inspect`; the test part is not read.
 
     Args:
         name: the sweep's name or its file.
         top: the best so many trials over all families.
         each_family: each family's best instead (the default where neither is given).
-        seeds: how many, the same for all candidates.
+        seeds: how many, the same for all candidates; by default 5.
+        folds: how many models for `inspect`, in place of candidates and seeds.
+        trial: with `folds`, whose configuration; by default the best one's.
+        family: with `folds`, only trials of this family.
+        say: told of each fold.
 
     Raises:
-        WrongInput: no such sweep, nothing or too little to confirm, no test part, another code or
-            other data than the search had, or the options exclude each other.
+        WrongInput: no such sweep, nothing or too little to confirm, no test part, a task or family without
+            probabilities for `folds`, another code or other data than the search had, or the options exclude
+            each other.
         RefusedError: no confirmation succeeded.
         OwnedElsewhere, ClusterUnavailable, InterruptedCommand: as `sweep`.
     """
-    check_options(top, each_family, seeds)
     place = home or Home.from_environment()
+    if folds is not None:
+        refuse_beside_folds(top, each_family, seeds, address)
+        return confirm_folds(name, folds=folds, trial=trial, family=family, home=place, say=say)
+    if trial is not None or family is not None:
+        alone = "--trial" if trial is not None else "--family"
+        raise WrongInput("--trial and --family must stand beside --folds", f"{alone} without it")
+    seeds = SEEDS if seeds is None else seeds
+    check_options(top, each_family, seeds)
     ledger, row = open_sweep(name, place)
     try:
         _check_test_part(row)

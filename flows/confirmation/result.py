@@ -113,6 +113,29 @@ class ConfirmedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmedFolds:
+    """Out-of-fold probabilities, which `inspect` reads.
+
+    Attributes:
+        count: how many models, each trained without its share of the rows.
+        trained: how many of them now; the others' answers were kept.
+        rows: of training and validation, each of which one model did not see.
+        out: where the probabilities are.
+        next: the command that reads them.
+    """
+
+    count: int
+    trained: int
+    rows: int
+    out: str
+    next: str
+
+    def to_json(self) -> JsonObject:
+        """All of it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation(ShownResult):
     """Confirmed trials in the order of their validation mean over the seeds that all of the sweep's have.
 
@@ -121,6 +144,8 @@ class Confirmation(ShownResult):
         test_reads: how often the test split was read for this sweep, each reading one confirmation's end.
         median_run: the first row's run with the median validation value, which `promote` takes: the number
             among the sweep's confirmations of that family; None where it kept no model.
+        folds: where folds were asked for: then there is one row, whose validation values are the accuracies
+            of the folds' models on the rows that they did not see, and no test part was read.
         note: why the runs' descriptions in MLflow do not have what was found; empty where they do.
     """
 
@@ -133,6 +158,7 @@ class Confirmation(ShownResult):
     test_reads: int
     seeds: tuple[int, ...] = ()
     median_run: int | None = None
+    folds: ConfirmedFolds | None = None
     note: str = ""
 
     @property
@@ -150,5 +176,6 @@ class Confirmation(ShownResult):
             "direction": self.direction,
             "seeds": list(self.seeds),
             "median_run": self.median_run,
+            "folds": self.folds.to_json() if self.folds else None,
             "note": self.note or None,
         }

@@ -12,11 +12,14 @@ from flows.terminal.formatting import MISSING, number
 from flows.terminal.tables import TableColumn, fit_table, format_params
 
 if TYPE_CHECKING:
-    from flows.confirmation.result import Confirmation, ConfirmedRow, Scores
+    from flows.confirmation.result import Confirmation, ConfirmedFolds, ConfirmedRow, Scores
 
 
 def print_confirmation(console: Console, result: Confirmation) -> None:
-    """Candidates by the mean of their validation values, the test score beside it."""
+    """Candidates by the mean of their validation values, the test score beside it; or what folds gave."""
+    if result.folds is not None:
+        _print_folds(console, result, result.folds)
+        return
     rows = result.rows
     better = "higher" if result.direction == "maximize" else "lower"
     name = result.metric.rpartition("/")[2]
@@ -58,6 +61,21 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
         console.print(Text(f"  {again}", style="yellow"))
     read = f"; the test split of {result.sweep} was read {format_times(result.test_reads)}"
     console.print(Text(f"  ranked by validation{read if was_tested else ''}"))
+
+
+def _print_folds(console: Console, result: Confirmation, folds: ConfirmedFolds) -> None:
+    (row,) = result.rows
+    kept = folds.count - folds.trained
+    before = f", {kept} of them from before" if kept else ""
+    console.print(
+        Text(
+            f"{row.family} #{row.number}: accuracy {_format_scores(row.validation)} on {folds.rows:,} rows "
+            f"of train and validation, each by that of {folds.count} models{before} that did not see it"
+        ),
+        soft_wrap=True,
+    )
+    console.print(Text(f"  probabilities: {folds.out}", style="dim"), soft_wrap=True)
+    console.print(Text(f"  `{folds.next}` lists the rows whose labels they contradict"), soft_wrap=True)
 
 
 def _format_scores(scores: Scores) -> str:

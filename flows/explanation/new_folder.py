@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from infra.errors import StorageUnavailable, WrongInput
+from infra.storage.sealed_folders import ASIDE, sweep_aside
 
 
 @contextmanager
@@ -29,7 +32,9 @@ def open_new_folder(place: Path, *, what: str, files: Sequence[str], overwrite: 
         raise WrongInput(f"--out must be a new folder, or an {what} of before", f"{place} is there", do)
     if not whole.parent.is_dir():
         raise WrongInput("the folder of --out must be there", f"{whole.parent} is not")
-    aside = whole.with_name(f".{whole.name}.{os.getpid()}")
+    with suppress(StorageUnavailable):  # what a command that was killed left there, rows of its data
+        sweep_aside(whole.parent)
+    aside = whole.with_name(f"{ASIDE}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}")
     try:
         aside.mkdir()
         yield aside

@@ -49,6 +49,9 @@ class Inspection:
     Attributes:
         number: of the trial whose configuration was trained.
         accuracy: of each fold's model on the rows that it did not see, by their labels as they are.
+        informed: whether the models give rows their own labels more often than they give them anyway.
+        trained: how many of these models were trained now; the others' answers were kept.
+        unjudged: rows whose label the model that judges them never saw: it stands in one fold alone.
         rows: that were looked at: train and validation; the test part is never read.
         out: the folder: `suspects.csv`, `index.html`, of images `pictures/`.
     """
@@ -57,13 +60,32 @@ class Inspection:
     family: str
     number: int
     accuracy: tuple[float, ...]
+    informed: bool
+    trained: int
+    unjudged: int
     rows: int
     suspects: tuple[SuspectRow, ...]
     out: str
     seconds: float
 
+    @property
+    def warning(self) -> str:
+        """Why the suspects say nothing of the labels; empty where they do."""
+        if self.informed:
+            return ""
+        mean = sum(self.accuracy) / len(self.accuracy)
+        return (
+            f"the models (accuracy {mean:.4g}) give rows their own labels no more often than any other: what "
+            "they contradict says nothing of the labels; inspect a trial that has learned them"
+        )
+
     def to_json(self) -> JsonObject:
-        """All of it."""
+        """All of it, with the warning."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         suspects = [suspect.to_json() for suspect in self.suspects]
-        return {**plain, "accuracy": list(self.accuracy), "suspects": suspects}
+        return {
+            **plain,
+            "accuracy": list(self.accuracy),
+            "suspects": suspects,
+            "warning": self.warning or None,
+        }

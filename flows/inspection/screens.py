@@ -41,7 +41,12 @@ def print_inspection(console: Console, made: Inspection) -> None:
         ),
         soft_wrap=True,
     )
-    if count:
+    if made.unjudged:
+        said = f"{made.unjudged:,} rows are not judged: no other fold has their label"
+        console.print(Text(f"  {said}", style="dim"), soft_wrap=True)
+    if made.warning:
+        console.print(Text(f"  {made.warning}", style="yellow"), soft_wrap=True)
+    elif count:
         console.print(
             Text(f"  look at {made.out}/index.html, then data: {{drop_rows: {made.out}/suspects.csv}}"),
             soft_wrap=True,

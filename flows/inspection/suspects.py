@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+LEAST_ERRORS = 3.0
+
+
 def find_suspects(labels: npt.NDArray[np.int64], chances: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Places of the suspect rows, the worst first.
 
@@ -31,6 +34,17 @@ def find_suspects(labels: npt.NDArray[np.int64], chances: npt.NDArray[np.float64
     known = known / np.maximum(known.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
     found = find_label_issues(places, known, return_indices_ranked_by="self_confidence", n_jobs=1)
     return np.asarray(found, np.int64)
+
+
+def are_informed(labels: npt.NDArray[np.int64], chances: npt.NDArray[np.float64]) -> bool:
+    """Whether a row's own label is likelier to the models than that label is on the whole, by more than three
+    standard errors: otherwise they have learned nothing of the labels, however rare some are.
+
+    Args:
+        labels, chances: as for `find_suspects`.
+    """
+    gained = chances[np.arange(len(labels)), labels] - chances.mean(0)[labels]
+    return bool(gained.mean() > LEAST_ERRORS * gained.std() / np.sqrt(len(labels)))
 
 
 def require_cleanlab() -> None:

@@ -42,7 +42,7 @@ def check_columns(
         raise WrongInput(
             f"the input must have the model's columns {_join_names([field.name for field in fields])}",
             f"no {_join_names(missing)} in {where}, which has {_join_names(present) or 'no columns'}",
-            _rename_advice(missing, present),
+            _rename_advice(missing, [name for name in present if name not in {f.name for f in fields}]),
         )
     taken = [name for name in map(output_name, outputs) if name in present]
     if taken:
@@ -50,9 +50,14 @@ def check_columns(
         raise WrongInput("predictions need names of their own", found, "rename the input's column")
 
 
-def _rename_advice(missing: Sequence[str], present: Sequence[str]) -> str:
-    near = {name: nearest(name, present) for name in missing}
-    renamed = [f"{found} to {name}" for name, found in near.items() if found is not None]
+def _rename_advice(missing: Sequence[str], unread: Sequence[str]) -> str:
+    """Of the input's columns that the model does not read, each for one that it misses."""
+    left, renamed = list(unread), []
+    for name in missing:
+        found = nearest(name, left)
+        if found is not None:
+            left.remove(found)
+            renamed.append(f"{found} to {name}")
     return f"rename {_join_names(renamed)}?" if renamed else ""
 
 

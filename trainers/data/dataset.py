@@ -116,6 +116,8 @@ class Dataset:
         prepare: the sweep file's `data.prepare`, checked.
         answer_starts: for `questions`, int64 [N]: the character of the context where the answer begins.
         groups: the sensitive columns, by name.
+        together: uint64 [N], where sides were chosen by group, the hash of each row's: no model may be
+            judged on rows whose group it was trained on. None elsewhere.
     """
 
     kind: Kind
@@ -133,6 +135,7 @@ class Dataset:
     prepare: Mapping[str, Json] = field(default_factory=dict)
     answer_starts: npt.NDArray[np.int64] | None = None
     groups: Mapping[str, GroupColumn] = field(default_factory=dict)
+    together: npt.NDArray[np.uint64] | None = None
 
     @property
     def rows(self) -> int:

@@ -11,7 +11,6 @@ in another order. The file's name is authenticated too.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import io
 import os
@@ -147,19 +146,29 @@ def storage_key(environ: Mapping[str, str] = os.environ) -> StorageKey | None:
         raise InputError("a key must be given once", f"{VARIABLE} and {FILE_VARIABLE}", "unset one of them")
     if not given and not path:
         return None
-    if path:
-        try:
-            given = Path(path).read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{FILE_VARIABLE} must name a file with a key", type(error).__name__) from error
+    given = _read_key_file(Path(path)) if path else given
+    must = f"{FILE_VARIABLE if path else VARIABLE} must hold {KEY_BYTES} bytes in base64"
+    do = "`openssl rand -base64 32` makes a key"
     try:
         secret = base64.b64decode("".join(given.split()), validate=True)
-    except (binascii.Error, ValueError):
-        secret = b""
+    except ValueError:
+        raise InputError(must, f"{len(given.strip())} characters that are no base64", do) from None
     if len(secret) != KEY_BYTES:
-        must = f"{FILE_VARIABLE if path else VARIABLE} must hold {KEY_BYTES} bytes in base64"
-        raise InputError(must, f"{len(secret)} bytes", "`openssl rand -base64 32` makes a key")
+        raise InputError(must, f"{len(secret)} bytes", do)
     return StorageKey(secret)
+
+
+def _read_key_file(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except UnicodeDecodeError:
+        found = "other bytes than base64 has"
+    except OSError as error:
+        found = error.strerror or type(error).__name__
+    must, do = f"{FILE_VARIABLE} must name a file with a key", "`openssl rand -base64 32 > FILE` makes one"
+    raise InputError(
+        must, found, do
+    )  # without the path: it may be the key itself, put into the wrong variable
 
 
 def require_key(name: str, what: str) -> StorageKey:

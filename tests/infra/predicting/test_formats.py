@@ -268,6 +268,16 @@ def test_missing_column_that_is_there_in_another_spelling_is_named(tmp_path: Pat
     assert refused.value.do == "rename Age to age, body-mass to body_mass?"
 
 
+def test_column_that_the_model_reads_is_not_proposed_for_one_that_is_missing() -> None:
+    fields = [Field(name=f"petal {what}", type="double") for what in ("width", "length", "lengths")]
+    with pytest.raises(WrongInput) as refused:
+        check_columns(["petal length", "colour"], fields, [], "a.csv")
+    assert refused.value.do == ""
+    with pytest.raises(WrongInput) as refused:
+        check_columns(["Petal_Length"], fields[1:], [], "a.csv")
+    assert refused.value.do == "rename Petal_Length to petal length?"
+
+
 def test_input_without_columns_is_refused_as_such() -> None:
     with pytest.raises(WrongInput, match=r"no x, y in a\.csv, which has no columns"):
         check_columns([], [*X, Field(name="y", type="double")], [], "a.csv")

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,15 +126,23 @@ def test_key_is_read_from_a_file_and_never_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "environ",
+    ("environ", "found"),
     [
-        {"VELODROME_KEY": "short"},
-        {"VELODROME_KEY": as_text(SECRET[:31])},
-        {"VELODROME_KEY": as_text(SECRET), "VELODROME_KEY_FILE": "key"},
-        {"VELODROME_KEY_FILE": "/nowhere/key"},
+        ({"VELODROME_KEY": "short"}, "5 characters that are no base64"),
+        ({"VELODROME_KEY": "schlüssel"}, "9 characters that are no base64"),
+        ({"VELODROME_KEY": as_text(SECRET[:31])}, "31 bytes"),
+        (
+            {"VELODROME_KEY": as_text(SECRET), "VELODROME_KEY_FILE": "key"},
+            "VELODROME_KEY and VELODROME_KEY_FILE",
+        ),
+        ({"VELODROME_KEY_FILE": "/nowhere/key"}, "No such file or directory"),
+        ({"VELODROME_KEY_FILE": as_text(SECRET)}, "No such file or directory"),
+        ({"VELODROME_KEY_FILE": "/"}, "Is a directory"),
+        ({"VELODROME_KEY_FILE": sys.executable}, "other bytes than base64 has"),
     ],
 )
-def test_unusable_keys_are_refused_without_their_text(environ: dict[str, str]) -> None:
+def test_unusable_keys_are_refused_without_their_text(environ: dict[str, str], found: str) -> None:
     with pytest.raises(InputError) as caught:
         storage_key(environ)
+    assert caught.value.found == found
     assert as_text(SECRET)[:8] not in str(caught.value)

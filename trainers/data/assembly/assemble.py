@@ -19,7 +19,13 @@ from trainers.data.assembly.column_names import ColumnNames, find_answer_columns
 from trainers.data.assembly.column_roles import TARGETS, ColumnRoles, KindOf, decide_roles
 from trainers.data.assembly.interactions import find_interactions, keep_liked, note_newcomers
 from trainers.data.assembly.sensitive import check_judged_groups, describe_groups, digest_groups, read_groups
-from trainers.data.assembly.sides import choose_sides, hash_inputs, note_few_different, note_thin_parts
+from trainers.data.assembly.sides import (
+    choose_sides,
+    hash_groups,
+    hash_inputs,
+    note_few_different,
+    note_thin_parts,
+)
 from trainers.data.audio import describe_clips
 from trainers.data.cell_values import find_alike
 from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
@@ -111,6 +117,7 @@ def _assemble(raw: RawDataset, spec: Mapping[str, Json], *, former: bool) -> Dat
         groups=read_groups(usable, named.sensitive, roles.target, task),
     )
     splits, split_notes = choose_sides(usable, roles, rule, dataset.row_keys())
+    together = hash_groups(usable, roles, dataset.row_keys()) if rule.by == "group" else None
     if roles.kind == "interactions":
         split_notes += note_newcomers(columns, splits)
     check_judged_groups(dataset.groups, splits)
@@ -127,7 +134,7 @@ def _assemble(raw: RawDataset, spec: Mapping[str, Json], *, former: bool) -> Dat
     thin = note_thin_parts(splits, target, classes)
     few = note_few_different(splits, usable.inputs, dataset.keyed_by)
     clips = [describe_clips(column, splits["train"]) for column in columns.values() if column.kind == "audio"]
-    return replace(dataset, splits=splits, notes=(*said, *few, *thin, *clips))
+    return replace(dataset, splits=splits, together=together, notes=(*said, *few, *thin, *clips))
 
 
 def _rule_of_interactions(rule: SplitRule, roles: ColumnRoles, spec: Mapping[str, Json]) -> SplitRule:

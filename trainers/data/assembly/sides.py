@@ -101,13 +101,20 @@ def hash_inputs(raw: RawDataset, roles: ColumnRoles) -> tuple[npt.NDArray[np.uin
     return inputs, hashing.hash_rows(parts, raw.rows)
 
 
+def hash_groups(
+    raw: RawDataset, roles: ColumnRoles, keys: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.uint64] | None:
+    """The hash of each row's group, uint64 [N]; rows without one stand alone. None where none is named."""
+    if not roles.group:
+        return None
+    found = column_hashes(raw.columns[roles.group])
+    return np.where(found == hashing.MISSING, keys, found)
+
+
 def _row_facts(
     raw: RawDataset, roles: ColumnRoles, rule: SplitRule, keys: npt.NDArray[np.uint64]
 ) -> RowFacts:
-    group = time = None
-    if roles.group:
-        group = column_hashes(raw.columns[roles.group])
-        group = np.where(group == hashing.MISSING, keys, group)  # rows without a group stand alone
+    group, time = hash_groups(raw, roles, keys), None
     if roles.time and rule.by == "time":
         time = np.asarray(
             convert_columns({roles.time: raw.columns[roles.time]}, {roles.time: "time"}, None)[

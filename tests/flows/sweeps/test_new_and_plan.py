@@ -84,6 +84,29 @@ def test_plan_warns_of_a_command_that_writes_where_all_trials_do(home, monkeypat
     assert all(re.match(*pair) for pair in zip(said, planned.warnings, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "form", "space", "said"),
+    [
+        ("${args}", "dashes", "bias: {type: categorical, choices: [true, false]}", True),
+        ("${args}", "dashes", "bias: false", True),
+        ("${args}", "dashes", "bias: true", False),
+        ("${args}", "dashes", "bias: {type: categorical, choices: [0, 1]}", False),
+        ("${args}", "switches", "bias: {type: categorical, choices: [true, false]}", False),
+        ("${args}", "equals", "bias: false", False),
+        ("--bias ${bias}", "dashes", "bias: {type: categorical, choices: [true, false]}", False),
+    ],
+)
+def test_plan_warns_of_a_false_flag_that_no_word_says(home, monkeypatch, arguments, form, space, said):
+    monkeypatch.setattr("flows.sweeps.dry_run.run_apart", run_here)
+    Path("mine.yaml").write_text(
+        "name: mine\ndata: {source: none}\nobjective: {metric: accuracy}\nfamilies:\n  mine:\n"
+        f"    command: echo acc=0.1 {arguments}\n    args: {form}\n"
+        f"    metrics: {{accuracy: 'acc=([0-9.]+)'}}\n    space:\n      {space}\n"
+    )
+    warnings = plan("mine.yaml").warnings
+    assert any(re.search("a false bias is left out.*args: switches", text) for text in warnings) == said
+
+
 def test_plan_tells_a_command_of_several_workers_its_rank(home, monkeypatch):
     monkeypatch.setattr("flows.sweeps.dry_run.run_apart", run_here)
     Path("mine.yaml").write_text(

@@ -41,7 +41,10 @@ def test_twenty_steps_in_a_stack_equal_those_of_the_trial_by_itself(case: Case) 
     pairs = []
     for i, options in enumerate(OPTIONS):
         own = {name: value for name, value in options.items() if name in known}
-        given = {**case.params, "batch_size": 16, **own, "learning_rate": 1e-3 * (i + 1)}
+        rate = 1e-3 * (i + 1)
+        if options["optimizer"] == "rmsprop":
+            rate /= 5  # its first steps are ten times the rate: at 6e-3 training is chaotic, rounding decides
+        given = {**case.params, "batch_size": 16, **own, "learning_rate": rate}
         job = Job(
             family=family, params=family.complete(given), seed=i, length=Length(steps=20, report_every=10),
             goals=(Goal(metric="val/loss", maximize=False),), threads=1, at="last",

@@ -66,11 +66,11 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
 def _print_folds(console: Console, result: Confirmation, folds: ConfirmedFolds) -> None:
     (row,) = result.rows
     kept = folds.count - folds.trained
-    before = f", {kept} of them from before" if kept else ""
+    before = f"; {kept} of them are from before" if kept else ""
     console.print(
         Text(
             f"{row.family} #{row.number}: accuracy {_format_scores(row.validation)} on {folds.rows:,} rows "
-            f"of train and validation, each by that of {folds.count} models{before} that did not see it"
+            f"of train and validation, each by that of {folds.count} models that did not see it{before}"
         ),
         soft_wrap=True,
     )

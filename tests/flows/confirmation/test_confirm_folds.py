@@ -192,7 +192,7 @@ def test_confirm_folds_document_has_the_shape_of_a_confirmation(shell: CliRunner
     assert len(row["validation"]["values"]) == 2
     assert (document["folds"]["count"], document["folds"]["trained"]) == (2, 2)
     shown = shell.invoke(app, ["confirm", "cancer", "--folds", "2"])
-    assert "2 models, 2 of them from before that did not see it" in shown.stdout
+    assert "2 models that did not see it; 2 of them are from before" in shown.stdout
     assert "velodrome inspect cancer --family logistic_regression --trial 0 --folds 2" in shown.stdout
 
 

@@ -1,4 +1,4 @@
-"""Public scripts as they are, or with a few lines: killed, carried on, pruned, tracked, promoted, asked."""
+"""Public scripts as they are, or with a few lines: killed, carried on, pruned, tracked, promoted, served."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import sqlite3
+import sys
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch
 from sklearn.datasets import load_digits, load_iris
 
 from tests.faults.harness import ROOT, Stage, check_tracking, have_ended, kill, left_behind, until
+from tests.flows.inference.test_serve import ask, free_port, run_server
 
 PORTS = "tests.velodrome.ports"
 FOLDER = ROOT / "tests/velodrome/ports"
@@ -260,7 +262,8 @@ def check_pruning(stage: Stage, metric: str) -> None:
 
 
 def check_champion(stage: Stage, sweep: str, family: str, script: Script) -> None:
-    """Promoted by rows of the script's own, and asked for them: as good as the script itself says."""
+    """Promoted by rows of the script's own, and asked for them by file and by HTTP: as good as the script
+    itself says."""
     rows = ROWS[script.rows]()
     rows.to_csv(stage.folder / f"{script.rows}.csv", index=False)
     rows.drop(columns="target").to_csv(stage.folder / "asked.csv", index=False)
@@ -281,6 +284,7 @@ def check_champion(stage: Stage, sweep: str, family: str, script: Script) -> Non
         assert done.returncode == 0, (words, done.stdout[-3000:], done.stderr[-3000:])
     answers = pd.read_csv(stage.folder / f"{model}.csv", dtype=str)["prediction"]
     right = (answers == rows["target"].astype(str)).mean()
+    assert served_answers(stage, model, rows.drop(columns="target")) == answers.to_list()
     best = max(
         (trial for trial in stage.trials(sweep) if trial.family == family and trial.state == "complete"),
         key=lambda trial: (trial.objective or (0.0,))[0] * (1 if sweep == "accuracy" else -1),
@@ -290,3 +294,15 @@ def check_champion(stage: Stage, sweep: str, family: str, script: Script) -> Non
         assert right == pytest.approx(best.metrics[script.metric] / script.count, abs=1e-6)
     else:
         assert right > 0.9
+
+
+def served_answers(stage: Stage, model: str, asked: pd.DataFrame) -> list[str]:
+    """What the champion says over HTTP."""
+    port = free_port()
+    environ = {"VELODROME_HOME": str(stage.home.path), "PYTHONPATH": str(ROOT), **stage.environment}
+    command = [sys.executable, "-m", "flows.cli", "serve", model, "--port", str(port)]
+    body = json.dumps({"dataframe_split": asked.to_dict("split", index=False)}).encode()
+    with run_server(command, port, environ, stage.folder / f"{model}.log"):
+        status, version, answer = ask(port, body)
+    assert (status, version) == (200, f"{model}/1"), answer
+    return [found["label"] for found in answer["predictions"]]

@@ -11,6 +11,7 @@ from trainers.errors import InputError
 from trainers.registry import BUILT_IN, COMMAND
 
 if TYPE_CHECKING:
+    from infra.spec import FamilySpec
     from search_spaces.space import Space
     from trainers.types import JsonObject
 
@@ -65,3 +66,21 @@ def refuse_command_keys(file: SweepFile, name: str, entry: FamilyEntry) -> None:
         if getattr(entry, key) is not None:
             do = f"add command, or drop {key}"
             raise file.written.error_at(("families", name, key), "come with command", "none", do)
+
+
+def warn_of_false_flags(family: FamilySpec) -> str:
+    """What is false is said by no word, and a command whose own default is true would train with that."""
+    from search_spaces.domains import Choices, Constant
+    from search_spaces.space import Space
+
+    command = read_command(family.options)
+    if command.args != "dashes" or "${args}" not in command.command:
+        return ""
+    for parameter in Space.from_json(family.space).parameters:
+        domain = parameter.domain
+        values = domain.choices if isinstance(domain, Choices) else ()
+        values = (domain.value,) if isinstance(domain, Constant) else values
+        if any(value is False for value in values):
+            do = f"args: switches writes --no-{parameter.name}"
+            return f"a false {parameter.name} is left out, and the command's own default decides: {do}"
+    return ""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from flows.config.commands import warn_of_false_flags
 from flows.sweeps.preparation import PreparedSweep
 from flows.terminal.stack_words import ONE_BY_ONE, describe_width
 from infra.errors import WrongInput, join_errors
@@ -214,7 +215,7 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
     told = run_here(request) if is_carried(family.reference) else run_apart(request)
     warnings = [
         _warn_of_shared(_files_in(request.root) - before) if is_command else "",
-        _warn_of_flags(family) if is_command else "",
+        warn_of_false_flags(family) if is_command else "",
         "" if dataset is None or told.by_group else _warn_of_groups(dataset, family.reference),
     ]
     return DryRun(
@@ -237,25 +238,6 @@ def _warn_of_shared(made: set[str]) -> str:
         return ""
     names = ", ".join(sorted(made)[:3]) + (", …" if len(made) > 3 else "")
     return f"it wrote {names} where it is called, which all trials share: have it write below ${{directory}}"
-
-
-def _warn_of_flags(family: FamilySpec) -> str:
-    """What is false is said by no word, and a command whose own default is true would train with that."""
-    from search_spaces.domains import Choices, Constant
-    from search_spaces.space import Space
-    from trainers.commands.options import read_command
-
-    command = read_command(family.options)
-    if command.args != "dashes" or "${args}" not in command.command:
-        return ""
-    for parameter in Space.from_json(family.space).parameters:
-        domain = parameter.domain
-        values = domain.choices if isinstance(domain, Choices) else ()
-        values = (domain.value,) if isinstance(domain, Constant) else values
-        if any(value is False for value in values):
-            do = f"args: switches writes --no-{parameter.name}"
-            return f"a false {parameter.name} is left out, and the command's own default decides: {do}"
-    return ""
 
 
 def _warn_of_groups(dataset: Dataset, reference: str) -> str:

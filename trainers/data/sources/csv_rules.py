@@ -15,6 +15,7 @@ from typing import Protocol
 
 from trainers.data.raw import check_names
 from trainers.data.sources.paths import SOURCE_KEY
+from trainers.data.sources.read_options import KEY, READ, mark_option, quote_option, text_option
 from trainers.data.sources.text_encodings import START_BYTES, find_encoding, propose_encoding, read_start
 from trainers.errors import InputError
 from trainers.types import Json
@@ -25,8 +26,6 @@ MOST_TITLES = 20
 FEWEST_BELOW = 5
 DELIMITERS = (",", ";", "\t", "|")
 UNUSUAL = (" ", ":", "^", "~", "\x01", "\x1f")  # delimiters that are asked for and not taken
-READ = ("delimiter", "encoding", "decimal", "thousands", "header", "names", "comment", "quote")
-KEY = ("data", "read")
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*")
 _EXCELS_MARK = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line that tells Excel the delimiter
 _EMPTY = ' \t\r\n,;|"'  # what a line of a spreadsheet that has nothing in its cells is made of
@@ -81,9 +80,9 @@ def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
     said = said or {}
     check_names(said, READ, *KEY)
     start = read_start(path)
-    encoding = _text(said, "encoding") or find_encoding(path, start)
+    encoding = text_option(said, "encoding") or find_encoding(path, start)
     text = _decode(path, start, encoding)
-    comment = _text(said, "comment")
+    comment = text_option(said, "comment")
     if comment is not None:
         text = "".join(line for line in io.StringIO(text, newline="") if not line.startswith(comment))
     skip, marked, text = _skip_lines(text)
@@ -91,13 +90,13 @@ def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
     text = "".join(io.StringIO(text, newline="").readlines()[titles:])
     of_name = "\t" if ".tsv" in path.name and "\t" in text else ""
     usual = marked or of_name or _find_delimiter(text)
-    delimiter = _text(said, "delimiter") or usual
+    delimiter = text_option(said, "delimiter") or usual
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '\r\n"' or delimiter.isalnum():
         must = "a delimiter must be one character of ASCII, no letter, digit, quote or line end"
         raise InputError(must, repr(delimiter), key=(*KEY, "delimiter"))
     rules = CsvRules(
-        delimiter=delimiter, encoding=encoding, names=(), comment=comment, quote=_quote(said),
-        skip=skip + titles, decimal=_mark(said, "decimal"), thousands=_mark(said, "thousands"),
+        delimiter=delimiter, encoding=encoding, names=(), comment=comment, quote=quote_option(said),
+        skip=skip + titles, decimal=mark_option(said, "decimal"), thousands=mark_option(said, "thousands"),
     )  # fmt: skip
     rows = _first_rows(text, rules)
     if rules.quote == delimiter:
@@ -159,31 +158,6 @@ def describe_second_header(name: str, rows: Sequence[Sequence[str]]) -> list[str
         return []
     said = ", ".join(map(repr, words[:3]))
     return [f"the row below the header of {name} looks like more of it ({said}): delete it if it is no row"]
-
-
-def _text(said: Mapping[str, Json], name: str) -> str | None:
-    value = said.get(name)
-    if value is not None and not (isinstance(value, str) and value):
-        raise InputError(f"data.read.{name} must be text", repr(value), key=(*KEY, name))
-    return value
-
-
-def _mark(said: Mapping[str, Json], name: str) -> str | None:
-    value = _text(said, name)
-    if value is not None and (len(value) != 1 or value.isalnum() or value in "+-"):
-        must = f"data.read.{name} must be one character, no letter, digit or sign"
-        raise InputError(must, repr(value), key=(*KEY, name))
-    return value
-
-
-def _quote(said: Mapping[str, Json]) -> str:
-    value = said.get("quote", True)
-    if isinstance(value, bool):
-        return '"' if value else ""
-    if not (isinstance(value, str) and len(value) == 1 and 32 < ord(value) < 127 and not value.isalnum()):
-        must = "data.read.quote must be true, false or the mark itself, one sign of ASCII"
-        raise InputError(must, repr(value), key=(*KEY, "quote"))
-    return value
 
 
 def _are_in_single_quotes(rows: Sequence[Sequence[str]]) -> bool:

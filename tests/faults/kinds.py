@@ -115,7 +115,6 @@ def train_transformers(trial: Any) -> None:
         TrainingArguments,
     )
 
-    from tests.velodrome.ports.trainer_trial import Rows
     from velodrome.integrations.transformers import train_trial
 
     class Slow(TrainerCallback):  # type: ignore[misc]
@@ -129,9 +128,10 @@ def train_transformers(trial: Any) -> None:
     config = BertConfig(
         vocab_size=16, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
     )
+    rows = [{"input_ids": [row, 1, 2], "labels": row % 2} for row in range(8)]
     trainer = Trainer(
-        model=BertForSequenceClassification(config), args=arguments, train_dataset=Rows(),
-        eval_dataset=Rows(), callbacks=[Slow()],
+        model=BertForSequenceClassification(config), args=arguments, train_dataset=rows,
+        eval_dataset=rows, callbacks=[Slow()],
         compute_metrics=lambda _: {"accuracy": score(trial.params, round(trainer.state.epoch))},
     )  # fmt: skip
     train_trial(trial, trainer)
@@ -159,7 +159,7 @@ def train_lightning(trial: Any) -> None:
         logger=False, max_epochs=EPOCHS, accelerator="cpu", enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=trial.directory,
     )  # fmt: skip
-    fit_trial(trial, trainer, Slow(4), loader, loader, accuracy="val_acc")
+    fit_trial(trial, trainer, Slow(4, 1e-3), loader, loader, accuracy="val_acc")
 
 
 def train_sklearn(trial: Any) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import pytest
 
 from tests.faults import chaos_kinds, kinds
+from velodrome import try_out
 
 PARAMS = {"rate": 0.1, "shift": 2}
 REPORTS = [kinds.score(PARAMS, epoch) for epoch in range(1, kinds.EPOCHS + 1)]
@@ -28,6 +32,22 @@ def test_report_that_is_lost_or_forgotten_is_found(
     found = kinds.explain_damage(PARAMS, reports, value, kinds.EPOCHS)
     assert said in found
     assert bool(found) is bool(said)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in kinds.NAMES if kind != "command"])
+def test_code_of_each_kind_trains_where_nothing_is_killed(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "_pause", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the libraries' own
+        outcome = try_out(
+            getattr(kinds, f"train_{kind}"), PARAMS, epochs=kinds.EPOCHS, objective="accuracy", show=len,
+            directory=tmp_path / "trial",
+        )  # fmt: skip
+    told = REPORTS[:1] if kind == "sklearn" else REPORTS
+    assert (outcome.epochs, outcome.values) == (len(told), pytest.approx((max(told),), abs=1e-6))
 
 
 @pytest.mark.ray

@@ -18,7 +18,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trainers.functions.trial import Trial
 
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 
 def fit_trial(
-    trial: Trial, estimator: Any, train: tuple[Any, Any], validation: tuple[Any, Any], **scores: Scorer
+    trial: Trial,
+    estimator: Any,
+    train: tuple[Any, Any],
+    validation: tuple[Any, Any],
+    *,
+    trusted: Sequence[str] = (),
+    **scores: Scorer,
 ) -> Any:
     """Instead of `estimator.fit(X, y)`: reports how it does on rows that it does not see, ends where the
     trial is to end, and keeps the estimator as the trial's model, without a pickle.
@@ -37,6 +43,7 @@ def fit_trial(
     Args:
         train: rows and labels.
         validation: others.
+        trusted: classes of your own in the estimator, `package.module.Class`, as `trial.model` takes them.
         scores: names of reports by scikit-learn's names of scorers, or scorers: `accuracy="accuracy"`; by
             default the estimator's own score, `accuracy` of a classifier, `r2` of a regression, else `score`.
 
@@ -46,14 +53,14 @@ def fit_trial(
     known = {name: check_scoring(estimator, scorer) for name, scorer in scores.items()}
     own = "accuracy" if is_classifier(estimator) else "r2" if is_regressor(estimator) else "score"
     known = known or {own: check_scoring(estimator)}
+    trial.begin_after(0)  # what an attempt told before it died comes again
     if not hasattr(estimator, "partial_fit"):
         estimator.fit(*train)
         trial.report({name: float(scorer(estimator, *validation)) for name, scorer in known.items()})
-        trial.model(estimator)
+        trial.model(estimator, trusted=trusted)
         return estimator
     labels = {"classes": np.unique(train[1])} if is_classifier(estimator) else {}
     best, highest = estimator, -np.inf
-    trial.begin_after(0)
     while True:
         estimator.partial_fit(*train, **labels)
         found = {name: float(scorer(estimator, *validation)) for name, scorer in known.items()}
@@ -62,5 +69,5 @@ def fit_trial(
             best, highest = deepcopy(estimator), first
         if trial.over():
             break
-    trial.model(best)
+    trial.model(best, trusted=trusted)
     return best

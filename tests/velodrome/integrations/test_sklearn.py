@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import Ridge, SGDClassifier
 from sklearn.model_selection import train_test_split
 from sklearn.tree import DecisionTreeClassifier
 
+from tests.trainers.functions.test_functions import Recorder
+from trainers.functions.job import FunctionJob
+from trainers.functions.run import run_function
+from trainers.types import Goal, Length
 from velodrome import try_out
 from velodrome.integrations.sklearn import fit_trial
 
@@ -44,7 +51,7 @@ def test_model_of_several_passes_is_the_one_with_the_highest_first_score() -> No
     kept = []
 
     def train(trial: Any) -> None:
-        trial.model = lambda estimator: kept.append(estimator.passes)
+        trial.model = lambda estimator, trusted: kept.append(estimator.passes)
         fit_trial(trial, Rising(), *split_iris())
 
     outcome = try_out(train, {}, epochs=5, objective="accuracy", show=len)
@@ -73,3 +80,21 @@ def test_estimator_without_passes_is_fitted_once(estimator: Any, metric: str) ->
     outcome = try_out(train, {}, epochs=3, objective=metric, show=len)
     assert (outcome.epochs, outcome.has_model) == (1, True)
     assert outcome.values[0] > 0.8
+
+
+@pytest.mark.parametrize("estimator", [DecisionTreeClassifier(random_state=0), Rising()])
+def test_what_a_killed_attempt_told_is_told_once(estimator: Any, tmp_path: Path) -> None:
+    """The attempt after it begins anew, so its first report is that of the one before."""
+
+    def train(trial: Any) -> None:
+        fit_trial(trial, clone(estimator), *split_iris(), trusted=[f"{__name__}.Rising"])
+
+    job = FunctionJob(
+        function=train, params={}, seed=0, length=Length(epochs=3),
+        goals=(Goal(metric="val/accuracy", maximize=True),), directory=tmp_path,
+    )  # fmt: skip
+    quiet, again = Recorder(), Recorder()
+    expected = run_function(job, quiet)
+    outcome = run_function(replace(job, attempt=2, earlier=dict(quiet.reports[:1])), again)
+    assert again.reports == quiet.reports[1:]
+    assert (outcome.values, outcome.epochs) == (expected.values, expected.epochs)

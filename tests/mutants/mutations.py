@@ -85,6 +85,8 @@ def _deciding_nodes(tree: ast.AST) -> Iterator[ast.AST]:
 def _is_skipped(node: ast.AST) -> bool:
     if isinstance(node, (ast.Raise, ast.Assert, ast.JoinedStr, ast.AnnAssign)):
         return not (isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Constant))
+    if isinstance(node, ast.keyword) and node.arg == "strict":
+        return True  # zip's own assertion
     return isinstance(node, ast.If) and _text(node.test) == "TYPE_CHECKING"
 
 

@@ -46,6 +46,7 @@ def test_decision_is_turned_round(source: str, changed: str) -> None:
         "def f(x: int = None) -> 'Literal[1]': ...",
         "x = 'a' + b",
         "_log.warning('gone')",
+        "x = zip(a, b, strict=True)",
     ],
 )
 def test_what_decides_nothing_is_left_alone(source: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from flows.statistics import (
     Interval,
@@ -385,3 +385,21 @@ def test_interval_of_a_resampled_metric_leaves_half_of_its_level_on_each_side() 
     drawn = np.arange(1.0, 2_002.0)
     found = bootstrap_of_metric(1_001.0, drawn, examples=50, differing=50, margin=0.0, confidence=0.95)
     assert (found.low, found.high) == pytest.approx((51.0, 1_951.0))
+
+
+@pytest.mark.parametrize(("right", "examples"), [(44, 50), (3, 36), (990, 1000)])
+def test_interval_of_one_seed_s_share_is_wilson_s_with_the_examples_that_t_leaves(
+    right: int, examples: int
+) -> None:
+    """Its ends are where the share is the quantile's number of standard errors away, found by search."""
+    table = np.zeros(examples)
+    table[:right] = 1.0
+    found = two_level_interval([table])
+    share, normal = right / examples, float(stats.norm.isf(0.025))
+    worth = (examples - 1) * (normal / float(stats.t.isf(0.025, examples - 1))) ** 2
+
+    def beyond(end: float) -> float:
+        return float(abs(share - end) - normal * math.sqrt(end * (1 - end) / worth))
+
+    low, high = optimize.brentq(beyond, 1e-9, share), optimize.brentq(beyond, share, 1 - 1e-12)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)

@@ -184,7 +184,7 @@ def test_dead_references_collected_while_ray_ends_do_not_end_the_process(tmp_pat
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.ray
-def test_every_free_processor_of_unlike_nodes_gets_a_lane_beside_a_stranger(tmp_path: Path) -> None:
+def test_free_processors_of_unlike_nodes_get_lanes_beside_a_stranger(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.infra.lanes.unlike_nodes", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=400,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
-
-from infra.home import Home
 
 # no test fails for a busy machine; pytest-timeout ends what hangs
 settings.register_profile("busy", deadline=None)
@@ -40,18 +38,18 @@ def settled_heap() -> None:
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of an MLflow store with nothing in it: making one takes seconds, copying it none."""
-    from infra.tracking.client import prepare_tracking
+def empty_store() -> Path:
+    """The file of an MLflow store with nothing in it."""
+    from tests.tracking_stores import empty_store_file
 
-    home = Home(tmp_path_factory.mktemp("empty"))
-    prepare_tracking(home.mlflow_uri, home)
-    whole = home.path / "whole.db"
-    copy_store(home.path / "mlflow.db", whole)
-    return whole
+    return empty_store_file()
 
 
-def copy_store(source: Path, target: Path) -> None:
-    """Makes one database the same as another, with what is still in the write-ahead log."""
-    with closing(sqlite3.connect(source)) as made, closing(sqlite3.connect(target)) as copied:
-        made.backup(copied)
+@pytest.fixture(autouse=True, scope="session")
+def library_parsed_once() -> Iterator[None]:
+    """`builtin:docstrings` is parsed anew in each home: more than a second of processor time in each."""
+    from trainers.data.sources import docstrings
+
+    parse = docstrings._parse_library
+    with patch.object(docstrings, "_parse_library", functools.cache(lambda place: tuple(parse(place)))):
+        yield

@@ -6,42 +6,62 @@ import json
 import signal
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from infra.storage.example_scores import read_scores
 from tests.faults.harness import Stage, until
 
+EPOCHS = 6
+FILE = f"""
+name: again
+seed: 5
+data: {{source: "builtin:digits"}}
+objective: {{metric: accuracy}}
+budget: {{trials: 2, epochs: {EPOCHS}}}
+search: {{sampler: random, pruner: none}}
+resources: {{lanes: 1}}
+families:
+  image_cnn:
+    options: {{preset: mnist}}
+    start_with:
+      - {{learning_rate: 3.0e-3, optimizer: adam}}
+      - {{learning_rate: 1.0e-2, optimizer: sgd}}
+"""
+
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.xdist_group("quiet")
-def test_confirm_killed_half_way_resumes(quiet: Stage) -> None:
+def test_confirm_killed_half_way_resumes(tmp_path: Path) -> None:
     """Two candidates on two seeds; the driver dies after the first; nothing is trained or read twice."""
-    words = ("confirm", "exact", "--top", "2", "--seeds", "2", "--json")
-    driver = quiet.start(*words)
-    until(lambda: any(trial.has_ended for trial in quiet.trials("exact", role="confirm")), 600)
+    stage = Stage(tmp_path)
+    stage.write("again.yaml", FILE)
+    done = stage.run("sweep", "again.yaml")
+    assert done.returncode == 0, done.stderr
+    words = ("confirm", "again", "--top", "2", "--seeds", "2", "--json")
+    driver = stage.start(*words)
+    until(lambda: any(trial.has_ended for trial in stage.trials("again", role="confirm")), 600)
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
     before = {
-        trial.number: trial.ended_at for trial in quiet.trials("exact", role="confirm") if trial.has_ended
+        trial.number: trial.ended_at for trial in stage.trials("again", role="confirm") if trial.has_ended
     }
     assert 1 <= len(before) < 4
 
-    ended = quiet.run(*words)
+    ended = stage.run(*words)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
-    trials = quiet.trials("exact", role="confirm")
+    trials = stage.trials("again", role="confirm")
     assert {number: trials[number].ended_at for number in before} == before, "a finished one ran again"
     assert [trial.state for trial in trials] == ["complete"] * 4
     assert len({trial.seed for trial in trials}) == 2
     check_document(found)
     for trial in trials:
-        scores = read_scores(quiet.home.storage, trial)
+        scores = read_scores(stage.home.storage, trial)
         assert scores["accuracy"].mean() == pytest.approx(trial.metrics["test/accuracy"])
-        assert (quiet.home.storage / str(trial.model) / "manifest.json").is_file()
-    complete = sum(trial.state == "complete" for trial in quiet.trials("exact"))
-    assert tracked_roles(quiet, "exact") == {"search": complete, "confirm": 4}
+        assert (stage.home.storage / str(trial.model) / "manifest.json").is_file()
+    assert tracked_roles(stage, "again") == {"search": 2, "confirm": 4}
 
 
 def check_document(found: dict) -> None:

@@ -18,6 +18,16 @@ settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
 
+def pytest_sessionstart() -> None:
+    """Importing makes no garbage, and looking for some is a tenth of what collecting tests takes."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Tests begin."""
+    gc.enable()
+
+
 @pytest.fixture(autouse=True)
 def process_without_a_store() -> Iterator[None]:
     """A store that a test leaves MLflow with would take what the tests after it log."""

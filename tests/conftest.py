@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,14 +18,14 @@ settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
 
-def pytest_sessionstart() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """Importing makes no garbage, and looking for some is a tenth of what collecting tests takes."""
     gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    """Tests begin."""
-    gc.enable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import sqlite3
+import functools
+import gc
 import sys
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
 
-from infra.home import Home
-
 # no test fails for a busy machine; pytest-timeout ends what hangs
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Importing makes no garbage, and looking for some is a tenth of what collecting tests takes."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -30,19 +39,27 @@ def process_without_a_store() -> Iterator[None]:
     assert left is None, f"MLflow's store is still {left}"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def settled_heap() -> None:
+    """What is there before a file's tests stays, as in a lane: a collection of garbage, as each attempt ends
+    with, would go through a million imported objects, at half a second of processor time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of an MLflow store with nothing in it: making one takes seconds, copying it none."""
-    from infra.tracking.client import prepare_tracking
+def empty_store() -> Path:
+    """The file of an MLflow store with nothing in it."""
+    from tests.tracking_stores import empty_store_file
 
-    home = Home(tmp_path_factory.mktemp("empty"))
-    prepare_tracking(home.mlflow_uri, home)
-    whole = home.path / "whole.db"
-    copy_store(home.path / "mlflow.db", whole)
-    return whole
+    return empty_store_file()
 
 
-def copy_store(source: Path, target: Path) -> None:
-    """Makes one database the same as another, with what is still in the write-ahead log."""
-    with closing(sqlite3.connect(source)) as made, closing(sqlite3.connect(target)) as copied:
-        made.backup(copied)
+@pytest.fixture(autouse=True, scope="session")
+def library_parsed_once() -> Iterator[None]:
+    """`builtin:docstrings` is parsed anew in each home: more than a second of processor time in each."""
+    from trainers.data.sources import docstrings
+
+    parse = docstrings._parse_library
+    with patch.object(docstrings, "_parse_library", functools.cache(lambda place: tuple(parse(place)))):
+        yield

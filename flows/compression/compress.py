@@ -111,8 +111,8 @@ def _find_source(ledger: Ledger, row: SweepRow, number: int, family: str | None)
         raise WrongInput(
             "a sweep must have finished for a trial to be added", f"{row.label} is {row.state}", do
         )
-    if trial.compressed is not None:
-        made_of = trial.compressed["number"]
+    if trial.compression is not None:
+        made_of = trial.compression["number"]
         raise WrongInput(
             "a compressed model must be made of a trained one", f"{what} is made of #{made_of}",
             f"name #{made_of}",

@@ -99,7 +99,7 @@ def _best_model(
         trials = views.trials(ledger, row.id, role="search")
     finally:
         ledger.close()
-    having = [t for t in trials if t.state == "complete" and t.model is not None and not t.compressed]
+    having = [t for t in trials if t.state == "complete" and t.model is not None and not t.compression]
     winner = summarize_trials(row.spec.objectives, having).winner
     if winner is not None:
         storage = storage_root(home, row.spec).resolve()

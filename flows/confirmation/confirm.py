@@ -118,7 +118,7 @@ def _check_test_part(row: SweepRow) -> None:
 
 
 def _candidates(ledger: Ledger, row: SweepRow, top: int | None) -> list[TrialRow]:
-    trained = [trial for trial in views.trials(ledger, row.id) if not trial.compressed]
+    trained = [trial for trial in views.trials(ledger, row.id) if not trial.compression]
     best = rank_trials(trained, row.spec.objectives)
     if not best:
         raise WrongInput(

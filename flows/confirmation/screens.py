@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -24,30 +25,8 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
     better = "higher" if result.direction == "maximize" else "lower"
     name = result.metric.rpartition("/")[2]
     console.print(Text.assemble("  ", (f"{name} over fresh seeds ({better} is better)", "bold")))
-    tested = [
-        TableColumn(heading="test", cells=[_format_scores(row.test) for row in rows], right=True),
-        TableColumn(
-            heading="95 % interval",
-            cells=[_format_interval(row.test) for row in rows],
-            right=True,
-            gives_way=3,
-        ),
-    ]
     was_tested = any(row.test.values for row in rows)  # own code that reads its own data has no test part
-    columns = [
-        TableColumn(heading="family", cells=[row.family for row in rows], shrinks=True),
-        TableColumn(heading="trial", cells=[str(row.number) for row in rows], right=True),
-        TableColumn(heading="validation", cells=[_format_scores(row.validation) for row in rows], right=True),
-        *(tested if was_tested else []),
-        TableColumn(
-            heading="seeds", cells=[str(len(row.validation.values)) for row in rows], right=True, gives_way=2
-        ),
-        TableColumn(
-            heading="against the first",
-            cells=[_compare_with_first(row, rows[0]) for row in rows],
-            gives_way=1,
-        ),
-    ]
+    columns = _candidate_columns(rows, was_tested=was_tested)
     console.print(fit_table(columns, console.width, bold_rows=frozenset({0})))
     for row in rows:
         console.print(
@@ -61,6 +40,32 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
         console.print(Text(f"  {again}", style="yellow"))
     read = f"; the test split of {result.sweep} was read {format_times(result.test_reads)}"
     console.print(Text(f"  ranked by validation{read if was_tested else ''}"))
+
+
+def _candidate_columns(rows: Sequence[ConfirmedRow], *, was_tested: bool) -> list[TableColumn]:
+    tested = [
+        TableColumn(heading="test", cells=[_format_scores(row.test) for row in rows], right=True),
+        TableColumn(
+            heading="95 % interval",
+            cells=[_format_interval(row.test) for row in rows],
+            right=True,
+            gives_way=3,
+        ),
+    ]
+    return [
+        TableColumn(heading="family", cells=[row.family for row in rows], shrinks=True),
+        TableColumn(heading="trial", cells=[str(row.number) for row in rows], right=True),
+        TableColumn(heading="validation", cells=[_format_scores(row.validation) for row in rows], right=True),
+        *(tested if was_tested else []),
+        TableColumn(
+            heading="seeds", cells=[str(len(row.validation.values)) for row in rows], right=True, gives_way=2
+        ),
+        TableColumn(
+            heading="against the first",
+            cells=[_compare_with_first(row, rows[0]) for row in rows],
+            gives_way=1,
+        ),
+    ]
 
 
 def _print_folds(console: Console, result: Confirmation, folds: ConfirmedFolds) -> None:

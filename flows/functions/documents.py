@@ -38,6 +38,20 @@ def function_document(
     Raises:
         WrongInput: it is no function, or has no name to be called by; or the space is no mapping.
     """
+    named, goal = _check_function(function), _check_objective(objective, space)
+    reference, root = _refer_to(named)
+    budget = {name: value for name, value in (("trials", trials), ("epochs", epochs)) if value is not None}
+    return {
+        "name": name or _sweep_name(named),
+        "data": {"source": "none"},
+        "objective": {"metric": goal, **({"direction": direction} if direction else {})},
+        **({"budget": budget} if budget else {}),
+        "families": {reference: {"space": {key: _definition(entry) for key, entry in (space or {}).items()}}},
+        **({"code": {"root": str(root)}} if root is not None else {}),
+    }
+
+
+def _check_function(function: Callable[..., object]) -> FunctionType:
     if not isinstance(function, FunctionType):
         own = f"the class {function.__name__}" if inspect.isclass(function) else type(function).__name__
         called = "return it(…)(trial)" if inspect.isclass(function) else "return it(trial)"
@@ -46,6 +60,10 @@ def function_document(
     if not function.__name__.isidentifier():
         do = "def train(trial): …"
         raise WrongInput("a function that is swept must have a name", function.__name__, do)
+    return function
+
+
+def _check_objective(objective: str | None, space: Mapping[str, Any] | None) -> str:
     if objective is None:
         do = "add objective='accuracy', say, as the function reports it"
         raise WrongInput("a sweep of a function must name its objective", "none", do)
@@ -53,16 +71,7 @@ def function_document(
     if given is not None and not isinstance(given, Mapping):
         do = 'write space={"width": [32, 64], "rate": velodrome.loguniform(1e-4, 1e-1)}'
         raise WrongInput("space must be a mapping of parameters by name", f"{given!r:.80}", do)
-    reference, root = _refer_to(function)
-    budget = {name: value for name, value in (("trials", trials), ("epochs", epochs)) if value is not None}
-    return {
-        "name": name or _sweep_name(function),
-        "data": {"source": "none"},
-        "objective": {"metric": objective, **({"direction": direction} if direction else {})},
-        **({"budget": budget} if budget else {}),
-        "families": {reference: {"space": {key: _definition(entry) for key, entry in (space or {}).items()}}},
-        **({"code": {"root": str(root)}} if root is not None else {}),
-    }
+    return objective
 
 
 def _definition(given: Any) -> Any:

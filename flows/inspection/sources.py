@@ -64,12 +64,12 @@ class FoldSource:
         """The out-of-fold probabilities, float64 [n, C], and how each fold ended; what is kept is read."""
         outcomes: list[FoldOutcome] = []
 
-        def told(outcome: FoldOutcome) -> None:
+        def note_outcome(outcome: FoldOutcome) -> None:
             outcomes.append(outcome)
             kept = ", as it was kept" if outcome.kept else ""
             say(f"fold {outcome.fold + 1} of {self.folds}: accuracy {outcome.accuracy:.4g}{kept}")
 
-        chances = out_of_fold(self.training, self.dataset, self.rows, self.folds, self.store, told)
+        chances = out_of_fold(self.training, self.dataset, self.rows, self.folds, self.store, note_outcome)
         return chances, outcomes
 
 
@@ -129,14 +129,14 @@ def _choose_trial(ledger: Ledger, row: SweepRow, number: int | None, family: str
     wanted = [
         trial
         for trial in ranked
-        if trial.compressed is None and family in (None, trial.family) and number in (None, trial.number)
+        if trial.compression is None and family in (None, trial.family) and number in (None, trial.number)
     ]
     if not wanted:
         which = " ".join(filter(None, [family, None if number is None else f"#{number}"])) or "any trial"
         found, do = f"none for {which} in {row.label}", f"`velodrome status {row.label}` lists them"
         for trial in ranked:
-            if trial.compressed is not None and number == trial.number and family in (None, trial.family):
-                made_of = trial.compressed["number"]
+            if trial.compression is not None and number == trial.number and family in (None, trial.family):
+                made_of = trial.compression["number"]
                 found, do = f"{which} of {row.label}, a smaller version of #{made_of}", f"name #{made_of}"
         raise WrongInput("folds need a complete trial, whose configuration they train", found, do)
     if number is not None and len(wanted) > 1:

@@ -102,31 +102,8 @@ def expected_figure(material: ReportData) -> PlotlyFigure | None:
         x = thin(range(1, len(values) + 1), MOST_STEPS)
         found = expected_best(values, goal.direction, x)
         mean, off = list(found.means), list(found.deviations)
-        upper, lower = ([m + s * o for m, o in zip(mean, off, strict=True)] for s in (1, -1))
         means += mean
-        group = {"legendgroup": f"f{index}"}
-        traces.append(
-            scatter_trace(
-                x=[*x, *reversed(x)],
-                y=round_values([*upper, *reversed(lower)]),
-                fill="toself",
-                line={"width": 0},
-                fillcolor=fade(family_colour(index), 0.15),
-                hoverinfo="skip",
-                showlegend=False,
-                **group,
-            )
-        )
-        traces.append(
-            scatter_trace(
-                name=escape_label(family.name),
-                x=x,
-                y=round_values(mean),
-                line={"width": 2.5, "color": family_colour(index)},
-                hovertext=[f"best of {n}: {m:.5g} ± {o:.2g}" for n, m, o in zip(x, mean, off, strict=True)],
-                **group,
-            )
-        )
+        traces += _expected_traces(family.name, index, x, mean, off)
     if not traces:
         return None
     return PlotlyFigure(
@@ -137,6 +114,33 @@ def expected_figure(material: ReportData) -> PlotlyFigure | None:
             "trials", f"expected best {_metric_label(goal)}", yaxis={"range": _padded_range(means)}
         ),
     )
+
+
+def _expected_traces(
+    family: str, index: int, x: Sequence[int], mean: list[float], off: list[float]
+) -> list[JsonObject]:
+    """The band of one standard deviation, and the line in it."""
+    upper, lower = ([m + s * o for m, o in zip(mean, off, strict=True)] for s in (1, -1))
+    group = {"legendgroup": f"f{index}"}
+    band = scatter_trace(
+        x=[*x, *reversed(x)],
+        y=round_values([*upper, *reversed(lower)]),
+        fill="toself",
+        line={"width": 0},
+        fillcolor=fade(family_colour(index), 0.15),
+        hoverinfo="skip",
+        showlegend=False,
+        **group,
+    )
+    line = scatter_trace(
+        name=escape_label(family),
+        x=x,
+        y=round_values(mean),
+        line={"width": 2.5, "color": family_colour(index)},
+        hovertext=[f"best of {n}: {m:.5g} ± {o:.2g}" for n, m, o in zip(x, mean, off, strict=True)],
+        **group,
+    )
+    return [band, line]
 
 
 def _padded_range(values: Sequence[float]) -> list[float] | None:

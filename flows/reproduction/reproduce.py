@@ -105,8 +105,8 @@ def _check_reproducible(row: SweepRow, trial: TrialRow, lane: _LaneResources) ->
             f"{what} is {trial.state}",
             f"`{next_command(f'show {row.label} --trial {trial.number}', row.spec.ledger)}` tells more",
         )
-    if trial.compressed is not None:
-        made_of, how = trial.compressed["number"], trial.compressed["how"]
+    if trial.compression is not None:
+        made_of, how = trial.compression["number"], trial.compression["how"]
         raise WrongInput(
             "a run must have been trained to be reproduced",
             f"{what} is #{made_of}'s model, made smaller",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from flows.terminal.tables import TableColumn, fit_table, grid
 
 if TYPE_CHECKING:
     from flows.sweeps.new import NewFile
-    from flows.sweeps.plan import Plan
+    from flows.sweeps.plan import FamilyPlan, Plan
 
 
 def print_new_file(console: Console, result: NewFile) -> None:
@@ -35,7 +36,25 @@ def print_plan(console: Console, plan: Plan) -> None:
         console.print(Text(f"  {line}", style="dim"), soft_wrap=True)
     console.print(Text(""))
     families = plan.families
-    columns = [
+    console.print(fit_table(_family_columns(families), console.width))
+    table = grid()
+    done = f", {plan.done} of them done" if plan.done else ""
+    table.add_row("  trials", f"{plan.trials}{done}")
+    table.add_row(
+        "  lanes", f"{plan.lanes} on {plan.cpus:g} CPUs and {plan.gpus_used:g} of {plan.gpus:g} GPUs"
+    )
+    table.add_row("  time", f"about {seconds(plan.seconds)} if nothing is stopped early")
+    table.add_row("  disk", size(plan.disk_bytes))
+    console.print(table)
+    for family in families:
+        if family.stack:
+            console.print(Text(f"  {family.family}: {family.stack}"), soft_wrap=True)
+    for warning in plan.warnings:
+        console.print(Text(f"  warning: {warning}", style="yellow"), soft_wrap=True)
+
+
+def _family_columns(families: Sequence[FamilyPlan]) -> list[TableColumn]:
+    return [
         TableColumn(heading="family", cells=[family.family for family in families], shrinks=True),
         TableColumn(heading="trials", cells=[str(family.trials) for family in families], right=True),
         TableColumn(heading="epochs", cells=[str(family.epochs) for family in families], right=True),
@@ -53,18 +72,3 @@ def print_plan(console: Console, plan: Plan) -> None:
             heading="size", cells=[size(family.size_bytes) for family in families], right=True, gives_way=1
         ),
     ]
-    console.print(fit_table(columns, console.width))
-    table = grid()
-    done = f", {plan.done} of them done" if plan.done else ""
-    table.add_row("  trials", f"{plan.trials}{done}")
-    table.add_row(
-        "  lanes", f"{plan.lanes} on {plan.cpus:g} CPUs and {plan.gpus_used:g} of {plan.gpus:g} GPUs"
-    )
-    table.add_row("  time", f"about {seconds(plan.seconds)} if nothing is stopped early")
-    table.add_row("  disk", size(plan.disk_bytes))
-    console.print(table)
-    for family in families:
-        if family.stack:
-            console.print(Text(f"  {family.family}: {family.stack}"), soft_wrap=True)
-    for warning in plan.warnings:
-        console.print(Text(f"  warning: {warning}", style="yellow"), soft_wrap=True)

@@ -124,7 +124,24 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
     mine = listed
     goals = [goal.metric.removeprefix("val/") for goal in status.objectives]
     names = varying_params([trial.params for trial in mine])
-    columns = [
+    columns = _trial_columns(mine, goals, names)
+    outstanding = {(entry.family, entry.number) for entry in (status.best, *status.front) if entry}
+    bold = frozenset(place for place, trial in enumerate(mine) if (trial.family, trial.number) in outstanding)
+    console.print(fit_table(columns, console.width, bold_rows=bold))
+    shown = {column.heading for column in fit_columns(columns, console.width)}
+    if hidden := [name for name in names if name not in shown]:
+        console.print(Text(f"  not shown for want of room: {', '.join(hidden)}", style="dim"), soft_wrap=True)
+    for trial in mine:
+        if trial.reason:
+            console.print(
+                Text(f"  trial {trial.number}: {printable_text(trial.reason)}", style="red"), soft_wrap=True
+            )
+
+
+def _trial_columns(
+    mine: Sequence[TrialStatus], goals: Sequence[str], names: Sequence[str]
+) -> list[TableColumn]:
+    return [
         TableColumn(heading="trial", cells=[str(trial.number) for trial in mine], right=True),
         TableColumn(heading="state", cells=[state_text(trial.state) for trial in mine]),
         *(
@@ -157,17 +174,6 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
             for name in names
         ),
     ]
-    outstanding = {(entry.family, entry.number) for entry in (status.best, *status.front) if entry}
-    bold = frozenset(place for place, trial in enumerate(mine) if (trial.family, trial.number) in outstanding)
-    console.print(fit_table(columns, console.width, bold_rows=bold))
-    shown = {column.heading for column in fit_columns(columns, console.width)}
-    if hidden := [name for name in names if name not in shown]:
-        console.print(Text(f"  not shown for want of room: {', '.join(hidden)}", style="dim"), soft_wrap=True)
-    for trial in mine:
-        if trial.reason:
-            console.print(
-                Text(f"  trial {trial.number}: {printable_text(trial.reason)}", style="red"), soft_wrap=True
-            )
 
 
 def _place_columns(mine: Sequence[TrialStatus]) -> list[TableColumn]:

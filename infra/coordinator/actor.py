@@ -217,7 +217,7 @@ class CoordinatorActor:
                 )  # fmt: skip
         return replace(
             self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure,
-            wanted_runs=self._run_requests.wanted,
+            wanted_runs=self._run_requests.wanted_trials,
         )  # fmt: skip
 
     def _call(self, event: Callable[[Coordinator], Answer]) -> Answer:

@@ -43,7 +43,7 @@ class RunRequests:
         self._away = False
 
     @property
-    def wanted(self) -> tuple[TrialKey, ...]:
+    def wanted_trials(self) -> tuple[TrialKey, ...]:
         """Trials whose runs are waited for."""
         return tuple(self._wanted)
 

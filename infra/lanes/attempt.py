@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Literal, TypedDict
@@ -368,11 +367,3 @@ def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     name = "" if isinstance(error, (TrialError, InputError)) else f"{type(error).__name__}: "
     return f"{name}{text[0] if text else 'no message'}"
-
-
-@lru_cache(maxsize=1)
-def package_versions() -> Mapping[str, str]:
-    """Versions of the packages that decide a trial's numbers."""
-    from trainers.bundle.bundle import bundle_versions as found
-
-    return dict(found())

@@ -347,7 +347,7 @@ class _Driver:
 
     def _check_lanes(self, standing: CoordinatorStatus) -> None:
         now = time.monotonic()
-        if standing.lanes or not self._pool.planned:
+        if standing.lanes or not self._pool.planned_lanes:
             self._seen_lane_at = now
         if len(standing.start_failures) >= MOST_START_FAILURES:
             self._stop_actor("lanes cannot begin")
@@ -365,9 +365,9 @@ class _Driver:
         """The standing with what the driver knows of lanes, which goes into the ledger where it is news."""
         share = self._take_share(standing)
         waits_for = self._pool.describe_shortage(standing)
-        if share is not None and share.others and self._pool.planned < share.claim.wanted:
+        if share is not None and share.others and self._pool.planned_lanes < share.claim.wanted:
             waits_for = f"{waits_for or 'the cluster is shared'}; {share.others}"
-        told = replace(standing, planned=self._pool.planned, waits_for=waits_for)
+        told = replace(standing, planned=self._pool.planned_lanes, waits_for=waits_for)
         claim = (
             None if share is None or self._shares is None else claim_fact(share.claim, self._shares.cluster)
         )

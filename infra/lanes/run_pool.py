@@ -79,7 +79,7 @@ class RunPool:
         self._looked_at = self._steady()
 
     @property
-    def planned(self) -> int:
+    def planned_lanes(self) -> int:
         """How many lanes there are to be, without those that are given back."""
         return sum(plan.lanes for plan in self._staying().values())
 

@@ -83,7 +83,7 @@ class TrialRow:
         return self.objective[0] if self.objective else None
 
     @property
-    def compressed(self) -> Document | None:
+    def compression(self) -> Document | None:
         """Of a smaller version of another trial's model its `number` and `how`; None of a trained trial."""
         found: Document | None = (self.origin or {}).get("compressed")
         return found

@@ -36,7 +36,7 @@ from trainers.storage.atomic_folders import MANIFEST, folder_key, manifest_hash
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
 
     from trainers.bundle.contents import BundleDocument
@@ -218,7 +218,6 @@ def write_mlflow_model(
     # MLflow warns of type hints of its own while it is imported.
     warnings.filterwarnings("ignore", message=".*inferred as AnyType", category=UserWarning)
     import mlflow.pyfunc
-    from mlflow.models import Model
 
     known = read_description(bundle)
     signature = known.signature or infer_signature(
@@ -226,19 +225,11 @@ def write_mlflow_model(
     )  # imports torch, and people's own code
     wheel = build_wheel(path.parent / WHEELS, lean=True)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    described = Model()
-    if model is not None:
-        described = Model(
-            artifact_path=model.artifact_location,
-            run_id=run_id,
-            model_uuid=model.model_id,
-            model_id=model.model_id,
-        )
     mlflow.pyfunc.save_model(
         path=str(path),
         loader_module=LOADER,
         data_path=str(bundle),
-        mlflow_model=described,
+        mlflow_model=_belonging_to(model, run_id),
         signature=_mlflow_signature(signature),
         input_example=None if known.example.empty else known.example,
         pip_requirements=[
@@ -248,6 +239,19 @@ def write_mlflow_model(
         metadata={"velodrome": {"sweep": sweep.label, "wheel_sha256": digest}},
     )
     shutil.copytree(wheel.parent, path / WHEELS)
+
+
+def _belonging_to(model: LoggedModel | None, run_id: str | None) -> Model:
+    from mlflow.models import Model
+
+    if model is None:
+        return Model()
+    return Model(
+        artifact_path=model.artifact_location,
+        run_id=run_id,
+        model_uuid=model.model_id,
+        model_id=model.model_id,
+    )
 
 
 def _pip_requirements(sweep: SweepRow, bundle: Path, document: BundleDocument) -> list[str]:

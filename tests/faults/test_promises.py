@@ -10,7 +10,7 @@ from tests.faults.promises import PAGE, Promise, Reports, judge_promise, read_pr
 ONE = Promise(text="it holds", tests=("tests/a.py::test_a", "tests/a.py::test_b"), cases=("two_drivers",))
 
 
-def test_each_promise_of_the_page_names_what_shows_it() -> None:
+def test_promise_of_the_page_names_a_test_that_shows_it() -> None:
     promises = read_promises(PAGE.read_text())
     assert len(promises) >= 22
     unshown = [promise.text for promise in promises if not promise.tests and not promise.cases]

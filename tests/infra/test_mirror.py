@@ -141,7 +141,9 @@ def test_request_that_fails_once_is_made_again(store: ObjectStore, tmp_path: Pat
     assert CheckpointStore(machine(tmp_path, "b") / "s" / "checkpoints").load() is not None
 
 
-def test_what_is_newer_here_stays_unless_only_the_bucket_counts(store: ObjectStore, tmp_path: Path) -> None:
+def test_file_that_is_newer_here_stays_unless_only_the_bucket_counts(
+    store: ObjectStore, tmp_path: Path
+) -> None:
     here, there = machine(tmp_path, "a"), machine(tmp_path, "b")
     (here / "log").write_text("published")
     publish(here / "log")

@@ -49,11 +49,11 @@ def test_decision_is_turned_round(source: str, changed: str) -> None:
         "x = zip(a, b, strict=True)",
     ],
 )
-def test_what_decides_nothing_is_left_alone(source: str) -> None:
+def test_code_that_decides_nothing_is_left_alone(source: str) -> None:
     assert find_mutations(source.encode()) == []
 
 
-def test_every_mutant_of_every_room_is_python_and_differs() -> None:
+def test_mutants_of_all_rooms_are_python_and_differ() -> None:
     for room in ROOMS.values():
         for path in room.paths(ROOT):
             source = path.read_bytes()

@@ -75,7 +75,7 @@ def test_flops_of_attention_are_those_of_its_two_products() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=case_id)
-def test_every_family_of_weights_has_flops_for_an_answer(case: Case) -> None:
+def test_family_of_weights_has_flops_for_an_answer(case: Case) -> None:
     bench = FamilyBench(case)
     module = bench.family.build(bench.state, bench.params).eval()
     assert (count_flops(lambda: bench.family.outputs(module, bench.batch(slice(0, 2)))) or 0) > 0

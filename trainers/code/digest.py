@@ -27,11 +27,11 @@ _TRAINING = ("trainers.data.sources.opening", "trainers.inputs.encoded_arrays", 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # No trial's numbers depend on how folders are written, what a model shows, or how code is found.
 _UNINVOLVED = (
-    "trainers.code",
-    "trainers.samples",
-    "trainers.storage",
-    "trainers.data.examples",
-    "trainers.tasks.confusion",
+    "trainers.code.",
+    "trainers.samples.",
+    "trainers.storage.",
+    "trainers.data.examples.",
+    "trainers.tasks.confusion.",
 )
 
 
@@ -104,13 +104,14 @@ def _package_marks(root: Path, file: Path) -> dict[str, bytes]:
 def _collect_ours(starts: Iterable[str]) -> dict[str, Path]:
     """The files of `trainers` that these modules reach by their imports, themselves among them."""
     found: dict[str, Path] = {}
-    waiting = list(starts)
+    waiting, seen = list(starts), set[str]()
     while waiting:
         name = waiting.pop()
-        counts = name.startswith("trainers.") and not f"{name}.".startswith(
-            tuple(f"{u}." for u in _UNINVOLVED)
-        )
-        path = _find_module(_ROOT, name) if counts and name not in found else None
+        if name in seen:
+            continue
+        seen.add(name)
+        counts = name.startswith("trainers.") and not f"{name}.".startswith(_UNINVOLVED)
+        path = _find_module(_ROOT, name) if counts else None
         if path is not None:
             found[name] = path
             waiting.extend(_import_names(name, path))

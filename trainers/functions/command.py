@@ -144,7 +144,7 @@ class _Following:
         number = -status if status < 0 else status - 128 if status == _KILLED_IN_A_SHELL else 0
         how = f"signal {number} ({signal.strsignal(number)})" if number else f"status {status}"
         kind = CommandKilled if number else TrialError
-        return kind(must, f"{how}: {self._said()}", do)
+        return kind(must, f"{how}: {self._quote_output()}", do)
 
     def _no_report_error(self) -> TrialError:
         if self._options.metrics == MLFLOW:
@@ -153,9 +153,9 @@ class _Following:
                 f"call mlflow.log_metric({wanted.split(',')[0]!r}, …, step=epoch) in the run that it is given"
             )
             must = f"the command must log {wanted} by MLflow"
-            return TrialError(must, f"no step that has it: {self._said()}", do, key=("metrics",))
+            return TrialError(must, f"no step that has it: {self._quote_output()}", do, key=("metrics",))
         do = "correct metrics: run the command by hand and compare"
-        found = f"no match: {self._said()}"
+        found = f"no match: {self._quote_output()}"
         if self._file is not None:
             found, do = self._file.explain_missing(sorted(self._goals))
         return TrialError("metrics must match what the command says", found, do, key=("metrics",))
@@ -255,7 +255,7 @@ class _Following:
         self._asked_at = now
         return _ASK
 
-    def _said(self) -> str:
+    def _quote_output(self) -> str:
         shown: list[str] = []
         for line in reversed(self._last_lines):  # of a traceback the last one says what it was
             if shown and sum(map(len, shown)) + len(line) > _SHOWN:

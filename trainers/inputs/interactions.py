@@ -45,7 +45,7 @@ class Interactions:
     rows: Indices
 
     @property
-    def liked(self) -> Indices:
+    def item_counts(self) -> Indices:
         """Training's interactions with each item, int64 [I]."""
         return np.bincount(self.item[self.rows], minlength=len(self.items))
 
@@ -94,7 +94,7 @@ def write_interactions(dataset: Dataset, writer: ArrayWriter) -> State:
         "users": found.users,
         "items": found.items,
         "seen": found.seen,
-        "liked": found.liked.tolist(),
+        "liked": found.item_counts.tolist(),
     }
 
 

@@ -49,7 +49,7 @@ def load_study(name: str, *, family: str | None = None, home: Home | None = None
         study.add_trials(
             _frozen_trial(ledger, row, trial)
             for trial in views.trials(ledger, row.id)
-            if trial.family == chosen and trial.state in _STATES and trial.compressed is None
+            if trial.family == chosen and trial.state in _STATES and trial.compression is None
         )
     finally:
         ledger.close()

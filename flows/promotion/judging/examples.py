@@ -49,7 +49,7 @@ class TrainingRows:
     fingerprint: str = ""
 
     @property
-    def known(self) -> npt.NDArray[np.uint64]:
+    def known_rows(self) -> npt.NDArray[np.uint64]:
         """Hashes of the rows that it was trained or selected on, as far as they are known."""
         rows = np.zeros(0, np.uint64) if self.rows is None else self.rows
         return rows if self.seen is None else np.concatenate([rows, self.seen.validation])
@@ -128,7 +128,7 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         if (problem := _unknown_rows_reason(model, dataset)) is not None:
             problems.append(problem)
         else:
-            seen |= np.isin(dataset.row_keys(model.by)[rows], model.known)
+            seen |= np.isin(dataset.row_keys(model.by)[rows], model.known_rows)
     known = rows[~seen]
     kept, truth, copies = _choose_examples(dataset, known, part)
     from trainers.data.examples import raw_rows
@@ -177,7 +177,7 @@ def describe_changes(dataset: Dataset, challenger: TrainingRows, recorded: str) 
     prints = f"fingerprint {recorded[:12]} → {dataset.fingerprint[:12]}"
     if _unknown_rows_reason(challenger, dataset) is not None:
         return f"{prints}; the rows that it was trained on cannot be compared"
-    keys, known, contents = dataset.row_keys(challenger.by), challenger.known, challenger.seen
+    keys, known, contents = dataset.row_keys(challenger.by), challenger.known_rows, challenger.seen
     parts: list[Part] = ["train"] if contents is None else ["train", "validation"]
     now = np.concatenate([dataset.splits[part] for part in parts])
     gone, new = int((~np.isin(known, keys)).sum()), int((~np.isin(keys[now], known)).sum())

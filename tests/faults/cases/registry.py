@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 
 from infra.home import Home
-from infra.tracking.client import prepare_tracking
-from tests.conftest import copy_store
 from tests.faults.commands import standing_in
 from tests.faults.outcome import Outcome, Pace, case
 from tests.flows.inference import test_serve
@@ -29,6 +27,7 @@ from tests.infra.serving import (
     test_service,
 )
 from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle
+from tests.tracking_stores import copy_store, prepare_empty_store
 
 Test = Callable[..., None]
 
@@ -83,7 +82,7 @@ def shops(folder: Path) -> Iterator[Callable[[], Shop]]:
     rows = models.write_csv(folder / "rows.csv")
     dataset = open_dataset(SOURCE, base=folder, cache=folder / "cache")
     empty, numbers = Home(folder / "empty"), itertools.count()
-    prepare_tracking(empty.mlflow_uri, empty)
+    prepare_empty_store(empty)
     with contextlib.ExitStack() as stack:
 
         def make() -> Shop:

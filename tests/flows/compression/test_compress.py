@@ -54,7 +54,7 @@ def test_compress_int8_adds_a_measured_trial(home: Home) -> None:
     assert (made.number, made.made_of, made.how, made.unsent) == (1, 0, "int8", 0)
     assert made.after.size_bytes < 0.35 * made.before.size_bytes
     before, after = trials_of(home)
-    assert (after.state, after.objective, after.compressed) == (
+    assert (after.state, after.objective, after.compression) == (
         "complete", [made.after.value], {"number": 0, "how": "int8", "epochs": 0},
     )  # fmt: skip
     assert abs(made.after.value - made.before.value) < 0.02

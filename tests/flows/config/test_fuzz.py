@@ -7,6 +7,7 @@ can begin with, or in exit status 2 with the file's name; never in a traceback o
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import signal
 import tempfile
@@ -172,6 +173,7 @@ def documents(draw: st.DrawFn) -> Any:
     return document
 
 
+@functools.cache
 def _parse_yaml(text: str) -> Any:
     return yaml.safe_load(text.replace("1e-", "1.0e-"))  # PyYAML takes 1e-3 for text
 

@@ -117,7 +117,7 @@ def test_changed_cell_is_another_source_and_a_comment_is_none() -> None:
         (importable, {"space": ["lr"]}, r"space must be a mapping of parameters by name; but got \['lr'\]"),
     ],
 )
-def test_what_cannot_be_swept_is_refused(given: Any, how: dict[str, Any], said: str) -> None:
+def test_object_that_cannot_be_swept_is_refused(given: Any, how: dict[str, Any], said: str) -> None:
     with pytest.raises(WrongInput, match=said):
         function_document(given, **{"space": SPACE, "objective": "score", **how})
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.home import Home
-from tests.conftest import copy_store
 from tests.flows.promotion.conftest import Shop
+from tests.tracking_stores import copy_store
 
 FILE_EVENTS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.copyfile"}
 

@@ -13,12 +13,12 @@ import pytest
 
 from flows.promotion.promote import conclude
 from infra.errors import Unavailable
-from tests.conftest import copy_store
 from tests.faults.harness import ROOT
 from tests.flows.promotion import models
 from tests.flows.promotion.conftest import SOURCE, Shop
 from tests.flows.promotion.failing import FailingClient
 from tests.flows.promotion.kill_promotion import state
+from tests.tracking_stores import copy_store
 from trainers.data.sources.opening import open_dataset
 
 EVERY_WRITE = "EVERY_WRITE" in os.environ

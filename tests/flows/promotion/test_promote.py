@@ -24,8 +24,8 @@ from infra.registry.artifacts import fetch_version
 from infra.registry.moves import ConcurrentChange, ForeignMove, Mover
 from infra.registry.store import Registry
 from infra.serving.registry_source import RegistrySource
-from tests.conftest import copy_store
 from tests.flows.promotion.conftest import Shop
+from tests.tracking_stores import copy_store
 
 
 def refusal(shop: Shop, name: str) -> Promotion:

@@ -30,7 +30,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_command_tells_a_registrys_fault_by_its_kind(
+def test_fault_of_a_registry_is_told_by_its_kind_in_any_command(
     fault: str,
     shop: Shop,
     velodrome: Callable[..., CommandResult],

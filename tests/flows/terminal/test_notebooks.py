@@ -46,7 +46,7 @@ def test_results_of_commands_are_tables_in_a_notebook(home: Home) -> None:
     assert "dropout" in results["family"]._repr_html_()
 
 
-def test_what_people_wrote_is_escaped_in_a_notebook(home: Home) -> None:
+def test_text_of_people_is_escaped_in_a_notebook(home: Home) -> None:
     shown = velodrome.show("digits", trial=3, family="rnn", home=home)._repr_html_()
     assert "&lt;b&gt;boom" in shown
     assert "<b>boom" not in shown

@@ -106,7 +106,7 @@ def test_figures_are_read_off_the_code_with_their_labels() -> None:
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_each_expression_asks_for_figures_that_there_are(expression: str) -> None:
+def test_expression_of_a_panel_asks_for_figures_that_there_are(expression: str) -> None:
     assert re.search(r"(?:velodrome|node)_\w+", expression)
     assert not faults(expression)
     assert all(expression.count(a) == expression.count(b) for a, b in ("()", "{}", "[]"))

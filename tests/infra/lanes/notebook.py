@@ -27,6 +27,7 @@ name: quick
 data: {source: none}
 objective: {metric: score, direction: maximize}
 budget: {trials: 2, epochs: 2}
+resources: {lanes: 1}
 families:
   quick:train:
     space: {rate: {type: float, low: 0.0, high: 1.0}}

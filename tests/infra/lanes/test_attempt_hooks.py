@@ -174,7 +174,7 @@ def test_report_that_came_while_a_heartbeat_was_under_way_is_still_held(tmp_path
     assert [report.epoch for report in hooks.copy_held()] == [2]
 
 
-def test_every_report_and_sign_of_life_is_a_step(tmp_path: Path) -> None:
+def test_report_or_sign_of_life_is_a_step(tmp_path: Path) -> None:
     hooks, seen = make_hooks(tmp_path, Answering()), list[int]()
     seen.append(hooks.steps)
     hooks.alive(1)

@@ -85,10 +85,10 @@ def test_run_whose_room_a_stranger_took_is_planned_anew_on_what_is_left(cluster:
     cluster.free = {"a": 0.0, "b": 1.0}  # ours on a hold it; of b a stranger took one before Ray placed two
     cluster.pending = {"run-1"}
     assert cluster.pass_time(20.0, run_0=2) == [("a", 2), ("b", 2)]
-    assert cluster.pool.planned == 4
+    assert cluster.pool.planned_lanes == 4
     assert cluster.pass_time(20.0, run_0=2) == [("a", 2), ("b", 1)]
     cluster.actor.end_run.remote.assert_called_once_with("run-1")
-    assert cluster.pool.planned == 3
+    assert cluster.pool.planned_lanes == 3
     cluster.pass_time(0.5, run_0=2)
     assert [run.released for run in FakeRun.made] == [False, True, False]
 
@@ -97,7 +97,7 @@ def test_runs_follow_nodes_that_come_and_go(cluster: Cluster) -> None:
     cluster.pass_time(0.0)
     cluster.free = {"a": 0.0}
     cluster.pass_time(15.0, run_0=2, run_1=2)
-    assert cluster.pool.planned == 2  # what may still live on b is not counted on
+    assert cluster.pool.planned_lanes == 2  # what may still live on b is not counted on
     cluster.free = {"a": 0.0, "c": 2.0}
     assert cluster.pass_time(15.0, run_0=2) == [("a", 2), ("c", 2)]
     cluster.actor.end_run.remote.assert_called_once_with("run-1")
@@ -134,7 +134,7 @@ def test_lanes_beyond_the_share_are_given_back_and_taken_again_when_it_grows(clu
     cluster.pass_time(0.5, run_0=2, run_1=2)
     cluster.actor.dismiss_runs.remote.assert_called_once_with(["run-0"])
     cluster.actor.end_run.remote.assert_not_called()  # what its lanes train comes to its end
-    assert cluster.pool.planned == 2
+    assert cluster.pool.planned_lanes == 2
     assert sum(plan.lanes for plan in cluster.pool.plans) == 4
     FakeRun.made[0].is_alive, cluster.free = False, {"a": 2.0, "b": 0.0}
     assert cluster.pass_time(15.0, run_1=2) == [("b", 2)]  # what is free is the others'

@@ -75,7 +75,7 @@ def test_heartbeat_of_a_stack_delivers_what_members_hold_and_voids_those_that_ar
     assert (one.void, other.void) == (False, True)
 
 
-def test_what_a_stack_prints_is_in_each_members_log(tmp_path: Path) -> None:
+def test_output_of_a_stack_is_in_each_members_log(tmp_path: Path) -> None:
     logs = MemberLogs()
     assert logs.write("nobody is in\n") == len("nobody is in\n")
     logs.paths = (tmp_path / "a.log", tmp_path / "b.log")

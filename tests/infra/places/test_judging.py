@@ -46,7 +46,7 @@ def test_nodes_that_are_alike_are_well() -> None:
         ({"software": {**SOFTWARE, "velodrome": "0.1.0", "code": "x"}}, "velodrome 0.1.0 there, 0.2.0 here"),
     ],
 )
-def test_each_difference_is_told_of_its_node(change: dict[str, Any], found: str) -> None:
+def test_difference_between_nodes_is_told_of_its_node(change: dict[str, Any], found: str) -> None:
     assert findings(replace(WORKER, **change)) == [("w1", found)]
 
 
@@ -57,7 +57,7 @@ def test_each_difference_is_told_of_its_node(change: dict[str, Any], found: str)
         {"gpus": 1.0, "gpus_seen": 1}, {"gpus": 4.0, "gpus_seen": None},
     ],
 )  # fmt: skip
-def test_what_is_within_limits_or_not_known_is_no_fault(change: dict[str, Any]) -> None:
+def test_value_within_limits_or_not_known_is_no_fault(change: dict[str, Any]) -> None:
     assert findings(replace(WORKER, **change)) == []
 
 

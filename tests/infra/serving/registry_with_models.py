@@ -11,8 +11,9 @@ from typing import Any
 from infra.home import Home
 from infra.registry.store import MANIFEST_TAG, Registry
 from infra.serving.registry_source import RegistrySource
-from infra.tracking.client import connect, prepare_tracking
+from infra.tracking.client import connect
 from tests.infra.tracking.bundles import a_bundle
+from tests.tracking_stores import prepare_empty_store
 from trainers.bundle.bundle import infer_signature, load_bundle, read_bundle, read_description
 from trainers.storage.atomic_folders import manifest_hash, write_folder
 
@@ -26,7 +27,7 @@ class RegistryFixture:
 
     def __post_init__(self) -> None:
         self.home = Home(self.folder / "home")
-        prepare_tracking(self.home.mlflow_uri, self.home)
+        prepare_empty_store(self.home)
         self.client: Any = connect(self.home.mlflow_uri)
         self.experiment = self.client.call("create_experiment", "models", self.home.artifacts.as_uri())
 

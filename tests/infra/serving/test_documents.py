@@ -62,7 +62,7 @@ def test_document_has_the_models_columns_ranges_and_example(answering: Server) -
         validator(document, answer).validate(reply.json)
 
 
-def test_every_documented_path_is_answered_as_documented(answering: Server) -> None:
+def test_documented_path_is_answered_as_documented(answering: Server) -> None:
     document = document_of(answering)
     for path, operations in document["paths"].items():
         asked = path.replace("{name}", "m").replace("{version}", "1")
@@ -235,7 +235,7 @@ BODY = st.one_of(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODY)
-def test_what_the_schema_allows_is_answered_and_the_rest_refused_in_words(
+def test_request_that_the_schema_allows_is_answered_and_others_refused_in_words(
     answering: Server, body: Any
 ) -> None:
     document = document_of(answering)

@@ -97,7 +97,7 @@ def test_replicas_are_asked_on_after_an_error_that_nobody_expected(monkeypatch: 
     run(story)
 
 
-def test_every_request_is_counted_by_path_status_and_version() -> None:
+def test_request_is_counted_by_path_status_and_version() -> None:
     async def story() -> None:
         server = Server(admission=AccessControl(token="0123456789abcdef"), limits=RequestLimits(rows=2))
         await server.follower.poll_once()

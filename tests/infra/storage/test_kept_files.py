@@ -23,7 +23,7 @@ def test_a_file_or_folder_is_copied_and_replaces_the_former(tmp_path: Path, name
 
 
 @pytest.mark.parametrize("name", ["missing", "out"])
-def test_what_is_not_there_or_lies_elsewhere_is_left_with_a_warning(
+def test_kept_file_that_is_missing_or_lies_elsewhere_is_left_with_a_warning(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = tmp_path / "files"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from infra.home import Home
-from infra.tracking.client import prepare_tracking
 from tests.infra.tracking.story import Story, a_spec
+from tests.tracking_stores import prepare_empty_store
 
 _numbers = itertools.count()
 
@@ -26,7 +26,7 @@ def shared_store() -> str:
     folder = tempfile.mkdtemp(prefix="mlflow-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     home = Home(Path(folder))
-    prepare_tracking(home.mlflow_uri, home)
+    prepare_empty_store(home)
     return home.mlflow_uri
 
 

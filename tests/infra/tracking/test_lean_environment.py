@@ -59,7 +59,7 @@ def needed_by(bundle: Path) -> frozenset[str]:
 
 
 @pytest.mark.slow
-def test_each_family_answers_where_only_its_requirements_are_installed(tmp_path: Path) -> None:
+def test_family_answers_where_only_its_requirements_are_installed(tmp_path: Path) -> None:
     sites: dict[frozenset[str], Path] = {}
     asked: dict[str, list[str]] = {}
     for case in (*CASES, GAN, TREES):

@@ -34,9 +34,9 @@ class Driver:
     def find_run(self, trial: TrialKey, wanted: bool) -> RunAnswer:
         self.asked += wanted
         answer = self.requests.find(trial, wanted=wanted)
-        if self.requests.wanted:
+        if self.requests.wanted_trials:
             self._sender.send_once()
-            self.requests.answer(self._sender.find_runs(self.requests.wanted))
+            self.requests.answer(self._sender.find_runs(self.requests.wanted_trials))
         return answer
 
 

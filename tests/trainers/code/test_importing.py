@@ -57,7 +57,7 @@ def test_parser_that_needs_arguments_is_refused_with_what_to_do(
     ],
 )
 @pytest.mark.parametrize("load", [import_module, load_reference, import_function])
-def test_what_a_module_raises_at_its_top_is_its_own_error(
+def test_error_at_the_top_of_a_module_is_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[str], object], top: str, said: str
 ) -> None:
     (tmp_path / "script.py").write_text(top)

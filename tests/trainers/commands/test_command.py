@@ -80,13 +80,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
     return condition()
 
 
-def test_each_line_that_matches_is_one_report(run: Run) -> None:
+def test_line_that_matches_is_one_report(run: Run) -> None:
     outcome, hooks = run("sh -c 'echo acc=0.3; echo between; echo acc=0.7.; printf acc=0.5'")
     assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.3, 0.7, 0.5]
     assert (outcome.status, outcome.values, outcome.epoch) == ("complete", (0.7,), 2)
 
 
-def test_what_lines_before_the_objective_say_belongs_to_its_report(run: Run) -> None:
+def test_metrics_on_lines_before_the_objective_belong_to_its_report(run: Run) -> None:
     """As pytorch's mnist example prints: batches, then the epoch's test set."""
     script = "for i in 1 2; do echo loss: 9; echo loss: $i; echo acc=0.$i; done"
     _, hooks = run(f"sh -c '{script}'", metrics={**PRINTED, "train/loss": r"loss: ([\d.]+)"})
@@ -297,7 +297,7 @@ def test_a_daemon_that_a_command_leaves_is_ended_with_it(run: Run, tmp_path: Pat
     assert not is_alive(int((tmp_path / "own/child").read_text()))
 
 
-def test_what_a_command_left_is_looked_for_once_where_it_ended_by_itself(
+def test_files_of_a_command_are_looked_for_once_where_it_ended_by_itself(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each look reads the environment of every process of the machine."""
@@ -400,7 +400,7 @@ def test_a_group_is_ended_when_the_process_that_follows_it_is_killed(tmp_path: P
     assert wait_until(lambda: not any(map(is_alive, pids)))
 
 
-def test_what_a_command_keeps_is_its_model_where_predict_is_named(tmp_path: Path) -> None:
+def test_file_that_a_command_keeps_is_its_model_where_predict_is_named(tmp_path: Path) -> None:
     command = "sh -c 'echo 3 > $1/factor.txt; echo acc=0.5' - ${directory}"
     options = {"command": command, "metrics": PRINTED, "keep": "factor.txt", "predict": f"{__name__}:answer"}
     outcome = try_out(options, {}, objective="accuracy", directory=tmp_path)
@@ -537,7 +537,9 @@ def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
         ({"keep": "model/", "predict": "no_such:predict"}, "predict", "must be importable"),
     ],
 )
-def test_what_cannot_be_called_is_refused_by_its_key(change: dict[str, Any], key: str, said: str) -> None:
+def test_command_that_cannot_be_called_is_refused_by_its_key(
+    change: dict[str, Any], key: str, said: str
+) -> None:
     options = read_command({"command": "python train.py ${args}", "metrics": PRINTED, **change})
     with pytest.raises(TrainerError, match=said) as caught:
         check_command(options, ["rates", "momentum"], ["momentum"])
@@ -551,7 +553,7 @@ def test_what_cannot_be_called_is_refused_by_its_key(change: dict[str, Any], key
         "python train.py ${args} '|' 'a;b' '$HOME' --where a=b;c --url http://x/?a=1&b=2 'x>y' \"<pad>\"",
     ],
 )  # fmt: skip
-def test_what_a_program_is_to_be_given_itself_is_quoted(command: str) -> None:
+def test_braces_for_the_program_itself_are_quoted(command: str) -> None:
     check_command(read_command({"command": command, "metrics": PRINTED}), ["rates"], [])
 
 

@@ -75,7 +75,7 @@ def test_metrics_without_steps_are_reports_in_their_order(logged: LoggedMetrics,
     assert [found["accuracy"] for found in logged.read_new(ended=True)] == [0.5, 0.7, 0.6]
 
 
-def test_what_velodrome_writes_to_the_run_is_no_report(logged: LoggedMetrics, store: Store) -> None:
+def test_metric_that_velodrome_writes_to_the_run_is_no_report(logged: LoggedMetrics, store: Store) -> None:
     """Even where the command logs the very name that reports have there."""
     store.log("val/accuracy", 0.5, 1)
     (found,) = logged.read_new(ended=True)
@@ -88,7 +88,7 @@ def test_what_velodrome_writes_to_the_run_is_no_report(logged: LoggedMetrics, st
     assert list(logged.read_new(ended=True)) == [{"val/accuracy": 0.5}]
 
 
-def test_what_an_earlier_attempt_logged_is_no_report(logged: LoggedMetrics, store: Store) -> None:
+def test_metric_of_an_earlier_attempt_is_no_report(logged: LoggedMetrics, store: Store) -> None:
     store.log("accuracy", 0.9, 0, -60_000)
     assert list(logged.read_new(ended=True)) == []
 

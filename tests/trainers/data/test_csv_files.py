@@ -201,7 +201,7 @@ def test_workbook_is_the_same_data_as_its_csv(opened: Open, tmp_path: Path, usua
     ]
 
 
-def test_what_is_no_workbook_is_refused(opened: Open, tmp_path: Path) -> None:
+def test_file_that_is_no_workbook_is_refused(opened: Open, tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(InputError, match="must be a readable workbook"):
         opened("excel:a.xlsx")

@@ -62,7 +62,7 @@ def test_header_of_prose_or_of_one_name_is_no_title(tmp_path: Path, text: str) -
         ("a.csv", TEXT.replace("green", "gr\0en").encode(), "a byte of zero in line 4"),
     ],
 )
-def test_what_is_no_text_is_refused_by_what_it_is(
+def test_file_that_is_no_text_is_refused_by_what_it_is(
     opened: Open, tmp_path: Path, name: str, content: bytes, says: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -218,7 +218,7 @@ def test_archive_of_a_csv_is_refused_by_predict_too(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("source", ["csv:a.csv", "text:a.txt"])
-def test_what_was_not_fetched_whole_is_refused(
+def test_file_that_was_not_fetched_whole_is_refused(
     opened: Open, tmp_path: Path, source: str, content: bytes, says: str
 ) -> None:
     (tmp_path / source.partition(":")[2]).write_bytes(content)

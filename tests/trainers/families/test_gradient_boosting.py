@@ -153,7 +153,7 @@ def test_best_epoch_keeps_its_own_trees() -> None:
     np.testing.assert_array_equal(outputs_of(module, encoded), expected)
 
 
-def test_each_better_epoch_replaces_the_kept_trees_by_more() -> None:
+def test_better_epoch_replaces_the_kept_trees_by_more() -> None:
     family, encoded = encode(classes(), PARAMS)
     outcome = train(job_of(family, PARAMS, at="best"), encoded, Quiet())
     assert outcome.epoch > 1

@@ -323,7 +323,7 @@ class TrainsWhenCalled:
         ),
     ],
 )
-def test_what_does_not_train_when_it_is_called_with_a_trial_is_refused(
+def test_function_that_does_not_train_when_called_with_a_trial_is_refused(
     job: FunctionJob, function: Any, said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
@@ -668,6 +668,6 @@ def test_a_file_from_elsewhere_is_kept_as_a_copy(job: FunctionJob, tmp_path: Pat
     assert (inside.directory / "model.bin").read_text() == "weights"
 
 
-def test_what_is_kept_must_be_there(job: FunctionJob) -> None:
+def test_kept_file_must_be_there(job: FunctionJob) -> None:
     with pytest.raises(TrialError, match=r"that is there; but got missing\.bin"):
         run(replace(job, function=lambda trial: trial.keep("missing.bin")), Recorder())

@@ -70,7 +70,7 @@ def test_errors_of_numbers_by_group_are_those_of_pandas(tmp_path: Path) -> None:
         ([0.5], "'0.5' among"),
     ],
 )
-def test_what_is_no_answer_of_the_validation_rows_is_refused(
+def test_group_metrics_of_other_rows_than_validations_are_refused(
     tmp_path: Path, answers: list[Any], found: str
 ) -> None:
     dataset, rows = people(tmp_path, "buys")

@@ -145,7 +145,7 @@ def test_damaged_clip_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 3.5, [0.1, 0.2], "nowhere.wav"])
-def test_what_is_no_clip_is_refused(value: Any) -> None:
+def test_file_that_is_no_clip_is_refused(value: Any) -> None:
     with pytest.raises(InputError, match="every clip must be readable"):
         read_one(value)
 

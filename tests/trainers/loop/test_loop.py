@@ -42,7 +42,7 @@ def _absolute(outcome: Outcome) -> float:
     return sum(float(tensor.abs().sum()) for tensor in outcome.weights.values())
 
 
-def test_every_global_generator_is_seeded() -> None:
+def test_global_generators_are_seeded() -> None:
     drawn = []
     for _ in range(2):
         seed_all(7)

@@ -180,7 +180,7 @@ class WithBatchNorm(MLP):
         return nn.Sequential(super().build(state, params), nn.BatchNorm1d(2))
 
 
-def test_what_breaks_the_bound_is_refused_with_words(tmp_path: Path) -> None:
+def test_training_that_breaks_the_bound_is_refused_with_words(tmp_path: Path) -> None:
     def refuse(job: Job, match: str) -> None:
         with pytest.raises(InputError, match=match):
             train(job, encoded, Hooks())

@@ -133,7 +133,7 @@ LOOPS = [train_transformer, train_lightning, train_lightgbm, train_xgboost]
 
 
 @pytest.mark.parametrize("function", LOOPS)
-def test_each_evaluation_is_a_report(job: FunctionJob, function: Callable[..., Any]) -> None:
+def test_evaluation_is_a_report(job: FunctionJob, function: Callable[..., Any]) -> None:
     hooks = Recorder()
     outcome = run_function(replace(job, function=function), hooks)
     assert [number for number, _ in hooks.reports] == [1, 2, 3, 4]

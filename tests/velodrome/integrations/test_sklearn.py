@@ -83,7 +83,7 @@ def test_estimator_without_passes_is_fitted_once(estimator: Any, metric: str) ->
 
 
 @pytest.mark.parametrize("estimator", [DecisionTreeClassifier(random_state=0), Rising()])
-def test_what_a_killed_attempt_told_is_told_once(estimator: Any, tmp_path: Path) -> None:
+def test_reports_of_a_killed_attempt_are_told_once(estimator: Any, tmp_path: Path) -> None:
     """The attempt after it begins anew, so its first report is that of the one before."""
 
     def train(trial: Any) -> None:

@@ -41,12 +41,7 @@ def find_interactions(raw: RawDataset, named: ColumnNames, task: Task | None) ->
         return None
     meant = bool(given) or task is not None
     free = {fold_name(name): name for name in raw.columns if name not in (*named.drop, *named.id)}
-    found = {
-        "user": named.user or _by_name(free, USERS),
-        "item": named.item or _by_name(free, ITEMS),
-        "rating": named.rating or _by_name(free, RATINGS),
-        "time": named.time or _by_name(free, TIMES),
-    }
+    found = _name_columns(free, named)
     if not meant:
         others = (named.target, raw.target, named.text, named.input, named.reference, named.image)
         if any((*others, *named.features, *named.sensitive)) or {*free.values()} - {*found.values()}:
@@ -68,6 +63,15 @@ def find_interactions(raw: RawDataset, named: ColumnNames, task: Task | None) ->
         rating=found["rating"],
         notes=_describe(raw, named, found),
     )
+
+
+def _name_columns(free: Mapping[str, str], named: ColumnNames) -> dict[str, str | None]:
+    return {
+        "user": named.user or _by_name(free, USERS),
+        "item": named.item or _by_name(free, ITEMS),
+        "rating": named.rating or _by_name(free, RATINGS),
+        "time": named.time or _by_name(free, TIMES),
+    }
 
 
 def _by_name(free: Mapping[str, str], known: tuple[str, ...]) -> str | None:

@@ -260,7 +260,7 @@ def test_margin_below_zero_needs_a_cost_that_falls() -> None:
     assert verdicts(policy, worse)["better"] == "refused"
 
 
-def test_every_refusal_says_what_would_help() -> None:
+def test_refusal_of_any_gate_says_what_would_help() -> None:
     known = make_truth(200)
     policy = Policy.model_validate(
         {"limits": {"latency_ms": 1.0}, "metrics": {"accuracy": {"at_least": 0.99}, "loss": {"at_most": 1}}}

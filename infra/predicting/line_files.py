@@ -129,7 +129,7 @@ def _object_lines(path: Path) -> Iterator[str]:
 
 def _open_text(path: Path, encoding: str = "utf-8-sig") -> io.TextIOWrapper:
     stream = pa.input_stream(str(path), compression="detect")
-    return io.TextIOWrapper(stream, encoding=encoding, newline="\n")
+    return io.TextIOWrapper(stream, encoding=encoding)  # lines end as they do in training
 
 
 def _read_lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:

@@ -93,6 +93,15 @@ def alike_key(text: str) -> str:
     return "".join(sign for sign in seen if not (sign.isspace() or unicodedata.category(sign) == "Cf"))
 
 
+YES, NO = frozenset({"true", "t", "yes", "y", "on", "1"}), frozenset({"false", "f", "no", "n", "off", "0"})
+
+
+def are_yes_and_no(words: Iterable[str]) -> bool:
+    """Whether more than two words are yes and no in several spellings."""
+    said = {word.strip().casefold() for word in words}
+    return len(said) > 2 and said <= YES | NO
+
+
 def find_alike(values: Iterable[str]) -> list[str]:
     """The values that look alike and are not the same, each kind together as a person can tell them apart."""
     kinds: dict[str, list[str]] = {}

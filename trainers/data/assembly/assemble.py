@@ -27,7 +27,7 @@ from trainers.data.assembly.sides import (
     note_thin_parts,
 )
 from trainers.data.audio import describe_clips
-from trainers.data.cell_values import find_alike
+from trainers.data.cell_values import are_yes_and_no, find_alike
 from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
 from trainers.data.column_readings import ReadColumns, read_columns
 from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, ColumnReading, Dataset, Task
@@ -44,7 +44,6 @@ from trainers.wording import count_of
 TASKS: tuple[Task, ...] = get_args(Task)
 FEW_CLASSES = 20
 RULES = "sides by inputs, numbers by their spelling"  # part of the fingerprint: other rules, another split
-YES, NO = frozenset({"true", "t", "yes", "y", "on", "1"}), frozenset({"false", "f", "no", "n", "off", "0"})
 MOST_LOOKED_AT, MOST_NAMED = 200, 4
 
 
@@ -59,7 +58,8 @@ def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json], *, recorded: str
         InputError: the file asks for what cannot be made of them; says which key is to blame.
     """
     if not raw.rows:
-        raise InputError("data must have rows", f"none in {spec['source']}", key=("data", "source"))
+        do = "name a source that has some below its columns' names"
+        raise InputError("data must have rows", f"none in {spec['source']}", do, key=("data", "source"))
     if recorded is None:
         return _assemble(raw, spec, former=False)
     try:
@@ -360,7 +360,8 @@ def _find_classes(target: Column | None, task: Task | None) -> tuple[tuple[str, 
     key = ("data", "columns", "target")
     if task == "classification" and len(labels) < 2:
         found = f"{len(labels)} in column {target.name!r}: {', '.join(labels)}"
-        raise InputError("classification needs two classes at least", found, key=key)
+        do = "name another data.columns.target, or add rows of another class"
+        raise InputError("classification needs two classes at least", found, do, key=key)
     rows = sum(label is not None for label in target.values)
     if task == "classification" and len(labels) > 2 and len(labels) > rows / 2:
         shown = ", ".join(map(repr, labels[:3]))
@@ -382,8 +383,7 @@ def _likely_reason(labels: Sequence[str]) -> str:
 
 def _note_alike(labels: Sequence[str]) -> tuple[str, ...]:
     """A note for classes that a person would take for one."""
-    said = {*map(str.casefold, labels)}
-    if len(said) > 2 and said <= YES | NO:
+    if are_yes_and_no(labels):
         listed = ", ".join(map(repr, labels[:6]))
         return (f"classes {listed} seem to be two, yes and no, in several spellings: each is learned",)
     return tuple(

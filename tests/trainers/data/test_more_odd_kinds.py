@@ -155,5 +155,28 @@ def test_table_without_rows_or_classes_is_refused_with_what_to_do(
 
 def test_feature_of_yes_and_no_in_several_spellings_is_warned_of() -> None:
     assert "yes and no in several spellings" in warn_of_words("flag", {"Y": 9, "N": 9, "1": 9, "0": 9}, 36)
+    assert "several spellings" in warn_of_words("flag", {"true": 20, "WAHR": 9, "1": 9}, 38)
     assert warn_of_words("flag", {"Y": 20, "N": 20}, 40) == ""
+    assert warn_of_words("flag", {"oui": 20, "non": 20}, 40) == ""
     assert warn_of_words("flag", {"yes": 20, "no": 20, "perhaps": 9}, 49) == ""
+
+
+def test_labels_of_one_number_in_two_spellings_are_said_and_1_and_1_0_are_one_class(
+    opened: Open, tmp_path: Path
+) -> None:
+    labels = ["1", "1.0", "01", "2", "nan?"]
+    rows = [f"{n},{labels[n % 5]}" for n in range(ROWS)]
+    (tmp_path / "a.csv").write_text("\n".join(["x,label", *rows]))
+    found = opened("csv:a.csv")
+    assert found.classes == ("01", "1", "2", "nan?")
+    assert "classes '01', '1' are one number: each is learned" in found.notes
+
+
+def test_texts_as_classes_are_refused_with_the_task_of_pairs(opened: Open, tmp_path: Path) -> None:
+    rows = [f"a sentence number {n % 30} here,ein Satz Nummer {n}" for n in range(ROWS)]
+    (tmp_path / "a.csv").write_text("\n".join(["input,target", *rows]))
+    with pytest.raises(InputError, match="task: seq2seq with columns") as raised:
+        opened("csv:a.csv")
+    assert "a text to be written" in raised.value.do
+    columns = {"input": "input", "target": "target"}
+    assert opened("csv:a.csv", task="seq2seq", columns=columns).kind == "pairs"

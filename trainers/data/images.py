@@ -120,7 +120,8 @@ def all_damaged(errors: Sequence[InputError]) -> InputError:
     shown = [error.found for error in errors[:MOST_DAMAGED]]
     more = f"\nand {len(errors) - MOST_DAMAGED:,} more" if len(errors) > MOST_DAMAGED else ""
     found = f"{len(errors):,} that are not:\n" + "\n".join(shown) + more
-    return InputError(errors[0].must, found, "replace the files or take them away")
+    own = errors[0].do
+    return InputError(errors[0].must, found, own and "replace the files or take them away")
 
 
 def decode_user_images(
@@ -139,11 +140,20 @@ def decode_user_images(
         channels: 1 for grey, 3 for colour.
         fit: as in `decode`.
         one_is_white: of nested lists that hold nothing but 0 and 1, see `as_pixels`.
+
+    Raises:
+        InputError: some are no images; names all of them, or the first of very many.
     """
-    images = [
-        _decode_image(_listed_pixels(value, one_is_white), f"image {at}", size, channels, fit)
-        for at, value in enumerate(values)
-    ]
+    images: list[Pixels] = []
+    damaged: list[InputError] = []
+    for at, value in enumerate(values):
+        try:
+            listed = _listed_pixels(value, one_is_white)
+            images.append(_decode_image(listed, f"image {at}", size, channels, fit))
+        except InputError as error:
+            damaged.append(error)
+    if damaged:
+        raise all_damaged(damaged)
     return np.stack(images) if images else np.zeros((0, *size, channels), np.uint8)
 
 

@@ -15,7 +15,7 @@ from infra.predicting.line_files import TextLines
 from tests.trainers.data.conftest import Open
 from trainers.column_profiles import profile_columns
 from trainers.column_warnings import warn_of_words
-from trainers.data.images import image_sizes
+from trainers.data.images import decode_user_images, image_sizes
 from trainers.errors import InputError
 
 ROWS = 60
@@ -180,3 +180,12 @@ def test_texts_as_classes_are_refused_with_the_task_of_pairs(opened: Open, tmp_p
     assert "a text to be written" in raised.value.do
     columns = {"input": "input", "target": "target"}
     assert opened("csv:a.csv", task="seq2seq", columns=columns).kind == "pairs"
+
+
+def test_all_damaged_pictures_are_named_at_once_in_use_too(tmp_path: Path) -> None:
+    values = [png(3), b"cut", png(5)[:30], png(6)]
+    with pytest.raises(InputError, match="2 that are not") as raised:
+        decode_user_images(values, size=(6, 6), channels=1)
+    assert "image 1:" in raised.value.found
+    assert "image 2:" in raised.value.found
+    assert raised.value.do == ""

@@ -83,7 +83,8 @@ class ParquetFile:
                 writer.write_table(parquet.read_table(part, use_threads=False))
 
     def _unreadable_error(self, error: Exception) -> WrongInput:
-        return WrongInput(f"{self.path} must be a readable Parquet file", str(error).splitlines()[0][:200])
+        found, do = str(error).splitlines()[0][:200], "copy or write it again"
+        return WrongInput(f"{self.path} must be a readable Parquet file", found, do)
 
 
 class FileFolder:

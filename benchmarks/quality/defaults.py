@@ -5,7 +5,8 @@
     python -m benchmarks.quality.defaults csv:trec --trials 8   # so many a family, not what `new` writes
     python -m benchmarks.quality.defaults csv:mr.csv --rows 1500     # of a source that is too large for here
     python -m benchmarks.quality.defaults csv:power.csv=load --set data.columns.time=hour
-        --set data.split.by=time --set 'families={rnn: {options: {window: 40, horizon: 1}, epochs: 15}}'
+        --set data.split.by=time --set 'families={rnn: {options: {window: 40, horizon: 1}}}'
+        --set budget.epochs=30 --set 'search.pruner={name: asha, min_epochs: 7}'   # a family's own would stay
 
 For each source: `new`, `sweep`, `confirm` unchanged under one name; then another sweep of the same file with
 `budget.trials` times three, `budget.minutes` too where `new` wrote them, and `search.pruner: none`. Regret is

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from trainers.data.cell_values import find_alike
+from trainers.data.cell_values import are_yes_and_no, find_alike
 from trainers.data.column_readings import NEARLY_ALL
 from trainers.data.number_spellings import find_spelling, is_currency, is_limit, other_words
 from trainers.data.tables import EXCELS_1970
@@ -126,6 +126,9 @@ def warn_of_words(name: str, counts: Mapping[Cell, int], rows: int) -> str:
         return f'dates; columns: {{types: {{{name}: {{type: time, format: "{orders[0]}"}}}}}}{either}'
     if warning := _warn_of_spelt_numbers(name, sample) or _warn_of_shapes(list(sample)):
         return warning
+    if are_yes_and_no(sample):
+        listed = ", ".join(map(repr, sorted(sample)[:6]))
+        return f"{listed} seem to be yes and no in several spellings: each is learned; write them alike"
     if alike := find_alike(sample):
         more = f", and {len(alike) - 1} more" if len(alike) > 1 else ""
         return f"{alike[0]} differ by blanks or case alone: each is learned{more}"

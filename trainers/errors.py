@@ -2,6 +2,7 @@
 
 TrainerError
 ├── InputError        options, hyper-parameters or data that cannot be used: said before anything is spent
+│   └── CellError     a value of a row that cannot be read
 └── TrialError        an attempt that cannot go on
     ├── NotFinite     a loss, gradient or metric that is not a finite number
     ├── CommandKilled a command that a signal ended
@@ -33,6 +34,22 @@ def _rebuild_error(
 
 class InputError(TrainerError):
     """Options, hyper-parameters or data that cannot be used."""
+
+
+class CellError(InputError):
+    """A value of a row that cannot be read.
+
+    Attributes:
+        value: as a person would write it.
+        row: from 0, among those that were read together.
+    """
+
+    def __init__(self, must: str, value: str, row: int, do: str = "") -> None:
+        self.value, self.row = value, row
+        super().__init__(must, f"{value} in row {row}", do)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (CellError, (self.must, self.value, self.row, self.do))
 
 
 class TrialError(TrainerError):

@@ -164,9 +164,7 @@ def _group(
     conditions = [parse_filter(text) for text in where]
     left = [row for row in rows if all(condition.matches(row, columns) for condition in conditions)]
     by = columns[sort] if sort is not None else _default_order(left, columns, goals)
-    if sort is None:  # equal ones as everywhere that names a winner
-        left.sort(key=lambda row: (row.family, row.number))
-    ordered = sort_rows(left, by)
+    ordered = sort_rows(left if sort is not None else _order_equals(left, by), by)
     over = [columns[name] for name in pareto] or _default_front(ordered, columns, goals)
     on_front = mark_undominated([[column.cost(row) for column in over] for row in ordered])
     if len(over) == 1:  # the best alone is undominated, which its place says already
@@ -180,6 +178,19 @@ def _group(
         ties=find_ties(ordered, goals) if by.name in {goals[0].metric, "confirmed"} else (),
         note="their own code reads the data: nobody can say whether it was the same" if own else "",
     )
+
+
+def _order_equals(rows: Sequence[Row], by: RowColumn) -> list[Row]:
+    """Equal ones as everywhere that names a winner: see `infra.ledger.ranking.rank_trials`."""
+    sizes: dict[tuple[Hashable, ...], float] = {}
+
+    def group(row: Row) -> tuple[Hashable, ...]:
+        own = (row.number,) if by.name == "confirmed" else ()  # every confirmation keeps its model
+        return (by.cost(row), row.sweep, row.family, *own)
+
+    for row in sorted(rows, key=lambda row: row.number):
+        sizes.setdefault(group(row), row.size)
+    return sorted(rows, key=lambda row: (sizes[group(row)], row.family, row.number))
 
 
 def _default_order(

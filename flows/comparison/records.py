@@ -3,6 +3,7 @@ apart."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -96,6 +97,7 @@ class Row:
         tested: the test metric over the same seeds.
         trivial: what always guessing the majority or the mean scores; None where that is not known.
         costs: by `COSTS`; None where one was not measured.
+        size: how many weights its model has, as `infra.ledger.ranking.model_size` gives it for equal values.
         latency_from: `measured` on this machine on the logged model, or in the `lane` that trained it.
         metrics: everything that was measured at the kept epoch.
         groups: the same by the groups of each sensitive column.
@@ -118,6 +120,7 @@ class Row:
     tested: Spread | None
     trivial: float | None
     costs: dict[str, float | None]
+    size: float = math.inf
     latency_from: Literal["measured", "lane"] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     groups: tuple[GroupTable, ...] = ()
@@ -135,7 +138,7 @@ class Row:
     def to_json(self) -> JsonObject:
         """All of it but for what only identifies the model's files."""
         document = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        for name in ("goals", "model", "confirmed_values", "example_error"):
+        for name in ("goals", "model", "confirmed_values", "example_error", "size"):
             del document[name]
         for name in ("error", "trials", "confirmed", "tested"):
             document[name] = document[name].to_json() if document[name] else None

@@ -13,7 +13,7 @@ from flows.sweeps.states import in_file_order
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
-from infra.ledger.ranking import finite_values, pareto_front, rank_trials
+from infra.ledger.ranking import finite_values, model_size, pareto_front, rank_trials
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.mirror import fetch_file
@@ -90,6 +90,7 @@ def _row(
     return Row(
         sweep=sweep.label, family=trial.family, number=trial.number,
         goals=tuple(entry.metric for entry in sweep.spec.objectives), values=values, params=trial.params,
+        size=model_size(trial),
         error=_error_estimate(confirmed, by_examples, rows), example_error=by_examples,
         trials=spread_of(complete, goal.direction), confirmed=confirmed, confirmed_values=by_seed,
         tested=spread_of(tested, goal.direction),

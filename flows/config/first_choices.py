@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
 BATCH = 64  # about what spaces draw
 ROUND = (8, 10, 15, 20, 30, 40, 60, 80, 100)
-STEPS_OF_TABLES, STEPS_OF_OTHERS = 4000, 1500  # of an optimizer, in a whole trial
-LONGEST_OF_OTHERS = 40
+ROUND_OF_OTHERS = (5, 6, 8, 10, 15, 20, 30)
+STEPS_OF_TABLES = 4000  # of an optimizer, in a whole trial
+EXAMPLES_OF_OTHERS = 40_000  # of a whole trial: one takes 0.5 to 3 ms of a core, by spaces that are small
+STEPS_OF_LARGE, REPORTS_OF_LARGE = 1_000, 8  # where a few epochs alone are more than that
 FEW_TRIALS, MANY_TRIALS = 20, 40  # many where a trial takes seconds, as those of tables do
+TRIALS_OF_OTHERS = 12
+MINUTES_OF_OTHERS = 30
 UNBALANCED = 0.8  # the share of the commonest class from which on accuracy says little
 _CLIP_SPACES = {
     "image_cnn": (
@@ -23,6 +27,31 @@ _CLIP_SPACES = {
         "  extends: image_cnn",
         "  augment: {type: categorical, choices: [null, {time_mask: 0.2, frequency_mask: 0.2}]}",
     )
+}
+_SMALL = "space:   # small, for a first sweep of minutes without a GPU; without these lines the family's own"
+_SMALL_SPACES = {
+    "rnn": (
+        _SMALL,
+        "  extends: rnn",
+        "  hidden: {type: categorical, choices: [64, 128]}",
+        "  layers: 1",
+    ),
+    "transformer": (
+        _SMALL,
+        "  extends: transformer",
+        "  width: {type: categorical, choices: [64, 128]}",
+        "  heads: 4",
+        "  layers: {type: int, low: 1, high: 2}",
+        "  feed_forward: {type: categorical, choices: [128, 256]}",
+    ),
+    "t5": (
+        _SMALL,
+        "  extends: t5",
+        "  width: 128",
+        "  heads: 4",
+        "  layers: {type: int, low: 1, high: 2}",
+        "  feed_forward: {type: categorical, choices: [256, 512]}",
+    ),
 }
 MANY_ROWS, WIDE_ROWS = 20_000, 3_000
 
@@ -33,16 +62,15 @@ class FirstChoices:
 
     Attributes:
         metric: the objective; None where there is no task.
-        rung: the first epoch at which a trial may be stopped.
+        minutes: after which the sweep stops; None: never.
         spaces: family → lines that change its space.
         reasons: key → why.
     """
 
     metric: str | None
     trials: int
-    epochs: int
-    patience: int
-    rung: int
+    length: TrialLength
+    minutes: int | None = None
     spaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -53,13 +81,57 @@ class FirstChoices:
             lines.append(f"objective: {{metric: {self.metric}}}   # {self.reasons['metric']}")
         return [
             *lines,
-            "budget:   # minutes: 30 sets a limit",
+            f"budget:{'' if self.minutes else '   # minutes: 30 sets a limit'}",
             f"  trials: {self.trials}   # {self.reasons['trials']}",
-            f"  epochs: {self.epochs}   # {self.reasons['epochs']}",
-            f"  patience: {self.patience}   # epochs without an improvement that end a trial",
+            *self.length.lines(),
+            *([f"  minutes: {self.minutes}   # {_WHY_MINUTES}"] if self.minutes else ()),
             "search:",
             "  sampler: tpe   # or random, qmc, gp, grid",
-            f"  pruner: {{name: asha, min_epochs: {self.rung}}}   # {self.reasons['rung']}",
+            f"  pruner: {{name: asha, min_epochs: {self.length.rung}}}   # {_WHY_RUNG}",
+        ]
+
+
+_WHY_MINUTES = "then it stops; with more minutes `velodrome sweep` carries it on"
+_WHY_RUNG = "earlier a curve tells little; or median, hyperband, none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialLength:
+    """How long a trial is.
+
+    Attributes:
+        epochs: or reports, where `steps` are given.
+        steps: of a whole trial; None: by epochs.
+        why: the reason.
+    """
+
+    epochs: int
+    steps: int | None = None
+    why: str = ""
+
+    @property
+    def rung(self) -> int:
+        """The first epoch at which a trial may be stopped."""
+        return max(2, self.epochs // 4)
+
+    @property
+    def patience(self) -> int:
+        """Epochs without an improvement that end a trial."""
+        return max(4, self.epochs // 4)
+
+    def keys(self) -> dict[str, int]:
+        """The keys of a budget."""
+        if self.steps is None:
+            return {"epochs": self.epochs}
+        return {"steps": self.steps, "report_every": self.steps // self.epochs}
+
+    def lines(self) -> list[str]:
+        """The keys of a budget with their reasons, a line each."""
+        reasons = {"report_every": "steps; a report counts as an epoch"}
+        what = "epochs" if self.steps is None else "reports"
+        return [
+            *(f"  {key}: {value}   # {reasons.get(key, self.why)}" for key, value in self.keys().items()),
+            f"  patience: {self.patience}   # {what} without an improvement that end a trial",
         ]
 
 
@@ -72,32 +144,50 @@ def first_choices(seen: DataProfile, families: Sequence[str]) -> FirstChoices:
     from search_spaces.files import open_space
 
     rows = max(1, seen.parts.get("train", 0))
-    table = seen.kind == "table"
-    steps = STEPS_OF_TABLES if table else STEPS_OF_OTHERS
-    wanted = steps * BATCH / rows
-    epochs = next((n for n in ROUND if n >= wanted and (table or n <= LONGEST_OF_OTHERS)), 0)
-    epochs = epochs or (ROUND[-1] if table else LONGEST_OF_OTHERS)
-    parameters = max(len(open_space(name, None, ()).mapping()) for name in families)
-    trials = min(MANY_TRIALS, max(FEW_TRIALS, 4 * parameters)) if table else FEW_TRIALS
-    why_trials = f"a family; the largest space has {parameters} parameters"
-    if not table:
-        why_trials = f"a family, of {epochs * max(1, round(rows / BATCH)):,} steps each; `plan` says how long"
     metric, why = _objective(seen)
-    rung = max(2, epochs // 4)
+    if seen.kind == "table":
+        parameters = max(len(open_space(name, None, ()).mapping()) for name in families)
+        return FirstChoices(
+            metric=metric,
+            trials=min(MANY_TRIALS, max(FEW_TRIALS, 4 * parameters)),
+            length=_table_length(rows),
+            spaces=_spaces(rows, families),
+            reasons={"metric": why, "trials": f"a family; the largest space has {parameters} parameters"},
+        )
+    clips = _CLIP_SPACES if seen.kind == "audio" else {}
     return FirstChoices(
         metric=metric,
-        trials=trials,
-        epochs=epochs,
-        patience=max(4, epochs // 4),
-        rung=rung,
-        spaces=_spaces(rows, families) if table else _CLIP_SPACES if seen.kind == "audio" else {},
-        reasons={
-            "metric": why,
-            "trials": why_trials,
-            "epochs": f"of {rows:,} rows, about {max(1, round(rows / BATCH)):,} steps each",
-            "rung": "earlier a curve tells little; or median, hyperband, none",
-        },
+        trials=TRIALS_OF_OTHERS,
+        length=example_length(rows),
+        minutes=MINUTES_OF_OTHERS,
+        spaces={name: lines for name, lines in {**_SMALL_SPACES, **clips}.items() if name in families},
+        reasons={"metric": why, "trials": "a family; `plan` says how long all of them take here"},
     )
+
+
+def _table_length(rows: int) -> TrialLength:
+    return TrialLength(epochs=_round_up(STEPS_OF_TABLES * BATCH / rows, ROUND), why=_why_epochs(rows))
+
+
+def example_length(rows: int) -> TrialLength:
+    """Of texts, pictures and the like, whose examples take milliseconds: by how many a trial sees."""
+    wanted = EXAMPLES_OF_OTHERS / rows
+    if wanted >= ROUND_OF_OTHERS[0] / 2:
+        return TrialLength(epochs=_round_up(wanted, ROUND_OF_OTHERS), why=_why_epochs(rows))
+    why = f"of {rows:,} rows: an epoch alone has {_epoch_steps(rows):,} steps of {BATCH}"
+    return TrialLength(epochs=REPORTS_OF_LARGE, steps=STEPS_OF_LARGE, why=why)
+
+
+def _round_up(wanted: float, round_numbers: Sequence[int]) -> int:
+    return next((n for n in round_numbers if n >= wanted), round_numbers[-1])
+
+
+def _epoch_steps(rows: int) -> int:
+    return max(1, round(rows / BATCH))
+
+
+def _why_epochs(rows: int) -> str:
+    return f"of {rows:,} rows, about {_epoch_steps(rows):,} steps each"
 
 
 def _objective(seen: DataProfile) -> tuple[str | None, str]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flows.config.first_choices import FirstChoices
+from flows.config.first_choices import TRIALS_OF_OTHERS, FirstChoices, example_length
 from trainers.wording import count_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def sweep_text(
         lines += [f"    {line}" for line in choices.spaces.get(family, ())]
     if families[-1] not in choices.spaces:
         lines.append(f"    # space: {{extends: {families[-1]}, learning_rate: {_LEARNING_RATE}}}")
-    lines.append("    # resources: {gpus: 0.5}")
+    lines += ["    # resources: {gpus: 0.5}", *_series_lines(data, seen)]
     return "\n".join(lines) + "\n"
 
 
@@ -103,6 +103,24 @@ def _data_lines(data: Mapping[str, Json], seen: DataProfile) -> list[str]:
         dropped = ", ".join(_scalar(giveaway.column) for giveaway in seen.giveaways)
         lines.append(f"  # columns: {{drop: [{dropped}]}}")
     return lines
+
+
+def _series_lines(data: Mapping[str, Json], seen: DataProfile) -> list[str]:
+    """How to learn a table with a time as a series: a choice that its look alone does not make."""
+    time = next((name for name, kind in seen.columns.items() if kind == "time"), None)
+    columns = data.get("columns")
+    if seen.task != "regression" or time is None or not isinstance(columns, dict):
+        return []
+    named = f"{{target: {_scalar(str(columns['target']))}, time: {_scalar(time)}}}"
+    length = example_length(max(1, seen.parts.get("train", 0)))
+    whole = ", ".join(f"{key}: {value}" for key, value in length.keys().items())
+    pruner = f"{{name: asha, min_epochs: {length.rung}}}"
+    entry = f"trials: {TRIALS_OF_OTHERS}, {whole}, patience: {length.patience}, pruner: {pruner}"
+    lines = (
+        f"a forecast from the rows before? data: {{columns: {named}, split: {{by: time}}}}, and here",
+        f"rnn: {{options: {{window: 40, horizon: 1}}, {entry}}}",
+    )
+    return [f"  # {line}" for line in lines]
 
 
 def _scalar(text: str) -> str:

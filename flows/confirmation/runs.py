@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infra.ledger import views
-from infra.ledger.ranking import objective_costs
+from infra.ledger.ranking import model_size, objective_costs
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
@@ -63,7 +63,8 @@ def confirmed_runs(ledger: Ledger, sweep: SweepRow) -> list[ConfirmedRun]:
 
 
 def rank_by_validation(runs: Sequence[ConfirmedRun], goal: Objective) -> list[list[ConfirmedRun]]:
-    """The runs of each candidate, best candidate first by the mean of its validation values.
+    """The runs of each candidate, best candidate first by the mean of its validation values; of equal ones
+    first the one with the smaller model, then by family and number.
 
     Candidates are compared over the seeds that all of them have, so that one that was given more seeds by a
     later `confirm` is not compared by luck; where there are none in common, over their own.
@@ -77,9 +78,10 @@ def rank_by_validation(runs: Sequence[ConfirmedRun], goal: Objective) -> list[li
         else set()
     )
 
-    def cost(group: list[ConfirmedRun]) -> tuple[float, Candidate]:
+    def cost(group: list[ConfirmedRun]) -> tuple[float, float, Candidate]:
         values = [run.value for run in group if not shared or run.seed_index in shared]
-        return (objective_costs([statistics.fmean(values)], [goal])[0], group[0].candidate)
+        mean = objective_costs([statistics.fmean(values)], [goal])[0]
+        return (mean, model_size(group[0].trial), group[0].candidate)
 
     return sorted(groups.values(), key=cost)
 

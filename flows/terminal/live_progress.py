@@ -139,9 +139,11 @@ def snapshot_line(spec: SweepSpec, snapshot: Snapshot) -> str:
 
 
 def _best_families(spec: SweepSpec, snapshot: Snapshot) -> list[FamilySnapshot]:
-    """The families that have a best trial, by it."""
-    found = [(family.best.values, family) for family in snapshot.families if family.best]
-    found.sort(key=lambda pair: objective_costs(pair[0], spec.objectives))
+    """The families that have a best trial, by it; equal ones as everywhere that names a winner."""
+    found = [(family.best, family) for family in snapshot.families if family.best]
+    found.sort(
+        key=lambda pair: (objective_costs(pair[0].values, spec.objectives), pair[0].size, pair[1].family)
+    )
     return [family for _, family in found]
 
 

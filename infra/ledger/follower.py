@@ -10,8 +10,8 @@ from infra.ledger.store import Ledger
 class TrialFollower:
     """The trials of one role of a sweep, for who looks at them again and again.
 
-    They are kept without parameters and what was measured (`params`, `metrics`, `facts`): thousands of them
-    stay in the driver.
+    They are kept without parameters and what was measured (`params`, `metrics`, `facts` but for a model's
+    size): thousands of them stay in the driver.
     """
 
     def __init__(self, ledger: Ledger, sweep_id: int, role: str) -> None:

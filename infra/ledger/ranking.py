@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from infra.ledger.rows import TrialRow
+from infra.ledger.rows import PARAMETERS, TrialRow
 from infra.spec import Objective
 
 
@@ -25,13 +25,31 @@ def objective_costs(values: Sequence[float], objectives: Sequence[Objective]) ->
     )
 
 
+def model_size(trial: TrialRow) -> float:
+    """How many weights the trial's model has; infinite where that is not known.
+
+    Equal values say nothing of which model is better, so the smaller one is taken. Seconds would tell the
+    cheaper one too, but not twice the same.
+    """
+    size = trial.facts.get(PARAMETERS)
+    return float(size) if isinstance(size, (int, float)) else math.inf
+
+
 def rank_trials(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
-    """Complete trials, best first by the first objective; equal ones by family and number, whoever asks."""
+    """Complete trials, best first by the first objective, whoever asks.
+
+    Of equal ones the family with the smaller model comes first, then the name decides; within a family the
+    number does, for the first that reaches a value is the one that is kept.
+    """
     usable = [(finite_values(trial, objectives), trial) for trial in trials if trial.state == "complete"]
     keyed = [
         (objective_costs(values, objectives)[0], trial) for values, trial in usable if values is not None
     ]
     keyed.sort(key=lambda pair: (pair[0], pair[1].family, pair[1].number))
+    sizes: dict[tuple[float, str], float] = {}
+    for cost, trial in keyed:
+        sizes.setdefault((cost, trial.family), model_size(trial))
+    keyed.sort(key=lambda pair: (pair[0], sizes[pair[0], pair[1].family]))
     return [trial for _, trial in keyed]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from infra.spec import SweepSpec
@@ -95,15 +96,24 @@ class TrialRow:
 
 
 _NOTHING: Document = {}  # one for all that keep nothing: thousands of empty ones are a mebibyte
+PARAMETERS = "parameters"  # in a trial's facts: how many weights its model has, which decides between equals
+
+
+@lru_cache(maxsize=1024)
+def _size_alone(parameters: float) -> Document:
+    """One for all models of a size."""
+    return {PARAMETERS: parameters}
 
 
 def strip_measurements(trial: TrialRow, *, params: bool = True) -> TrialRow:
-    """A copy for who keeps thousands of them, to be read only: without `metrics` and `facts`.
+    """A copy for who keeps thousands of them, to be read only: without `metrics` and all `facts` but a size.
 
     Args:
         params: whether the parameters are kept.
     """
-    return replace(trial, metrics=_NOTHING, facts=_NOTHING, params=trial.params if params else _NOTHING)
+    size = trial.facts.get(PARAMETERS)
+    facts = _size_alone(float(size)) if isinstance(size, (int, float)) else _NOTHING
+    return replace(trial, metrics=_NOTHING, facts=facts, params=trial.params if params else _NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from infra.ledger.ranking import best_trial
+from infra.ledger.ranking import best_trial, model_size
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, SweepSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestSoFar:
-    """A family's best complete trial; `values` one number an objective."""
+    """A family's best complete trial; `values` one number an objective, `size` as `model_size` gives it."""
 
     number: int
     values: tuple[float, ...]
+    size: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +134,12 @@ def _family_snapshot(
         pruned=counts["pruned"],
         failed=counts["failed"],
         total=max(family.trials, len(trials)) if role == "search" else len(trials),
-        best=None if found is None else BestSoFar(number=found.number, values=tuple(found.objective or ())),
+        best=None if found is None else _best_so_far(found),
     )
+
+
+def _best_so_far(trial: TrialRow) -> BestSoFar:
+    return BestSoFar(number=trial.number, values=tuple(trial.objective or ()), size=model_size(trial))
 
 
 def _estimate_time_left(

@@ -83,14 +83,16 @@ class CsvFile:
             for row in reader:
                 if row and len(row) != width:
                     found = f"{len(row)} in line {reader.line_num}"
-                    raise WrongInput(f"every line of {self.path} must have {width} fields", found)
+                    do = "quote fields that hold the delimiter; take totals and notes below the table away"
+                    raise WrongInput(f"every line of {self.path} must have {width} fields", found, do)
                 if row:
                     yield row
         except UnicodeDecodeError as error:
             found = f"byte 0x{error.object[error.start]:02x} after line {reader.line_num}"
             raise WrongInput(must, found, "save it as UTF-8") from error
         except csv.Error as error:
-            raise WrongInput(must, f"line {reader.line_num}: {error}") from error
+            do = 'double the quotes within a field ("")'
+            raise WrongInput(must, f"line {reader.line_num}: {error}", do) from error
 
 
 def read_as_trained(path: Path, schema: ModelSchema) -> CsvFile | None:

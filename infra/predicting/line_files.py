@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from infra.predicting.format import (
     table_frame,
 )
 from infra.serving.model_schema import Field
-from trainers.data.sources.json_rows import is_json_array, parse_json, read_json_array
+from trainers.data.sources.json_rows import is_json_array, read_json_array, read_json_row
 from trainers.data.sources.text_encodings import find_encoding, read_start
 from trainers.errors import InputError
 
@@ -44,18 +44,20 @@ class JsonLines:
     def columns(self) -> list[str]:
         """As `InputFormat`: the names of all objects, for each may leave some out."""
         names: dict[str, None] = {}
-        for line in _object_lines(self.path):
-            names.update(dict.fromkeys(_parse_line(line, self.path)))
+        for number, line in _object_lines(self.path):
+            names.update(dict.fromkeys(_parse_line(line, self.path, number)))
         return list(names)
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""
-        for held in split_rows(_object_lines(self.path), sizes, len):
+        lines = (line for _, line in _object_lines(self.path))
+        for held in split_rows(lines, sizes, len):
             yield pa.table({LINE: pa.array(held, pa.string())})
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
         """As `InputFormat`; what an object leaves out is missing."""
-        rows = [_parse_line(line, self.path) for line in part.column(LINE).to_pylist()]
+        lines = enumerate(part.column(LINE).to_pylist(), 1)  # `columns` has looked at all of them
+        rows = [_parse_line(line, self.path, number) for number, line in lines]
         names = [field.name for field in fields] or list(dict.fromkeys(n for row in rows for n in row))
         return table_frame({name: [row.get(name) for row in rows] for name in names}, fields, usual="any")
 
@@ -114,22 +116,22 @@ class TextLines:
         concatenate_files(parts, path)
 
 
-def _object_lines(path: Path) -> Iterator[str]:
-    """The objects, each as a line; those of an array are written anew."""
+def _object_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The objects, each as a line with its number; those of an array are written anew."""
     if is_json_array(path):
         try:
             rows = read_json_array(path)
         except InputError as error:
-            raise WrongInput(error.must, error.found) from error
-        yield from (json.dumps(row, ensure_ascii=False) for row in rows)
+            raise WrongInput(error.must, error.found, error.do) from error
+        yield from ((at, json.dumps(row, ensure_ascii=False)) for at, row in enumerate(rows, 1))
         return
     with _open_text(path) as file:
-        yield from (line.strip() for line in _read_lines(path, file) if line.strip())
+        yield from ((at, line.strip()) for at, line in enumerate(_read_lines(path, file), 1) if line.strip())
 
 
 def _open_text(path: Path, encoding: str = "utf-8-sig") -> io.TextIOWrapper:
     stream = pa.input_stream(str(path), compression="detect")
-    return io.TextIOWrapper(stream, encoding=encoding, newline="\n")
+    return io.TextIOWrapper(stream, encoding=encoding)  # lines end as they do in training
 
 
 def _read_lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
@@ -145,14 +147,11 @@ def _read_lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
         raise WrongInput(f"{path} must be text in UTF-8", f"after line {number}: {error}") from error
 
 
-def _parse_line(line: str, path: Path) -> dict[str, Cell]:
+def _parse_line(line: str, path: Path, number: int) -> Mapping[str, Cell]:
     try:
-        row = parse_json(line)
-    except (ValueError, RecursionError) as error:
-        raise WrongInput(f"{path} must hold one JSON object a line", str(error)[:200]) from error
-    if not isinstance(row, dict):
-        raise WrongInput(f"{path} must hold one JSON object a line", ascii(line)[:80])
-    return row
+        return read_json_row(line, path, number)
+    except InputError as error:
+        raise WrongInput(error.must, error.found[:200], error.do) from error
 
 
 def _prediction_objects(predictions: pd.DataFrame) -> Iterator[str]:

@@ -71,15 +71,17 @@ def open_parts(
         StorageUnavailable: the folder cannot be written.
     """
     folder = out.with_name(f"{out.name}.parts")
-    if out.exists() and not overwrite and not (folder / IDENTITY).exists():
+    parts = OutputParts(folder, ending)
+    if out.exists() and not overwrite and not parts.done_numbers():
         raise WrongInput(
             "the output must not be there yet", str(out), "name another with --out, or --overwrite"
         )
     with _map_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _lock_folder(folder):
-        _check_identity(folder, json.loads(json.dumps(identity)), overwrite)
-        yield OutputParts(folder, ending)
+        nothing_done = not parts.done_numbers()  # as after an input that could not be read
+        _check_identity(folder, json.loads(json.dumps(identity)), overwrite or nothing_done)
+        yield parts
 
 
 def _check_identity(folder: Path, identity: Mapping[str, Json], overwrite: bool) -> None:

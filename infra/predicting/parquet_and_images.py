@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from infra.errors import WrongInput
+from infra.predicting.arrays_file import ArraysFile
 from infra.predicting.csv_file import CsvFile, write_csv
 from infra.predicting.format import (
     InputFormat,
@@ -82,7 +83,8 @@ class ParquetFile:
                 writer.write_table(parquet.read_table(part, use_threads=False))
 
     def _unreadable_error(self, error: Exception) -> WrongInput:
-        return WrongInput(f"{self.path} must be a readable Parquet file", str(error).splitlines()[0][:200])
+        found, do = str(error).splitlines()[0][:200], "copy or write it again"
+        return WrongInput(f"{self.path} must be a readable Parquet file", found, do)
 
 
 class FileFolder:
@@ -143,6 +145,7 @@ ENDINGS: dict[str, Callable[[Path], InputFormat]] = {
     ".xlsm": Workbook,
     ".parquet": ParquetFile,
     ".pq": ParquetFile,
+    ".npz": ArraysFile,
     ".txt": TextLines,
     ".text": TextLines,
     ".md": TextLines,
@@ -166,6 +169,6 @@ def open_input(path: Path) -> InputFormat:
     packed = path.suffix.lower() if path.suffix.lower() in PACKED else ""
     kind = ENDINGS.get(Path(path.name.lower().removesuffix(packed)).suffix)
     if kind is None or (packed and kind not in PACKED[packed]):
-        must = "the input must be CSV, JSONL, Parquet, Excel, text, an image, a clip or a folder of them"
+        must = "the input must be CSV, JSONL, Parquet, npz, Excel, text, an image, a clip or a folder of them"
         raise WrongInput(must, path.name, f"its name must end with one of {', '.join(ENDINGS)}")
     return kind(path)

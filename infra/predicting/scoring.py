@@ -13,7 +13,7 @@ from infra.predicting.format import BadValue, InputFormat, PartSizes
 from infra.predicting.output_parts import OutputParts
 from infra.serving.artifact import ServedModel
 from infra.serving.model_schema import Field
-from trainers.errors import InputError
+from trainers.errors import CellError, InputError
 from trainers.nearest import nearest
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ def score_part(
             f"{ascii(error.value)[:60]} in row {first_row + error.row + 1} of {kind.path}",
             "what was done so far is kept; correct it, and begin anew with --overwrite",
         ) from None
+    except CellError as error:
+        place = f"row {first_row + error.row + 1} of {kind.path}"
+        raise WrongInput(error.must, f"{error.value} in {place}", error.do) from error
     except InputError as error:
         last = first_row + len(part)
         rows = f"{f'row {last}' if len(part) == 1 else f'rows {first_row + 1} to {last}'} of {kind.path}"

@@ -93,6 +93,20 @@ def alike_key(text: str) -> str:
     return "".join(sign for sign in seen if not (sign.isspace() or unicodedata.category(sign) == "Cf"))
 
 
+_YES = (
+    "true t yes y on 1 ja j wahr oui vrai si sí sì verdadero vero sim verdadeiro "
+    "да д истина tak prawda 是 はい"
+)
+_NO = "false f no n off 0 nein falsch non faux falso não nao нет н ложь nie fałsz 否 いいえ"
+_YES_AND_NO = frozenset((*_YES.split(), *_NO.split()))
+
+
+def are_yes_and_no(words: Iterable[str]) -> bool:
+    """Whether more than two words are yes and no in several spellings, or languages."""
+    said = {word.strip().casefold() for word in words}
+    return len(said) > 2 and said <= _YES_AND_NO
+
+
 def find_alike(values: Iterable[str]) -> list[str]:
     """The values that look alike and are not the same, each kind together as a person can tell them apart."""
     kinds: dict[str, list[str]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import overload
@@ -22,6 +24,7 @@ from trainers.types import Array, Cell
 
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"
 LEADING_ZERO = r"^[+-]?0\d"  # a postal code or a part number, not a quantity
+BYTES_LOOKED_AT = 8  # of a column
 LIST_ROWS = 2_000_000  # more strings than this stay in Arrow's memory map
 
 
@@ -34,6 +37,8 @@ def kind_of(name: str, column: RawColumn) -> ColumnKind:
     if isinstance(column, RawFiles):
         return column.kind
     if _holds_images(column.type):
+        if not pa.types.is_struct(column.type):
+            _refuse_other_bytes(name, column)
         return "image"
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -55,6 +60,23 @@ def kind_of(name: str, column: RawColumn) -> ColumnKind:
         do,
         key=("data", "columns"),
     )
+
+
+def _refuse_other_bytes(name: str, column: pa.ChunkedArray) -> None:
+    """Bytes are pictures where one of the first is; all damaged ones are named when they are read."""
+    from PIL import Image
+
+    first = [value for value in column.slice(0, BYTES_LOOKED_AT).to_pylist() if value is not None]
+    for value in first:
+        try:
+            with warnings.catch_warnings(), Image.open(io.BytesIO(value)):
+                return
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue
+    if first:
+        do = f"leave it out with data.columns.drop: [{name}], or save text: column.str.decode('utf-8')"
+        must = "a column of bytes must hold pictures"
+        raise InputError(must, f"none in the first rows of column {name!r}", do, key=("data", "columns"))
 
 
 def _holds_images(kind: pa.DataType) -> bool:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,9 @@ PIECE_ROWS = 256
 LYING = (5, 6, 7, 8)  # orientations that exchange height and width
 MOST_DAMAGED = 20  # files that a refusal names
 DEEP_LOOKED_AT = 16  # pictures
+_IN_MEMORY = re.compile(
+    r" <_io\.BytesIO object at 0x[0-9a-f]+>"
+)  # as Pillow names bytes: of no use to anybody
 FEW_GREYS = 32  # fractions of a lower range would be rounded to so few
 MOST_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
 PROGRAMS = ("EPS", "WMF")  # drawn by what another program makes of them: Ghostscript runs an EPS's code
@@ -116,7 +120,8 @@ def all_damaged(errors: Sequence[InputError]) -> InputError:
     shown = [error.found for error in errors[:MOST_DAMAGED]]
     more = f"\nand {len(errors) - MOST_DAMAGED:,} more" if len(errors) > MOST_DAMAGED else ""
     found = f"{len(errors):,} that are not:\n" + "\n".join(shown) + more
-    return InputError(errors[0].must, found, "replace the files or take them away")
+    own = errors[0].do
+    return InputError(errors[0].must, found, own and "replace the files or take them away")
 
 
 def decode_user_images(
@@ -135,11 +140,20 @@ def decode_user_images(
         channels: 1 for grey, 3 for colour.
         fit: as in `decode`.
         one_is_white: of nested lists that hold nothing but 0 and 1, see `as_pixels`.
+
+    Raises:
+        InputError: some are no images; names all of them, or the first of very many.
     """
-    images = [
-        _decode_image(_listed_pixels(value, one_is_white), f"image {at}", size, channels, fit)
-        for at, value in enumerate(values)
-    ]
+    images: list[Pixels] = []
+    damaged: list[InputError] = []
+    for at, value in enumerate(values):
+        try:
+            listed = _listed_pixels(value, one_is_white)
+            images.append(_decode_image(listed, f"image {at}", size, channels, fit))
+        except InputError as error:
+            damaged.append(error)
+    if damaged:
+        raise all_damaged(damaged)
     return np.stack(images) if images else np.zeros((0, *size, channels), np.uint8)
 
 
@@ -285,22 +299,28 @@ def peak_of_deep(column: Column) -> int | None:
     from PIL import Image
 
     peaks: list[int] = []
-    for value in [] if isinstance(column.values, np.ndarray) else column.values[:DEEP_LOOKED_AT]:
+    for value in _some_pictures(column):
         try:
             with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
-                if not picture.mode.startswith("I;16"):
-                    return None
-                peaks.append(int(np.asarray(picture).max()))
+                if picture.mode.startswith("I;16"):
+                    peaks.append(int(np.asarray(picture).max()))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # families say what is wrong
             return None
     return max(peaks, default=None)
 
 
+def _some_pictures(column: Column) -> Sequence[Any]:
+    """From all places of a source: the first are of one class, which one device may have taken."""
+    if isinstance(column.values, np.ndarray):
+        return ()
+    return column.values[:: max(1, len(column.values) // DEEP_LOOKED_AT)]
+
+
 def has_several_frames(column: Column) -> bool:
-    """Whether some of the first pictures have several pages or frames."""
+    """Whether one of some pictures has several pages or frames."""
     from PIL import Image
 
-    for value in [] if isinstance(column.values, np.ndarray) else column.values[:DEEP_LOOKED_AT]:
+    for value in _some_pictures(column):
         try:
             with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
                 if getattr(picture, "is_animated", False):
@@ -331,6 +351,5 @@ def _read_size(value: Cell, row: int) -> tuple[int, int, int]:
                 return height, width, channels
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         where = value if isinstance(value, str) else f"row {row}"
-        raise InputError(
-            "every image must be readable", f"{where}: {error}", "replace the file or take it away"
-        ) from error
+        found = f"{where}: {_IN_MEMORY.sub('', str(error))}"
+        raise InputError("every image must be readable", found, "replace the file or take it away") from error

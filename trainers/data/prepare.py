@@ -154,7 +154,10 @@ Entry = TypeVar("Entry", NumberEntry, CategoryEntry)
 
 def _nothing_left(left_out: Mapping[str, str]) -> InputError:
     found = "; ".join(f"{name} {why}" for name, why in left_out.items())
-    return InputError("a table must have a column that varies in training", found, key=("data", "columns"))
+    do = "from these columns nothing can be learned: name a source with others"
+    return InputError(
+        "a table must have a column that varies in training", found, do, key=("data", "columns")
+    )
 
 
 def _add_entry(entry: Entry | None, column: Column, entries: list[Entry], left_out: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from trainers.data.cell_values import MISSING_WORDS, category_reader, read_numbe
 from trainers.data.dataset import Column, Dataset
 from trainers.data.number_spellings import NumberSpelling
 from trainers.data.prepare import CategoryEntry, NumberEntry, TableState
-from trainers.errors import InputError
+from trainers.errors import CellError, InputError
 from trainers.nearest import advice
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _read_numbers(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]
         try:
             numbers[at] = read_number(value, spelling)
         except (TypeError, ValueError, OverflowError):
-            raise InputError(f"column {entry['name']!r} must hold numbers", f"{value!r} in row {at}")
+            raise CellError(f"column {entry['name']!r} must hold numbers", repr(value), at)
     return numbers
 
 
@@ -136,7 +136,8 @@ def _parse_times(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]:
     wrong = next((row for row, text in enumerate(known) if text is not None and pd.isna(moments[row])), None)
     if wrong is not None:
         what = f"dates of the format {time_format!r}" if time_format else "ISO 8601 dates"
-        raise InputError(f"column {name!r} must hold {what}", f"{known[wrong]!r} in row {wrong}")
+        do = "" if time_format else "write it as 2024-05-31 or 2024-05-31T12:00:00Z"
+        raise CellError(f"column {name!r} must hold {what}", repr(known[wrong]), wrong, do)
     seconds: npt.NDArray[np.float64] = moments.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
     return np.where(moments.isna().to_numpy(), np.nan, seconds)
 

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import json
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from pyarrow import parquet
 from infra.errors import WrongInput
 from infra.predicting.format import BadValue, PartSizes
 from infra.predicting.parquet_and_images import open_input
-from infra.predicting.scoring import check_columns, count_unseen, match_single_field
+from infra.predicting.scoring import check_columns, count_unseen, match_single_field, score_part
 from infra.serving.model_schema import Field
+from trainers.errors import CellError
 
 openpyxl = pytest.importorskip("openpyxl")
 X = [Field(name="x", type="double")]
@@ -283,3 +285,44 @@ def test_input_without_columns_is_refused_as_such() -> None:
         check_columns([], [*X, Field(name="y", type="double")], [], "a.csv")
     with pytest.raises(WrongInput, match="no columns at all"):
         match_single_field([], X)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"x": 1}\n\n{"x": 1, "x": 2}\n', "line 3: an object must name each key once"),
+        ('{"x": 1}\n[1]\n', "line 2: list"),
+        ('{"x": 1},\n{"x": 2}\n', "line 1: Extra data"),
+        ("[1, 2]", "int in place 1"),
+    ],
+)
+def test_json_that_cannot_be_read_names_its_line_and_the_way_out(
+    tmp_path: Path, content: str, says: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(WrongInput, match=says) as raised:
+        open_input(tmp_path / "a.jsonl").columns()
+    assert raised.value.do
+
+
+class TableModel:
+    """Refuses the third row that it is given."""
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        raise CellError("column 'day' must hold ISO 8601 dates", "'31.12.2023'", 2, "write it so")
+
+
+def test_value_that_a_model_cannot_read_is_told_by_its_row_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x\n" + "1\n" * 30)
+    kind = open_input(tmp_path / "a.csv")
+    _, part, *_ = kind.parts(PartSizes(rows=10))
+    model: Any = TableModel()
+    with pytest.raises(WrongInput) as raised:
+        score_part(kind, part, model, X, 10)
+    assert raised.value.found == f"'31.12.2023' in row 13 of {tmp_path / 'a.csv'}"
+    assert raised.value.do == "write it so"
+
+
+def test_error_of_a_cell_travels_between_processes() -> None:
+    sent = pickle.loads(pickle.dumps(CellError("must", "'x'", 3, "do")))
+    assert (str(sent), sent.row) == ("must; but got 'x' in row 3; do", 3)

@@ -120,3 +120,13 @@ def test_data_of_a_former_sweep_is_read_as_it_was(opened: Open, tmp_path: Path) 
     then = opened("csv:a.csv", recorded=former_fingerprint(now))
     assert (now.columns["x"].kind, then.columns["x"].kind) == ("number", "category")
     assert opened("csv:a.csv", recorded="f" * 32).fingerprint == now.fingerprint
+
+
+def test_rows_of_a_series_without_features_differ_by_their_times(opened: Open, tmp_path: Path) -> None:
+    rows = [f"2024-01-{n // 24 + 1:02d}T{n % 24:02d}:00:00,{n % 5}.5" for n in range(240)]
+    (tmp_path / "a.csv").write_text("\n".join(["hour,load", *rows]))
+    columns = {"target": "load", "time": "hour"}
+    found = opened("csv:a.csv", task="regression", columns=columns, split={"by": "time"})
+    assert len(set(found.input_hashes)) == 240
+    assert not any("different as a model sees them" in note for note in found.notes)
+    assert len(set(found.row_hashes)) == 5, "the fingerprint of data is what it was"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import get_args
 
 import numpy as np
@@ -18,6 +19,7 @@ from trainers.data.assembly.answer_places import find_answers, places_digest
 from trainers.data.assembly.column_names import ColumnNames, find_answer_columns, fold_name, label_order
 from trainers.data.assembly.column_roles import TARGETS, ColumnRoles, KindOf, decide_roles
 from trainers.data.assembly.interactions import find_interactions, keep_liked, note_newcomers
+from trainers.data.assembly.label_notes import note_alike_labels
 from trainers.data.assembly.sensitive import check_judged_groups, describe_groups, digest_groups, read_groups
 from trainers.data.assembly.sides import (
     choose_sides,
@@ -27,7 +29,6 @@ from trainers.data.assembly.sides import (
     note_thin_parts,
 )
 from trainers.data.audio import describe_clips
-from trainers.data.cell_values import find_alike
 from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
 from trainers.data.column_readings import ReadColumns, read_columns
 from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, ColumnReading, Dataset, Task
@@ -43,8 +44,8 @@ from trainers.wording import count_of
 
 TASKS: tuple[Task, ...] = get_args(Task)
 FEW_CLASSES = 20
+FEWEST_WORDS_OF_TEXT = 3  # on average
 RULES = "sides by inputs, numbers by their spelling"  # part of the fingerprint: other rules, another split
-YES, NO = frozenset({"true", "t", "yes", "y", "on", "1"}), frozenset({"false", "f", "no", "n", "off", "0"})
 MOST_LOOKED_AT, MOST_NAMED = 200, 4
 
 
@@ -59,7 +60,8 @@ def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json], *, recorded: str
         InputError: the file asks for what cannot be made of them; says which key is to blame.
     """
     if not raw.rows:
-        raise InputError("data must have rows", f"none in {spec['source']}", key=("data", "source"))
+        do = "name a source that has some below its columns' names"
+        raise InputError("data must have rows", f"none in {spec['source']}", do, key=("data", "source"))
     if recorded is None:
         return _assemble(raw, spec, former=False)
     try:
@@ -360,7 +362,8 @@ def _find_classes(target: Column | None, task: Task | None) -> tuple[tuple[str, 
     key = ("data", "columns", "target")
     if task == "classification" and len(labels) < 2:
         found = f"{len(labels)} in column {target.name!r}: {', '.join(labels)}"
-        raise InputError("classification needs two classes at least", found, key=key)
+        do = "name another data.columns.target, or add rows of another class"
+        raise InputError("classification needs two classes at least", found, do, key=key)
     rows = sum(label is not None for label in target.values)
     if task == "classification" and len(labels) > 2 and len(labels) > rows / 2:
         shown = ", ".join(map(repr, labels[:3]))
@@ -368,7 +371,7 @@ def _find_classes(target: Column | None, task: Task | None) -> tuple[tuple[str, 
         raise InputError(
             "classification needs classes of several rows", found, _likely_reason(labels), key=key
         )
-    return tuple(labels), _note_alike(labels)
+    return tuple(labels), note_alike_labels(labels)
 
 
 def _likely_reason(labels: Sequence[str]) -> str:
@@ -377,18 +380,9 @@ def _likely_reason(labels: Sequence[str]) -> str:
     if read > len(labels) / 2:
         said = f" ({spelling.describe()})" if spelling.describe() else ""
         return f"most are numbers{said}: write task: regression, or data.read: {{decimal: …}}"
+    if fmean(len(label.split()) for label in labels) >= FEWEST_WORDS_OF_TEXT:
+        return "is it a text to be written from another? task: seq2seq with columns: {input: …, target: …}"
     return "is it an identifier, a date or a text? name another data.columns.target"
-
-
-def _note_alike(labels: Sequence[str]) -> tuple[str, ...]:
-    """A note for classes that a person would take for one."""
-    said = {*map(str.casefold, labels)}
-    if len(said) > 2 and said <= YES | NO:
-        listed = ", ".join(map(repr, labels[:6]))
-        return (f"classes {listed} seem to be two, yes and no, in several spellings: each is learned",)
-    return tuple(
-        f"classes {alike} differ by blanks or case alone: each is learned" for alike in find_alike(labels)
-    )
 
 
 def _note_constant(target: Column | None) -> tuple[str, ...]:

@@ -92,9 +92,13 @@ def leave_out_rows(dataset: Dataset, listed: Hashes, file: str) -> Dataset:
 
 
 def hash_inputs(raw: RawDataset, roles: ColumnRoles) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """Hashes of each row's features, and of its features and target, uint64 [N] each."""
+    """Hashes of each row's features, and of its features and target, uint64 [N] each.
+
+    A series that is learned from its own past alone has no features: its rows differ by their times.
+    """
     parts = {name: column_hashes(raw.columns[column]) for name, column in roles.features.items()}
-    inputs = hashing.hash_rows(parts, raw.rows)
+    seen = parts or ({"\0time": column_hashes(raw.columns[roles.time])} if roles.time else {})
+    inputs = hashing.hash_rows(seen, raw.rows)
     if roles.target is None:
         return inputs, inputs
     parts["\0target"] = column_hashes(raw.columns[roles.target])

@@ -122,6 +122,8 @@ def _load_arrays(path: Path, cache: Path) -> dict[str, Array]:
     except _DAMAGES as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         do = "arrays of Python objects are never read: save numbers or fixed-width strings"
+        if isinstance(error, zipfile.BadZipFile):
+            do = "it is none, or cut: write it again by numpy.savez(path, x=…, y=…)"
         raise InputError(f"{path} must be an npz file of plain arrays", text, do, key=SOURCE_KEY) from error
 
 
@@ -197,6 +199,7 @@ def as_images(values: Array) -> npt.NDArray[np.uint8]:
     if values.ndim != 4 or values.shape[-1] not in (1, 3):
         must = "images must have the shape N x H x W, N x H x W x C or N x C x H x W with 1 or 3 channels"
         do = "leave transparency out: images[..., :3]" if values.ndim == 4 and values.shape[-1] == 4 else ""
+        do = do or "save one picture a row, or features as rows of numbers: x.reshape(len(x), -1)"
         raise InputError(must, shape, do, key=SOURCE_KEY)
     if values.dtype == np.uint8:
         return values
@@ -229,7 +232,7 @@ def _check_labels(labels: Array, rows: int) -> Array:
         labels = labels[:, 0]
     if labels.ndim != 1 or len(labels) != rows:
         found = f"{'x'.join(map(str, labels.shape))} for {rows} rows"
-        do = "save numbers of classes: y.argmax(1)" if labels.shape[:1] == (rows,) else ""
+        do = "save numbers of classes: y.argmax(1)" if labels.shape[:1] == (rows,) else "save as many as rows"
         raise InputError("labels must be one a row", found, do, key=SOURCE_KEY)
     if labels.dtype.kind != "S":
         return _usual_numbers(labels)

@@ -146,12 +146,17 @@ def _locate_error(path: Path, rules: CsvRules, said: str) -> InputError:
             reader = rules.reader(file)
             for row in reader:
                 if row and len(row) != width:
+                    line = reader.line_num + rules.skip
                     if row[0].startswith("#") or rules.names[0].startswith("#"):
                         do = "leave out lines of comments: data.read: {comment: '#'}"
+                    elif not any(next_row for next_row in reader):
+                        do = f"if line {line:,} is no row but a total or a note below the table, take it away"
                     elif len(row) == width + 1 and not row[-1].strip():
                         do = "rows end with a delimiter: end the header with one too"
+                    elif any(field.lstrip() != field and field.lstrip()[:1] == rules.quote for field in row):
+                        do = "take away the blanks before quotes: a field is quoted from its first sign on"
                     shown = rules.delimiter.join(row)[:60]
-                    found = f"{len(row)} in line {reader.line_num + rules.skip:,}: {shown}"
+                    found = f"{len(row)} in line {line:,}: {shown}"
                     return InputError(
                         f"every row of {path} must have {width} fields", found, do, key=SOURCE_KEY
                     )

@@ -110,7 +110,7 @@ def _read_cells(path: Path, notes: list[str]) -> list[Row]:
             "of them, the others are empty; split them, and write it into each, if it is meant for all"
         )
     if not rows:
-        do = f"move {others[0]!r} before it" if others else ""
+        do = f"move {others[0]!r} before it" if others else "save a sheet with a row of names and rows below"
         raise InputError("data must have rows", f"none in the first sheet of {path}", do, key=SOURCE_KEY)
     used = [any(row[place] is not None for row in rows) for place in range(len(rows[0]))]
     return [tuple(cell for cell, kept in zip(row, used, strict=True) if kept) for row in rows]

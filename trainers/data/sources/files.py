@@ -33,6 +33,7 @@ from trainers.data.sources.paths import (
     total_bytes,
 )
 from trainers.data.sources.text_encodings import (
+    PARQUET,
     find_encoding,
     likely_encoding,
     propose_encoding,
@@ -144,6 +145,8 @@ def _read_table(
         other = tell_other_file(read_start(path)) if isinstance(error, pa.ArrowInvalid) else None
         usual = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
         text, do = (str(error).splitlines()[0], usual) if other is None else other
+        if scheme == "parquet" and text == PARQUET:  # it begins as one
+            text, do = str(error).splitlines()[0], "it is cut or damaged: copy or write it again"
         raise InputError(f"{path} must be a readable {scheme} file", text, do, key=SOURCE_KEY) from error
     return pa.ipc.open_file(pa.memory_map(str(built / "table.arrow"))).read_all()
 
@@ -201,7 +204,7 @@ def _read_text(path: Path, notes: list[str]) -> Batches:
 def _read_lines(stream: pa.NativeFile, encoding: str) -> Iterator[str]:
     import io
 
-    text = io.TextIOWrapper(stream, encoding=encoding, newline="")
+    text = io.TextIOWrapper(stream, encoding=encoding)  # however lines end, a text is the same
     while line := text.readline(1 << 16):
         yield line
 

@@ -82,7 +82,7 @@ def _read_rows(path: Path) -> Iterator[list[JsonObject]]:
     with pa.input_stream(str(path), compression="detect") as stream:
         for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), start=1):
             if line.strip():
-                rows.append(_read_row(line, path, number))
+                rows.append(read_json_row(line, path, number))
             if len(rows) == JSON_ROWS:
                 yield rows
                 rows = []
@@ -115,7 +115,12 @@ def read_json_array(path: Path) -> list[JsonObject]:
     return [row for row in rows if isinstance(row, dict)]
 
 
-def _read_row(line: str, path: Path, number: int) -> JsonObject:
+def read_json_row(line: str, path: Path, number: int) -> JsonObject:
+    """The object of a line.
+
+    Raises:
+        InputError: it is none; says in which line.
+    """
     must = f"{path} must hold one JSON object a line"
     try:
         row = parse_json(line)

@@ -69,12 +69,27 @@ def submissions(path: Path) -> list[Path]:
     return sorted(path.glob("*submission*")) if path.is_dir() else []
 
 
+def _advise_on_folders(path: Path, endings: tuple[str, ...]) -> str:
+    """What to do where the files stand one level deeper, as one folder a class or as another archive's."""
+    folders = sorted(file.parent.name for ending in endings for file in path.glob(f"*/*{ending}"))
+    several = list(dict.fromkeys(folders))
+    if ".txt" in endings and len(several) > 1:
+        listed = ", ".join(several[:3])
+        rows = "[{'text': f.read_text(), 'label': f.parent.name} for f in Path('FOLDER').glob('*/*.txt')]"
+        made = f"from pathlib import Path; import pandas; pandas.DataFrame({rows}).to_csv('texts.csv')"
+        return f"texts of one folder a class ({listed})? make them rows: {made}"
+    if several:
+        return f"name the folder that holds them: {', '.join(several[:3])}"
+    return "name a file, or a folder with files that end so"
+
+
 def _check_parts(
     parts: dict[Part | None, list[Path]], path: Path, endings: tuple[str, ...]
 ) -> dict[Part | None, list[Path]]:
     if not parts:
+        must = f"the folder must hold {' or '.join(endings)} files"
         raise InputError(
-            f"the folder must hold {' or '.join(endings)} files", f"none in {path.absolute()}", key=SOURCE_KEY
+            must, f"none in {path.absolute()}", _advise_on_folders(path, endings), key=SOURCE_KEY
         )
     if None in parts and len(parts) == 1:
         return parts
@@ -96,5 +111,6 @@ def total_bytes(paths: list[Path]) -> int:
     """
     size = sum(path.stat().st_size for path in paths)
     if not size:
-        raise InputError("data must have rows", f"empty: {paths[0].absolute()}", key=SOURCE_KEY)
+        do = "fetch or write it again"
+        raise InputError("data must have rows", f"empty: {paths[0].absolute()}", do, key=SOURCE_KEY)
     return size

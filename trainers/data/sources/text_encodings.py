@@ -27,6 +27,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+PARQUET = "Parquet"
 _OTHERS = (
     (b"PK\x03\x04", "a zip archive or a workbook", "unpack it, or write excel:FILE.xlsx"),
     (b"\xd0\xcf\x11\xe0", "a workbook of an old kind", "save it as .xlsx or .csv"),
@@ -34,7 +35,7 @@ _OTHERS = (
     (b"\x28\xb5\x2f\xfd", "zstandard", "let its name end with .zst"),
     (b"\xfd7zXZ", "xz", "unpack it: unxz FILE"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it"),
-    (b"PAR1", "Parquet", "write parquet:FILE"),
+    (b"PAR1", PARQUET, "write parquet:FILE"),
     (b"ARROW1", "Arrow's or Feather's", "save it as Parquet: pandas.read_feather(FILE).to_parquet(OTHER)"),
     (b"\xff\xff\xff\xff", "a stream of Arrow's", "save it as Parquet: pyarrow.parquet.write_table"),
     (b"\x93NUMPY", "an array of NumPy's", "save it by numpy.savez, and write npz:FILE"),

@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests.cluster.machines import Machine, Network, make_network
-from tests.faults.harness import Stage, until
+from tests.faults.harness import Stage, kill, until
 from tests.postgres import Postgres, binaries
 
 PORT = 6379
@@ -51,8 +52,8 @@ class RayCluster:
         """Of the head."""
         return f"head:{PORT}"
 
-    def join(self, machine: Machine, cpus: int) -> None:
-        """Ray on a machine; it is up when it answers."""
+    def join(self, machine: Machine, cpus: int, *, wait: bool = True) -> None:
+        """Ray on a machine, and its answer waited for."""
         words = ["--head", f"--port={PORT}"] if machine is self.head else [f"--address={self.address}"]
         log = (machine.home / "ray.log").open("w")
         with log:
@@ -60,13 +61,31 @@ class RayCluster:
                 *ray("start", "--block", "--disable-usage-stats", f"--num-cpus={cpus}"),
                 *words, f"--node-ip-address={machine.address}", output=log,
             )  # fmt: skip
-        until(lambda: machine.name in self.nodes(), START_LIMIT_S)
+        if wait:
+            until(lambda: machine.name in self.nodes(), START_LIMIT_S)
 
-    def sweep(self, file: str, *words: str) -> subprocess.Popen[str]:
+    def sweep(
+        self, file: str, output: IO[str] | int = subprocess.PIPE, **environment: str
+    ) -> subprocess.Popen[str]:
         """`velodrome sweep` of a file of the head's, on the head, without waiting for it."""
-        return self.head.start(
-            sys.executable, "-m", "flows.cli", "sweep", file, "--address", self.address, *words
-        )
+        words = ("-m", "flows.cli", "sweep", file, "--address", self.address)
+        return self.head.start(sys.executable, *words, output=output, **environment)
+
+    def drain(self, machine: Machine, within_s: int) -> None:
+        """Tells the cluster that the machine will be gone, as a cloud does before it takes one back."""
+        machine.check(
+            *ray("drain-node"), f"--address={self.address}", "--reason=DRAIN_NODE_REASON_PREEMPTION",
+            "--reason-message=it is taken back", f"--deadline-remaining-seconds={within_s}",
+        )  # fmt: skip
+
+    def lanes(self, machine: Machine) -> list[int]:
+        """Processes of lanes on a machine, as this one counts them."""
+        return sorted(process.pid for process in machine.processes("ray::RayTrainWorker"))
+
+    def kill_ray(self, machine: Machine) -> None:
+        """SIGKILL to Ray on a machine and to all that it started there; the machine stays."""
+        for process in machine.processes("ray"):
+            kill(process.pid)
 
     def nodes(self) -> set[str]:
         """Names of the machines whose Ray is alive."""
@@ -110,7 +129,7 @@ def start_cluster(folder: Path, sizes: Mapping[str, int], **environment: str) ->
         network.environment |= environment
         start_tracking(tracking)
         network.plug_this_machine()
-        stage = Stage(folder, ledger_url=postgres.url(database))
+        stage = Stage(folder, ledger_url=postgres.url(database), tracking_path=tracking.home / "mlflow.db")
         cluster = RayCluster(network, postgres, stage)
         for name, cpus in sizes.items():
             cluster.join(network.machines[name], cpus)
@@ -122,7 +141,7 @@ def start_tracking(machine: Machine) -> None:
     with (machine.home / "mlflow.log").open("w") as log:
         machine.start(
             sys.executable, "-m", "mlflow", "server", "--host", "0.0.0.0", "--port", "5000",
-            "--allowed-hosts", "mlflow:5000,localhost:*", "--workers", "1",
+            "--allowed-hosts", "mlflow:*,localhost:*", "--workers", "1",
             "--backend-store-uri", f"sqlite:///{machine.home}/mlflow.db",
             "--artifacts-destination", str(machine.home / "artifacts"), output=log,
         )  # fmt: skip

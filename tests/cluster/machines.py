@@ -89,6 +89,15 @@ class Machine:
         assert done.returncode == 0, f"{self.name}: {' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def processes(self, words: str) -> list[psutil.Process]:
+        """What runs there whose command holds these words."""
+        found = []
+        for process in psutil.Process(self.holder.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if words in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
     def end(self) -> None:
         """As when its power is cut."""
         self.holder.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.clusters import RayCluster, start_cluster
-from tests.faults.harness import ROOT, until
+from tests.faults.harness import ROOT, check_tracking, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 LIMIT_S = 900.0
@@ -44,6 +45,23 @@ def write_sweep(cluster: RayCluster, name: str, trials: int, epochs: int) -> str
     path = cluster.head.home / f"{name}.yaml"
     path.write_text(FILE.format(name=name, trials=trials, epochs=epochs, root=ROOT))
     return path.name
+
+
+def start_bad_wires(cluster: RayCluster) -> dict[str, str]:
+    """The ledger and tracking by connections that are 200 ms longer and of which one in twenty is cut."""
+    wires = {"db": ("5433", "5432"), "mlflow": ("5001", "5000")}
+    for name, (listen, target) in wires.items():
+        machine = cluster.network.machines[name]
+        with (machine.home / "proxy.log").open("w") as log:
+            words = ("-m", "tests.cluster.proxy", listen, target, "--delay", "0.1", "--cut", "0.05")
+            machine.start(sys.executable, *words, output=log)
+        ask = f"import socket; socket.create_connection(('localhost', {listen})).close()"
+        until(lambda: machine.run(sys.executable, "-c", ask).returncode == 0, 60)
+    ledger = cluster.head.environment["VELODROME_LEDGER"]
+    return {
+        "VELODROME_LEDGER": ledger.replace(":5432/", ":5433/"),
+        "MLFLOW_TRACKING_URI": "http://mlflow:5001",
+    }
 
 
 def running_on(cluster: RayCluster, name: str) -> Counter[str]:
@@ -130,3 +148,31 @@ def test_sessions_that_are_ended_every_five_seconds_are_not_seen(cluster: RayClu
         ending.join()
     check_end(cluster, driver, "no-sessions", 10)
     assert [attempt.outcome for attempt in cluster.stage.attempts("no-sessions")] == ["complete"] * 10
+
+
+@pytest.mark.long
+def test_slow_and_cut_connections_make_a_sweep_slower_and_never_wrong(cluster: RayCluster) -> None:
+    """At most twice as long (F09)."""
+    took = {}
+    for name, environment in (("good-wires", {}), ("bad-wires", start_bad_wires(cluster))):
+        began = time.monotonic()
+        driver = cluster.sweep(write_sweep(cluster, name, trials=20, epochs=30), **environment)
+        check_end(cluster, driver, name, 20)
+        check_tracking(cluster.stage, name)
+        took[name] = time.monotonic() - began
+    assert took["bad-wires"] <= 2 * took["good-wires"], took
+
+
+@pytest.mark.long
+def test_trials_of_a_drained_machine_are_not_charged(cluster: RayCluster) -> None:
+    """A machine that is to go within 30 s gives its trials away with the checkpoints that they have (F14)."""
+    driver = cluster.sweep(write_sweep(cluster, "drained", trials=10, epochs=60))
+    until(lambda: running_on(cluster, "drained")["two"] == 2, 240)
+    machine = cluster.network.machines["two"]
+    cluster.drain(machine, within_s=30)
+    until(lambda: running_on(cluster, "drained")["two"] == 0, 30)
+    cluster.kill_ray(machine)
+    check_end(cluster, driver, "drained", 10)
+    check_no_split(cluster, "drained")
+    print({trial.number: (trial.failures, trial.attempts) for trial in cluster.stage.trials("drained")})
+    print([(a.number, a.outcome, a.lane_facts["host"]) for a in cluster.stage.attempts("drained")])

@@ -146,4 +146,4 @@ def start_tracking(machine: Machine) -> None:
             "--artifacts-destination", str(machine.home / "artifacts"), output=log,
         )  # fmt: skip
     ask = "from urllib.request import urlopen; urlopen('http://localhost:5000/health', timeout=5)"
-    until(lambda: machine.run(sys.executable, "-c", ask).returncode == 0, START_LIMIT_S)
+    machine.wait_for(sys.executable, "-c", ask)

@@ -20,7 +20,7 @@ from typing import IO
 import psutil
 import pytest
 
-from tests.faults.harness import ROOT
+from tests.faults.harness import ROOT, until
 
 LIMIT_S = 120.0
 HELD = ("unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -88,6 +88,10 @@ class Machine:
         done = self.run(*words, limit_s=limit_s)
         assert done.returncode == 0, f"{self.name}: {' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def wait_for(self, *words: str, limit_s: float = 2 * LIMIT_S) -> None:
+        """Runs a command there again and again until it ends with 0."""
+        until(lambda: self.run(*words).returncode == 0, limit_s)
 
     def processes(self, words: str) -> list[psutil.Process]:
         """What runs there whose command holds these words."""

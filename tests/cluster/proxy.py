@@ -2,7 +2,7 @@
 
     python -m tests.cluster.proxy 5433 5432 --delay 0.1 --cut 0.05
 
-Each connection has its chance to be cut, at a moment of the first seconds, without a word to either side's data.
+Each connection has its chance to be cut, at a moment of the first seconds, without a word to either side.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def start_bad_wires(cluster: RayCluster) -> dict[str, str]:
             words = ("-m", "tests.cluster.proxy", listen, target, "--delay", "0.1", "--cut", "0.05")
             machine.start(sys.executable, *words, output=log)
         ask = f"import socket; socket.create_connection(('localhost', {listen})).close()"
-        until(lambda: machine.run(sys.executable, "-c", ask).returncode == 0, 60)
+        machine.wait_for(sys.executable, "-c", ask)
     ledger = cluster.head.environment["VELODROME_LEDGER"]
     return {
         "VELODROME_LEDGER": ledger.replace(":5432/", ":5433/"),

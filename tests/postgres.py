@@ -81,10 +81,12 @@ class Postgres:
 
     def end_sessions(self) -> None:
         """Ends all connections but its own, as an administrator may at any time."""
-        ask = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-        self._run(
-            "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "velodrome", "-d", "postgres", "-c", ask
-        )
+        self.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+
+    def ask(self, statement: str) -> None:
+        """A statement of the administrator's."""
+        words = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "velodrome", "-d", "postgres")
+        self._run("psql", *words, "-c", statement)
 
     def _user(self) -> pwd.struct_passwd | None:
         return pwd.getpwnam("nobody") if os.geteuid() == 0 else None

@@ -65,11 +65,14 @@ class RayCluster:
             until(lambda: machine.name in self.nodes(), START_LIMIT_S)
 
     def sweep(
-        self, file: str, output: IO[str] | int = subprocess.PIPE, **environment: str
+        self,
+        file: str,
+        output: IO[str] | int = subprocess.PIPE,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
         """`velodrome sweep` of a file of the head's, on the head, without waiting for it."""
         words = ("-m", "flows.cli", "sweep", file, "--address", self.address)
-        return self.head.start(sys.executable, *words, output=output, **environment)
+        return self.head.start(sys.executable, *words, output=output, environment=environment)
 
     def drain(self, machine: Machine, within_s: int) -> None:
         """Tells the cluster that the machine will be gone, as a cloud does before it takes one back."""

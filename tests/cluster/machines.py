@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -48,29 +48,32 @@ class Machine:
     def pid(self) -> int:
         """The first process of it."""
         (first,) = psutil.Process(self.holder.pid).children()
-        return first.pid
+        return int(first.pid)
 
     def within(self, folder: Path) -> tuple[str, ...]:
         """What stands before a command's words to run it there, in a folder."""
         return ("nsenter", "--target", str(self.pid), "--all", f"--wd={folder}", "--")
 
     def start(
-        self, *words: str, output: IO[str] | int = subprocess.PIPE, **more: str
+        self,
+        *words: str,
+        output: IO[str] | int = subprocess.PIPE,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
-        """A command there, without waiting for it; `more` goes into its environment."""
+        """A command there, without waiting for it; `environment` is added to the machine's."""
         paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         own = {"HOME": str(self.home), "VELODROME_HOME": str(self.home / "velodrome"), "PYTHONPATH": paths}
         process = subprocess.Popen(
             [*self.within(self.home), *words],
-            env=os.environ | own | self.environment | more, text=True,
+            env=os.environ | own | self.environment | dict(environment or {}), text=True,
             stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
         self.started.append(process)
         return process
 
-    def run(self, *words: str, limit_s: float = LIMIT_S, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, limit_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
         """A command there, to its end."""
-        process = self.start(*words, **more)
+        process = self.start(*words)
         try:
             out, err = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
@@ -92,6 +95,10 @@ class Machine:
     def wait_for(self, *words: str, limit_s: float = 2 * LIMIT_S) -> None:
         """Runs a command there again and again until it ends with 0."""
         until(lambda: self.run(*words).returncode == 0, limit_s)
+
+    def mount(self, folder: Path, at: str) -> None:
+        """A folder of this machine's, seen there at another path."""
+        self.check("mount", "--bind", str(folder), at)
 
     def processes(self, words: str) -> list[psutil.Process]:
         """What runs there whose command holds these words."""

@@ -97,9 +97,12 @@ def probe(machine: Machine, url: str, *headers: str) -> Any:
 
 
 def check_sweep(machine: Machine, name: str) -> None:
-    """The sweep is over, and all its trials trained on the workers."""
+    """The sweep is over, and no trial trained on the head, which has no processor."""
     told = json.loads(machine.check("velodrome", "status", name, "--json"))
-    assert told["counts"]["complete"] == 4, told
+    assert told["state"] == "finished"
+    assert {trial["state"] for trial in told["trials"]} <= {"complete", "pruned"}
+    assert len(told["trials"]) == 4
+    assert all(trial["place"]["host"] != "head" for trial in told["trials"]), told["trials"]
 
 
 def make_secrets(folder: Path, *names: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from tests.faults.harness import ROOT, until
 
 LIMIT_S = 120.0
 HELD = ("unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
+FIRST = ("bash", "-c", "sleep infinity & wait")  # it takes in the processes that others leave
 OWN_FOLDERS = ("/tmp/ray", "/dev/shm")  # Ray's sessions and objects, in memory of the machine's own
 
 
@@ -208,9 +209,9 @@ class Network:
 
 def hold() -> subprocess.Popen[bytes]:
     """A process that holds namespaces of its own, once they are there."""
-    holder = subprocess.Popen([*HELD, "sleep", "infinity"], stdin=subprocess.DEVNULL)
+    holder = subprocess.Popen([*HELD, *FIRST], stdin=subprocess.DEVNULL)
     deadline = time.monotonic() + LIMIT_S
-    while not (children := psutil.Process(holder.pid).children()) or children[0].name() != "sleep":
+    while not (children := psutil.Process(holder.pid).children()) or children[0].name() != FIRST[0]:
         assert holder.poll() is None, "namespaces cannot be made"
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Python compiles what it imports, when it does: of 25,000 files most are never read.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-all docs clean
+.PHONY: setup demo test test-all test-cluster docs clean
 
 setup: $(VENV)/ready
 
@@ -31,6 +31,11 @@ test-all: setup
 	EVERY_WRITE=1 PYTHON=$(BIN)/python scripts/check
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/run.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py --count 64
+
+# On machines in Linux namespaces, with PostgreSQL and MLflow's server on machines of their own: half an hour.
+test-cluster: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m cluster tests/cluster
+	OMP_NUM_THREADS=1 $(BIN)/python tests/cluster/chaos.py
 
 # Into build/site; any warning is an error.
 docs: setup

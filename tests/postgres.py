@@ -28,24 +28,35 @@ def binaries() -> Path | None:
 
 @dataclass
 class Postgres:
-    """One server on a port of the loopback interface; it refuses to run as root, so somebody else runs it."""
+    """One server on a port; it refuses to run as root, so somebody else runs it.
+
+    Attributes:
+        host: the address that it is asked by; with another than the loopback interface's it listens on all.
+        within: words that run a command on the machine that the server is on.
+    """
 
     folder: Path
     programs: Path
     port: int
     databases: int = 0
+    host: str = "127.0.0.1"
+    within: tuple[str, ...] = ()
 
     def url(self, database: str = "postgres") -> str:
         """For SQLAlchemy."""
-        return f"postgresql+psycopg://velodrome@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://velodrome@{self.host}:{self.port}/{database}"
 
-    def make(self) -> None:
-        """A cluster of databases that trusts whoever connects from here."""
+    def make(self, more_hosts: str = "") -> None:
+        """A cluster of databases that trusts whoever connects from here, and as `more_hosts` says."""
         if (user := self._user()) is not None:
             os.chown(self.folder, user.pw_uid, user.pw_gid)
         self._run("initdb", "-D", str(self.data), "-U", "velodrome", "-A", "trust", "-E", "UTF8", "-N")
         with (self.data / "postgresql.conf").open("a") as out:
             out.write(f"{SETTINGS}port={self.port}\n")
+            if self.host != "127.0.0.1":
+                out.write("listen_addresses='*'\n")
+        with (self.data / "pg_hba.conf").open("a") as out:
+            out.write(more_hosts)
 
     @property
     def data(self) -> Path:
@@ -68,14 +79,27 @@ class Postgres:
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "velodrome", name)
         return self.url(name)
 
+    def end_sessions(self) -> None:
+        """Ends all connections but its own, as an administrator may at any time."""
+        self.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+
+    def ask(self, statement: str) -> None:
+        """A statement of the administrator's."""
+        words = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "velodrome", "-d", "postgres")
+        self._run("psql", *words, "-c", statement)
+
     def _user(self) -> pwd.struct_passwd | None:
         return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
     def _run(self, program: str, *words: str) -> None:
         user = self._user()
         who = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        within = self.within
+        if within and user is not None:  # who enters another machine is somebody else only there
+            ids = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
+            within, who = (*within, "setpriv", *ids), {}
         done = subprocess.run(
-            [str(self.programs / program), *words],
+            [*within, str(self.programs / program), *words],
             cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             timeout=2 * START_LIMIT_S, **who,
         )  # type: ignore[call-overload]  # fmt: skip

@@ -34,6 +34,7 @@ class Stage:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
     ledger_url: str = ""  # where it is not the home's own
+    tracking_path: Path | None = None  # the same of MLflow's database
 
     @property
     def home(self) -> Home:
@@ -139,7 +140,7 @@ class Stage:
 
     def tracking_runs(self, name: str) -> list[TrackedRun]:
         """MLflow's runs of the sweep, read from its store."""
-        uri = f"file:{self.home.path / 'mlflow.db'}?mode=ro"
+        uri = f"file:{self.tracking_path or self.home.path / 'mlflow.db'}?mode=ro"
         query = """
             SELECT runs.run_uuid, runs.name, runs.status, tags.value FROM runs
             JOIN experiments ON experiments.experiment_id = runs.experiment_id AND experiments.name = ?

@@ -94,11 +94,12 @@ def compare_specs(before: SweepSpec, now: SweepSpec) -> SpecChange:
 
 
 def refuse_changes(
-    known: SweepRow, change: SpecChange, *, accept_code_change: bool, file: str | None = None
+    known: SweepRow, change: SpecChange, *, accept_code_change: bool | None, file: str | None = None
 ) -> None:
     """Refuses what would mix two sweeps in one.
 
     Args:
+        accept_code_change: what the command's option says; None: it has none.
         file: what was compared, where it was a file or a mapping and not only the code and the data as they
             are now.
 
@@ -115,11 +116,12 @@ def refuse_changes(
     if change.code_changed and not accept_code_change:
         commit = (known.facts.get("git") or {}).get("commit")
         since = f" (the sweep began at commit {commit[:12]})" if commit else ""
+        by = "with" if accept_code_change is not None else "by `velodrome sweep` with its file and"
         raise WrongInput(
             f"the code of {known.label}'s families must be what its trials were made with",
             f"another source of {', '.join(change.code_changed)}",
-            f"undo the change{since}, start the next version with --new, or carry the sweep on with "
-            f"--accept-code-change (recorded)",
+            f"undo the change{since}, start the next version {by} --new, or carry the sweep on {by} "
+            "--accept-code-change (recorded)",
         )
 
 

@@ -16,12 +16,17 @@ from trainers.registry import source_hash
 
 
 def check_recorded_sweep(
-    row: SweepRow, home: Home, *, families: Collection[str] | None = None, accept_code_change: bool = False
+    row: SweepRow,
+    home: Home,
+    *,
+    families: Collection[str] | None = None,
+    accept_code_change: bool | None = None,
 ) -> SpecChange:
     """Refuses to train for a sweep whose code or data are not those that its trials were made with.
 
     Args:
         families: those that are to be trained; None for all.
+        accept_code_change: what the command's option says; None: it has none.
     """
     make_code_importable(row)
     asked = {family.name for family in row.spec.families} if families is None else set(families)

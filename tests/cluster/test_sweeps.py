@@ -164,7 +164,7 @@ def test_slow_and_cut_connections_make_a_sweep_slower_and_never_wrong(cluster: R
 
 
 @pytest.mark.long
-def test_trials_of_a_drained_machine_are_not_charged(cluster: RayCluster) -> None:
+def test_trials_of_a_drained_machine_go_on_elsewhere(cluster: RayCluster) -> None:
     """A machine that is to go within 30 s gives its trials away with the checkpoints that they have (F14)."""
     driver = cluster.sweep(write_sweep(cluster, "drained", trials=10, epochs=60))
     until(lambda: running_on(cluster, "drained")["two"] == 2, 240)

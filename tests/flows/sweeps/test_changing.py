@@ -184,12 +184,19 @@ def test_carrying_on_with_changed_code_is_refused_and_writes_nothing(
     ended = velodrome(verb, "digits", *CARRYING_ON[verb])
     assert ended.status == 2
     assert "another source of corrected:train" in ended.err
-    assert "--accept-code-change" in ended.err
+    assert "carry the sweep on with --accept-code-change" in ended.err
     _, after = ledger_of(home)
     assert (after.spec, after.facts) == (before.spec, before.facts)
     assert len(views.events(ledger, before.id)) == events
     assert carried_on == []
     ledger.close()
+
+
+def test_confirm_with_changed_code_names_the_command_that_has_the_option(home, velodrome, changed_code):
+    ended = velodrome("confirm", "digits")
+    assert ended.status == 2
+    assert "another source of corrected:train" in ended.err
+    assert "by `velodrome sweep` with its file and --accept-code-change" in " ".join(ended.err.split())
 
 
 @pytest.mark.parametrize("verb", CARRYING_ON)

@@ -186,6 +186,37 @@ def test_workbook_with_title_errors_and_other_sheets_is_read_and_said(opened: Op
     assert any("the first sheet of a.xlsx is read, not old" in note for note in found.notes)
 
 
+def hide_some(book: Any) -> None:
+    """Two rows and two columns, which share an entry."""
+    book.active.row_dimensions[4].hidden = True
+    book.active.row_dimensions[7].hidden = True
+    book.active.column_dimensions.group("B", "C", hidden=True)
+
+
+def test_workbook_with_hidden_rows_and_columns_is_read_whole_and_said(opened: Open, tmp_path: Path) -> None:
+    rows: list[list[Any]] = [[n, n / 2, n % 7, label] for n, label in enumerate(LABELS)]
+    workbook(tmp_path / "a.xlsx", [["n", "half", "week", "label"], *rows], hide_some)
+    found = opened("excel:a.xlsx")
+    assert list(found.columns) == ["n", "half", "week"]
+    assert len(np.asarray(found.columns["n"].values)) == len(LABELS)
+    assert any("a.xlsx hides 2 rows and 2 columns" in note for note in found.notes)
+    workbook(tmp_path / "b.xlsx", [["n", "half", "week", "label"], *rows])
+    assert not any("hides" in note for note in opened("excel:b.xlsx").notes)
+
+
+def test_sheet_that_is_hidden_gives_way_to_the_first_that_is_shown(opened: Open, tmp_path: Path) -> None:
+    def hide_first(book: Any) -> None:
+        shown = book.create_sheet("shown")
+        for row in [["n", "label"], *enumerate(LABELS)]:
+            shown.append(row)
+        book.active.sheet_state = "hidden"
+
+    workbook(tmp_path / "a.xlsx", [["old"], [1]], hide_first)
+    found = opened("excel:a.xlsx")
+    assert list(found.columns) == ["n"]
+    assert any("is read, not Sheet" in note for note in found.notes)
+
+
 def test_workbook_without_a_header_loses_no_row(opened: Open, tmp_path: Path) -> None:
     workbook(tmp_path / "a.xlsx", [[n + 0.5, label] for n, label in enumerate(LABELS)])
     found = opened("excel:a.xlsx", columns={"target": "column 2"})

@@ -1,11 +1,11 @@
-"""A workbook's first sheet, every cell as the text that a csv file would hold."""
+"""A workbook's first sheet that is shown, every cell as the text that a csv file would hold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -72,7 +72,7 @@ def _check_results(path: Path, names: Sequence[str], rows: Sequence[Row]) -> Non
     if not (rows and empty):
         return
     with path.open("rb") as file, closing(_open_book(file, values=False)) as book:
-        cells = (cell for row in book.worksheets[0].iter_rows(values_only=True) for cell in row)
+        cells = (cell for row in _first_shown(book).iter_rows(values_only=True) for cell in row)
         if any(isinstance(cell, str) and cell.startswith("=") for cell in cells):
             must = f"formulas of {path} must have been computed"
             do = "open the workbook in a spreadsheet and save it, or save values"
@@ -89,13 +89,28 @@ def _open_book(file: IO[bytes], *, values: bool) -> Workbook:
     return load_workbook(file, read_only=streamed, data_only=values)
 
 
+def _first_shown(book: Workbook) -> Any:
+    shown = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+    return (shown or book.worksheets)[0]
+
+
+def _count_hidden(sheet: Any) -> str:
+    """Rows and columns that the sheet does not show; of one that is streamed nothing is known."""
+    rows = sum(bool(row.hidden) for row in getattr(sheet, "row_dimensions", {}).values())
+    spans = [column for column in getattr(sheet, "column_dimensions", {}).values() if column.hidden]
+    columns = sum(span.max - span.min + 1 if span.max else 1 for span in spans)  # neighbours share one entry
+    counts = ((rows, "row"), (columns, "column"))
+    return " and ".join(count_of(count, what) for count, what in counts if count)
+
+
 def _read_cells(path: Path, notes: list[str]) -> list[Row]:
     try:
         with path.open("rb") as file, closing(_open_book(file, values=True)) as book:
-            sheet = book.worksheets[0].iter_rows(values_only=True)
-            rows = [row for row in sheet if any(cell is not None for cell in row)]
-            merged = [str(cells) for cells in getattr(book.worksheets[0], "merged_cells", ())]
-            others = [other.title for other in book.worksheets[1:]]
+            sheet = _first_shown(book)
+            rows = [row for row in sheet.iter_rows(values_only=True) if any(cell is not None for cell in row)]
+            merged = [str(cells) for cells in getattr(sheet, "merged_cells", ())]
+            hidden = _count_hidden(sheet)
+            others = [other.title for other in book.worksheets if other is not sheet]
     except InputError:
         raise
     except Exception as error:  # what a damaged archive of XML makes its parsers raise is anything
@@ -104,6 +119,11 @@ def _read_cells(path: Path, notes: list[str]) -> list[Row]:
         raise InputError(f"{path} must be a readable workbook", text, do, key=SOURCE_KEY) from error
     if others:
         notes.append(f"the first sheet of {path.name} is read, not {', '.join(others[:5])}")
+    if hidden:
+        notes.append(
+            f"{path.name} hides {hidden} (by a filter, say), which are read too: delete them there, or save "
+            "what is shown as csv, if they are not meant"
+        )
     if merged:
         notes.append(
             f"{path.name} has {len(merged):,} merged cells, as {merged[0]}: the value counts for the first "

@@ -34,7 +34,7 @@ def test_lanes_of_a_machine_with_twenty_programs_a_core_get_their_time_to_start(
     driver = object.__new__(_Driver)
     limits = SweepLimits(start_s=60.0)
     driver._job = SimpleNamespace(spec=SimpleNamespace(limits=limits))  # type: ignore[assignment]
-    driver._pool = SimpleNamespace(planned=1)  # type: ignore[assignment]
+    driver._pool = SimpleNamespace(planned_lanes=1)  # type: ignore[assignment]
     driver._seen_lane_at = time.monotonic() - 20 * 60.0 + 10.0
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr("os.getloadavg", lambda: (40.0, 1.0, 1.0))

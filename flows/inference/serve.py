@@ -91,8 +91,12 @@ def serve(
         only_promoted=only_promoted, drain_s=drain_s, log_predictions=log_predictions,
         log_share=log_share, access_log=access_log,
     )  # fmt: skip
-    with prepare_server(model, options, place) as ready, connect_ray(address, place):
-        run_server(ready, options, deploy_replicas, say)
+    with (
+        prepare_server(model, options, place) as ready,
+        open_loop() as runner,
+        connect_ray(address, place),
+    ):
+        run_server(ready, options, deploy_replicas, say, runner)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,17 +175,24 @@ def _source(chosen: ModelChoice, home: Home, only_promoted: bool) -> VersionSour
     return PinnedSource(fetch_artifact(chosen, home))
 
 
-def run_server(ready: PreparedServer, options: ServeOptions, compute: Compute, say: Say) -> None:
-    """Answers until it is interrupted."""
+@contextlib.contextmanager
+def open_loop() -> Iterator[asyncio.Runner]:
+    """What requests are answered in. Until Ray has ended it tells the loop of answers that nobody waits for:
+    of one that is closed by then it prints an error."""
     import uvloop
 
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        yield runner
+
+
+def run_server(
+    ready: PreparedServer, options: ServeOptions, compute: Compute, say: Say, runner: asyncio.Runner
+) -> None:
+    """Answers until it is interrupted."""
     if ready.chosen.warning:
         say(f"warning: {ready.chosen.warning}")
     try:
-        with (
-            compute(ready.chosen.name, options.replicas) as scorer,
-            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-        ):
+        with compute(ready.chosen.name, options.replicas) as scorer:
             runner.run(_answer_requests(ready, options, scorer, say))
     except KeyboardInterrupt:  # how a person ends it: nothing went wrong
         say("the server has ended")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -20,7 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.inference.serve import TOKEN, prepare_server
+from flows.inference.serve import TOKEN, prepare_server, serve
 from flows.inference.serve_options import ServeOptions
 from flows.inference.server_limits import read_limits
 from infra.errors import WrongInput
@@ -245,6 +246,27 @@ def test_serve_impossible_options_are_refused_before_ray(
 def test_serve_unknown_model_is_refused_before_ray(registered: RegistryFixture, model: str) -> None:
     with pytest.raises(WrongInput), prepare_server(model, ServeOptions(port=0), registered.home):
         pass
+
+
+def test_loop_of_a_server_is_open_until_ray_has_ended(
+    registered: RegistryFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads of Ray's tell it of answers that nobody waits for: of a closed one they print an error."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    @contextlib.contextmanager
+    def connect_nothing(*_: object) -> Iterator[None]:
+        yield
+        loops[0].call_soon_threadsafe(print)
+
+    async def answer_nothing(*_: object) -> None:
+        loops.append(asyncio.get_running_loop())
+
+    monkeypatch.setattr("infra.lanes.cluster.connect_ray", connect_nothing)
+    monkeypatch.setattr("flows.inference.serve.deploy_replicas", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("flows.inference.serve._answer_requests", answer_nothing)
+    serve("m", port=free_port(), home=registered.home)
+    assert loops[0].is_closed()
 
 
 def test_serve_challenger_without_followed_model_is_refused(registered: RegistryFixture) -> None:

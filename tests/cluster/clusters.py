@@ -64,6 +64,12 @@ class RayCluster:
         if wait:
             until(lambda: machine.name in self.nodes(), START_LIMIT_S)
 
+    def bring_back(self, sizes: Mapping[str, int]) -> None:
+        """Ray again on machines that the cluster has given up."""
+        for name in sizes.keys() - self.nodes():
+            self.kill_ray(self.network.machines[name])
+            self.join(self.network.machines[name], sizes[name])
+
     def sweep(
         self,
         file: str,

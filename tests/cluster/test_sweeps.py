@@ -17,6 +17,7 @@ from tests.faults.harness import ROOT, check_tracking, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 LIMIT_S = 900.0
+SIZES = {"head": 1, "one": 2, "two": 2}
 FILE = """
 name: {name}
 data: {{source: none}}
@@ -36,8 +37,14 @@ code: {{root: {root}}}
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
     """Three machines with five processors, of which this one has fewer: the trials mostly sleep."""
     folder = tmp_path_factory.mktemp("cluster")
-    with start_cluster(folder, {"head": 1, "one": 2, "two": 2}, SCRIPTED_SLEEP="0.5") as made:
+    with start_cluster(folder, SIZES, SCRIPTED_SLEEP="0.5") as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def whole(cluster: RayCluster) -> None:
+    """What a test before has cut off or killed is there again."""
+    cluster.bring_back(SIZES)
 
 
 def write_sweep(cluster: RayCluster, name: str, trials: int, epochs: int) -> str:
@@ -83,7 +90,7 @@ def check_end(cluster: RayCluster, driver: subprocess.Popen[str], name: str, tri
 def test_sweep_on_three_machines_has_a_lane_on_every_processor(cluster: RayCluster) -> None:
     driver = cluster.sweep(write_sweep(cluster, "spread", trials=10, epochs=20))
     cluster.stage.wait_for("spread", lambda trials: bool(trials), LIMIT_S)
-    until(lambda: running_on(cluster, "spread") == {"head": 1, "one": 2, "two": 2}, 240)
+    until(lambda: running_on(cluster, "spread") == SIZES, 240)
     check_end(cluster, driver, "spread", 10)
 
 
@@ -174,5 +181,7 @@ def test_trials_of_a_drained_machine_go_on_elsewhere(cluster: RayCluster) -> Non
     cluster.kill_ray(machine)
     check_end(cluster, driver, "drained", 10)
     check_no_split(cluster, "drained")
-    print({trial.number: (trial.failures, trial.attempts) for trial in cluster.stage.trials("drained")})
-    print([(a.number, a.outcome, a.lane_facts["host"]) for a in cluster.stage.attempts("drained")])
+    moved = {trial.number for trial in cluster.stage.trials("drained") if trial.attempts > 1}
+    assert len(moved) == 2
+    again = [a.lane_facts["host"] for a in cluster.stage.attempts("drained") if a.number in moved]
+    assert again.count("two") == 2

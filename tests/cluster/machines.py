@@ -102,11 +102,12 @@ class Machine:
         self.check("mount", "--bind", str(folder), at)
 
     def processes(self, words: str) -> list[psutil.Process]:
-        """What runs there whose command holds these words."""
-        found = []
-        for process in psutil.Process(self.holder.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if words in " ".join(process.cmdline()):
+        """What runs there whose command holds these words, whoever started it."""
+        own, found = os.readlink(f"/proc/{self.pid}/ns/pid"), []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+                there = os.readlink(f"/proc/{process.pid}/ns/pid") == own
+                if there and words in " ".join(process.cmdline()):
                     found.append(process)
         return found
 

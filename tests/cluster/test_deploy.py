@@ -156,13 +156,19 @@ def check_no_secret(folder: Path, password: str, machines: Mapping[str, Machine]
 
 
 def start_pod(network: Network, name: str, command: list[str] | str, **own: str) -> Machine:
+    """A pod of the manifests with its command."""
+    machine = add_pod(network, name, **own)
+    start(machine, command, name)
+    return machine
+
+
+def add_pod(network: Network, name: str, **own: str) -> Machine:
     """A pod of the manifests: the shared volume, the secrets, and the environment of the ConfigMap."""
     machine = network.add(name)
     machine.mount(network.shared, "/shared")
     machine.mount(network.folder / "secrets", "/secrets")
     settings = load(KUBERNETES / "shared" / "settings.yaml")["data"]
     machine.environment = PROGRAMS | settings | own
-    start(machine, command, name)
     return machine
 
 
@@ -209,7 +215,10 @@ def check_serving(network: Network, token: str) -> None:
     pod = load(KUBERNETES / "serving" / "deployment.yaml")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     own = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
-    server = start_pod(network, "velodrome-serving", container["command"], **own, VELODROME_SERVE_TOKEN=token)
+    server = add_pod(network, "velodrome-serving", **own, VELODROME_SERVE_TOKEN=token)
+    (network.folder / "scratch").mkdir()
+    server.mount(network.folder / "scratch", "/scratch")
+    start(server, container["command"], server.name)
     asking = network.machines["head"]
     for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
         asked = container[kind]["httpGet"]

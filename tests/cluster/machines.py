@@ -105,7 +105,7 @@ class Machine:
         """What runs there whose command holds these words, whoever started it."""
         own, found = os.readlink(f"/proc/{self.pid}/ns/pid"), []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+            with contextlib.suppress(psutil.NoSuchProcess, OSError):  # gone, or not ours
                 there = os.readlink(f"/proc/{process.pid}/ns/pid") == own
                 if there and words in " ".join(process.cmdline()):
                     found.append(process)

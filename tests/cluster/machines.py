@@ -227,13 +227,16 @@ def run(*words: str) -> None:
 
 def why_not() -> str:
     """What this machine lacks to hold others; empty where it can."""
-    lacking = [program for program in ("unshare", "nsenter", "ip", "mount") if shutil.which(program) is None]
-    if lacking:
+    needed = ("unshare", "nsenter", "ip", "mount", "hostname", "setpriv")
+    if lacking := [program for program in needed if shutil.which(program) is None]:
         return f"{', '.join(lacking)} must be installed"
-    tried = subprocess.run(
-        [*HELD, "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], capture_output=True, text=True
-    )
-    return tried.stderr.strip()
+    bridge = "mount -t tmpfs tmpfs /dev/shm && ip link add switch type bridge && hostname tried"
+    wire = f"ip link add tried{os.getpid() % 10_000} type veth peer name other"
+    for words in ([*HELD, "sh", "-c", f"{bridge} && {wire}"], ["unshare", "--net", "sh", "-c", wire]):
+        tried = subprocess.run(words, capture_output=True, text=True)
+        if tried.returncode != 0:
+            return tried.stderr.strip() or f"{words} ended with {tried.returncode}"
+    return "" if os.geteuid() == 0 else "only the superuser may add a wire to this machine's own network"
 
 
 @contextlib.contextmanager

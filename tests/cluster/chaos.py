@@ -22,29 +22,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.cluster.clusters import RayCluster, start_cluster, start_tracking
+from tests.cluster.clusters import RayCluster, scripted_sweep, start_cluster, start_tracking
 from tests.faults import tally
-from tests.faults.harness import ROOT, check_tracking, kill
+from tests.faults.harness import check_tracking, kill
 
 NAME = "chaos"
+EPOCHS = 20
 SIZES = {"head": 1, "one": 2, "two": 2}
 AWAY_S = 10.0
 BACK_S = 20.0
 QUIET_END_S = 600.0  # without kills, what is left must be done within this time
-FILE = """
-name: chaos
-seed: {seed}
-data: {{source: none}}
-objective: {{metric: accuracy, direction: maximize}}
-budget: {{trials: {trials}, epochs: 20}}
-search: {{sampler: random, pruner: none}}
-resources: {{lanes: auto, gpus: 0}}
-checkpoint: {{every: 1 epoch}}
-families:
-  tests.faults.scripted:train:
-    space: {{learning_rate: {{type: float, low: 1.0e-5, high: 1.0e-1, log: true}}}}
-code: {{root: {root}}}
-"""
 
 
 class ClusterChaos:
@@ -154,7 +141,7 @@ def complaints(cluster: RayCluster, trials: int) -> list[str]:
         "ends too many": sum(count - 1 for count in stage.ends(NAME).values()),
         "trials failed": sum(trial.state == "failed" for trial in found),
         "attempts without an end": sum(attempt.ended_at is None for attempt in stage.attempts(NAME)),
-        "trials with other epochs than asked for": sum(trial.epochs != 20 for trial in found),
+        "trials with other epochs than asked for": sum(trial.epochs != EPOCHS for trial in found),
     }
     said = [f"{count} {what}" for what, count in counts.items() if count]
     try:
@@ -171,7 +158,7 @@ def main(words: Sequence[str] | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="cluster-chaos-", ignore_cleanup_errors=True) as folder,
         start_cluster(Path(folder), SIZES, SCRIPTED_SLEEP=str(asked.sleep)) as cluster,
     ):
-        text = FILE.format(seed=asked.seed, trials=asked.trials, root=ROOT)
+        text = scripted_sweep(NAME, asked.trials, EPOCHS, seed=asked.seed)
         (cluster.head.home / f"{NAME}.yaml").write_text(text)
         chaos = ClusterChaos(cluster, random.Random(asked.seed))
         began = time.monotonic()

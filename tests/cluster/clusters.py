@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 
 from tests.cluster.machines import Machine, Network, make_network
-from tests.faults.harness import Stage, kill, until
+from tests.faults.harness import ROOT, Stage, kill, until
 from tests.postgres import Postgres, binaries
 
 PORT = 6379
@@ -24,6 +24,20 @@ ASK_NODES = """
 import ray
 ray.init(address="auto", log_to_driver=False, logging_level="error")
 print(*[node["NodeName"] for node in ray.nodes() if node["Alive"]])
+"""
+FILE = """
+name: {name}
+seed: {seed}
+data: {{source: none}}
+objective: {{metric: accuracy, direction: maximize}}
+budget: {{trials: {trials}, epochs: {epochs}}}
+search: {{sampler: random, pruner: none}}
+resources: {{lanes: auto, gpus: 0}}
+checkpoint: {{every: 1 epoch}}
+families:
+  tests.faults.scripted:train:
+    space: {{learning_rate: {{type: float, low: 1.0e-5, high: 1.0e-1, log: true}}}}
+code: {{root: {root}}}
 """
 ANYONE = "host all all 10.77.0.0/16 trust\n"
 
@@ -101,6 +115,11 @@ class RayCluster:
         done = self.head.run(sys.executable, "-c", ASK_NODES)
         alive = set(done.stdout.split()) if done.returncode == 0 else set()
         return {name for name, machine in self.network.machines.items() if alive & {name, machine.address}}
+
+
+def scripted_sweep(name: str, trials: int, epochs: int, seed: int = 0) -> str:
+    """A sweep file whose trials take `SCRIPTED_SLEEP` seconds an epoch, on every lane there is room for."""
+    return FILE.format(name=name, seed=seed, trials=trials, epochs=epochs, root=ROOT)
 
 
 def ray(*words: str) -> tuple[str, ...]:

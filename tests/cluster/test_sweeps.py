@@ -12,25 +12,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.clusters import RayCluster, start_cluster
-from tests.faults.harness import ROOT, check_tracking, until
+from tests.cluster.clusters import RayCluster, scripted_sweep, start_cluster
+from tests.faults.harness import check_tracking, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 LIMIT_S = 900.0
 SIZES = {"head": 1, "one": 2, "two": 2}
-FILE = """
-name: {name}
-data: {{source: none}}
-objective: {{metric: accuracy, direction: maximize}}
-budget: {{trials: {trials}, epochs: {epochs}}}
-search: {{sampler: random, pruner: none}}
-resources: {{lanes: auto, gpus: 0}}
-checkpoint: {{every: 1 epoch}}
-families:
-  tests.faults.scripted:train:
-    space: {{learning_rate: {{type: float, low: 1.0e-5, high: 1.0e-1, log: true}}}}
-code: {{root: {root}}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +37,7 @@ def whole(cluster: RayCluster) -> None:
 def write_sweep(cluster: RayCluster, name: str, trials: int, epochs: int) -> str:
     """A sweep file on the head."""
     path = cluster.head.home / f"{name}.yaml"
-    path.write_text(FILE.format(name=name, trials=trials, epochs=epochs, root=ROOT))
+    path.write_text(scripted_sweep(name, trials, epochs))
     return path.name
 
 

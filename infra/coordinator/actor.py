@@ -132,6 +132,10 @@ class CoordinatorActor:
         """See `SickLanes.leave_out`."""
         self._call(lambda core: core.sick.leave_out(nodes))
 
+    def evacuate(self, nodes: Collection[str]) -> None:
+        """See `SickLanes.evacuate`."""
+        self._call(lambda core: core.sick.evacuate(nodes))
+
     def report_start_failure(self, lane: str, text: str) -> None:
         """A lane could not even begin: its traceback, so that nobody restarts it for ever."""
         self._start_failures.append(text)

@@ -197,8 +197,12 @@ class Attempts:
         self._finish_trial(running, "pruned", None)
         return True
 
-    def end_attempt(self, ended: AttemptResult, lane: str) -> None:
-        """What a lane says of its attempt's end; changes nothing when the attempt is no longer its own."""
+    def end_attempt(self, ended: AttemptResult, lane: str, *, stopped: str = "stopped") -> None:
+        """What a lane says of its attempt's end; changes nothing when the attempt is no longer its own.
+
+        Args:
+            stopped: the outcome of an attempt that its lane was told to stop.
+        """
         running = self.running.get(ended.attempt)
         if running is None or running.lane != lane:
             self._record_late_end(ended, lane)
@@ -210,7 +214,7 @@ class Attempts:
         if ended.outcome == "failed":
             self.fail_attempt(running, ended.reason, ended.detail)
         elif ended.outcome == "stopped":
-            self.return_to_waiting(running, "paused" if is_paused(trial) else "stopped", "")
+            self.return_to_waiting(running, "paused" if is_paused(trial) else stopped, "")
         elif ended.outcome == "complete" and not self._is_valid(ended.objective):
             found = ", ".join(map(repr, ended.objective)) or "no value"
             self.fail_attempt(

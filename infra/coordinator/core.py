@@ -32,7 +32,7 @@ from infra.coordinator.messages import (
 )
 from infra.coordinator.placement import shape_name
 from infra.coordinator.questions import TrialQuestions
-from infra.coordinator.sick_lanes import SickLanes
+from infra.coordinator.sick_lanes import NODE_LEFT, SickLanes
 from infra.coordinator.trial_table import TrialTable
 from infra.coordinator.usage import BudgetUsage
 from infra.coordinator.warm_start import teach_earlier_trials
@@ -230,7 +230,7 @@ class Coordinator:
             self._attempts.record_reports(attempt, hello.lane, told)
         self._commit()
         void = frozenset(reports) - self._attempts.running.keys()
-        return StackHeartbeatReply(void=void, stop=self.stopping is not None)
+        return StackHeartbeatReply(void=void, stop=self.stopping is not None or self.sick.is_leaving(hello))
 
     def decide(self, hello: LaneHandshake, attempt: str, reports: Sequence[EpochReport]) -> bool:
         """Takes reports, the last of which the pruner judges. False: the trial ends here."""
@@ -357,11 +357,13 @@ class Coordinator:
             self._commit()
 
     def _next_work(self, hello: LaneHandshake) -> LaneWork:
-        if self._is_ending or self.sick.is_left_out(hello):
+        if self._is_ending:
             return LaneWork(leave=True)
         lost = self._attempts.on_lane(hello.lane)  # the answer to an earlier call was lost on its way
         if lost:
             return LaneWork(attempts=tuple(self._make_assignment(one.trial, one.attempt) for one in lost))
+        if not self.sick.takes_more(hello):
+            return LaneWork(leave=True)
         fits = self._shape_filter(hello.shape)
         self._attempts.resume_paused(fits)
         trial = self.book.take_waiting(fits)
@@ -378,8 +380,9 @@ class Coordinator:
         for running in self._attempts.on_lane(hello.lane):
             if running.attempt not in request.holding:  # the answer to an earlier call was lost on its way
                 found.append(self._make_assignment(running.trial, running.attempt))
-        places = self._fair_share(hello.shape) - len(request.holding)
-        while len(found) < min(request.limit, places) and not self._is_ending:
+        takes_more = self.sick.takes_more(hello) and not self._is_ending
+        places = self._fair_share(hello.shape) - len(request.holding) if takes_more else 0
+        while len(found) < min(request.limit, places):
             self._attempts.resume_paused(fits)
             trial = self.book.take_waiting(fits)
             if trial is None and self._asks_for_stack(hello.shape, request):
@@ -496,6 +499,10 @@ class Coordinator:
     def _fail_lane(self, lane: str, why: str, process: LaneHandshake | None) -> None:
         together, reason = self._attempts.on_lane(lane), "worker-died"
         self._attempts.forget_lane(lane)
+        if process is not None and self.sick.is_leaving(process):
+            for running in together:
+                self._attempts.return_to_waiting(running, NODE_LEFT, why)
+            return
         killed = bool(together) and process is not None and self._starved(process)
         if killed:
             reason, why = "out-of-memory", "its process was ended since memory ran out"

@@ -1,4 +1,5 @@
-"""Replacing lanes that are at fault for what fails on them; none of that is charged to a trial."""
+"""Lanes that leave before their work is done: those at fault for what fails on them, and those whose node
+will soon be gone. None of that is charged to a trial."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from trainers.types import Document
 
 LANE_SICK = "lane-sick"  # the outcome of an attempt that its lane spoilt, and the event
+NODE_LEFT = "node-left"  # the outcome of an attempt whose node went before it had ended
 _log = logging.getLogger(__name__)
 
 
@@ -44,6 +46,7 @@ class SickLanes:
         self._health = LaneHealth()
         self._left_out: frozenset[str] = frozenset()
         self._dismissed: frozenset[str] = frozenset()
+        self._leaving: frozenset[str] = frozenset()
 
     def leave_out(self, nodes: Collection[str]) -> None:
         """Lanes on these nodes, and on no others, end what they train and take nothing more."""
@@ -53,16 +56,26 @@ class SickLanes:
         """Lanes of these runs end what they train and take nothing more."""
         self._dismissed |= set(runs)
 
+    def evacuate(self, nodes: Collection[str]) -> None:
+        """These nodes will soon be gone: lanes there write checkpoints and leave."""
+        self._leaving |= set(nodes)
+
+    def is_leaving(self, hello: LaneHandshake) -> bool:
+        """Whether the lane's node will soon be gone, or is."""
+        return node_of(hello) in self._leaving
+
     def count_by_node(self) -> Mapping[str, int]:
         """How many lanes of each node were sick."""
         known: Document = self._facts.get("sick_nodes", {})
         return {node: told["times"] for node, told in known.items()}
 
-    def is_left_out(self, hello: LaneHandshake) -> bool:
-        """Whether the lane is on a node that is left out, or of a run that is dismissed, and trains nothing
-        now."""
-        out = node_of(hello) in self._left_out or run_of_lane(hello.lane) in self._dismissed
-        return out and not self._attempts.on_lane(hello.lane)
+    def takes_more(self, hello: LaneHandshake) -> bool:
+        """Whether the lane gets more trials: not on a node that is left out or leaves, nor in a run that is
+        dismissed."""
+        return (
+            node_of(hello) not in self._left_out | self._leaving
+            and run_of_lane(hello.lane) not in self._dismissed
+        )
 
     def note_pruned(self, hello: LaneHandshake, attempt: str) -> None:
         """The pruner has ended an attempt: its lane works."""
@@ -78,7 +91,7 @@ class SickLanes:
         if ended.fault is not None and may_spare(trial):
             self._replace(SickLane(process=process, trials=()), ended.fault.words, ended.detail)
             return
-        self._attempts.end_attempt(ended, lane)
+        self._attempts.end_attempt(ended, lane, stopped=NODE_LEFT if self.is_leaving(process) else "stopped")
         if trial.state == "complete":
             self._health.note_success(process, trial.family)
         elif ended.reason == "error" and may_spare(trial):

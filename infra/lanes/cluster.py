@@ -269,6 +269,14 @@ def list_nodes() -> list[Node]:
     return [_node_from_ray(entry, free.get(entry["NodeID"])) for entry in living]
 
 
+def list_leaving_nodes() -> frozenset[str]:
+    """Names of nodes that will soon be gone, as the cluster was told by a cloud that takes one back, by an
+    autoscaler or by a person (`ray drain-node`): Ray places nothing there any more."""
+    from ray._private.state import state
+
+    return frozenset(state.get_draining_nodes())
+
+
 def _node_from_ray(entry: Mapping[str, object], free: Mapping[str, float] | None) -> Node:
     """A node; what is free of it is unknown where Ray has not heard from it yet."""
     resources = dict(entry.get("Resources") or {})  # type: ignore[call-overload]

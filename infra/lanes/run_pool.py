@@ -21,7 +21,7 @@ from infra.coordinator.placement import (
 from infra.coordinator.shortage import PLACE_LIMIT_S, RunProgress, describe_shortage, find_hopeless_runs
 from infra.errors import ClusterUnavailable
 from infra.lanes.busy_machine import stretch_limit
-from infra.lanes.cluster import list_nodes
+from infra.lanes.cluster import list_leaving_nodes, list_nodes
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
 from infra.sharing.growth import ClusterGrowth, missing_workers
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from infra.spec import Resources
 
 NODES_EVERY_S = 10.0
+LEAVING_EVERY_S = 3.0  # a cloud takes a machine back 30 s after it says so
 LANES_A_SHARED_RUN = 2  # a run is given back whole; each costs some processes of Ray's
 MOST_RUN_DEATHS = 3
 _log = logging.getLogger(__name__)
@@ -76,7 +77,8 @@ class RunPool:
         self._dismissed: set[str] = set()
         self._deaths = 0
         self._left_out: frozenset[str] = frozenset()
-        self._looked_at = self._steady()
+        self._leaving: frozenset[str] = frozenset()
+        self._looked_at = self._looked_for_leaving_at = self._steady()
 
     @property
     def planned_lanes(self) -> int:
@@ -182,10 +184,13 @@ class RunPool:
 
     def _refresh(self, standing: CoordinatorStatus) -> None:
         """On a cluster that stays, nodes come and go, and so does what others run on them."""
-        if self._own_ray or self._steady() - self._looked_at < NODES_EVERY_S:
+        if self._own_ray:
+            return
+        leave = self._find_leaving()
+        if self._steady() - self._looked_at < NODES_EVERY_S and not leave:
             return
         self._looked_at = self._steady()
-        self._nodes = list_nodes() or self._nodes
+        self._nodes = [node for node in list_nodes() if node.name not in self._leaving] or self._nodes
         if self._dismissed:  # said again: the coordinator may have begun anew
             self._dismiss()
         self._leave_out_sick(standing)
@@ -195,6 +200,22 @@ class RunPool:
         room = leave_to_others(self._nodes, plans, self._room, settled=settled)
         self._room = [node for node in room if node.name not in self._left_out]
         self._ask_for_more(standing)
+
+    def _find_leaving(self) -> bool:
+        """Has lanes leave nodes that will soon be gone. True: there are more of these than before."""
+        if self._steady() - self._looked_for_leaving_at < LEAVING_EVERY_S:
+            return False
+        self._looked_for_leaving_at = self._steady()
+        more = list_leaving_nodes() - self._leaving
+        self._leaving |= more
+        if more:
+            hosts = sorted(node.host or node.name for node in self._nodes if node.name in more) or sorted(
+                more
+            )
+            _log.warning("taken back by whoever runs the cluster, so lanes leave: %s", ", ".join(hosts))
+        if self._leaving:  # said again: the coordinator may have begun anew
+            self._actor.evacuate.remote(sorted(self._leaving))
+        return bool(more)
 
     def _ask_for_more(self, standing: CoordinatorStatus) -> None:
         if self._growth is not None:

@@ -159,7 +159,7 @@ def test_slow_and_cut_connections_make_a_sweep_slower_and_never_wrong(cluster: R
 
 @pytest.mark.long
 def test_trials_of_a_drained_machine_go_on_elsewhere(cluster: RayCluster) -> None:
-    """A machine that is to go within 30 s gives its trials away with the checkpoints that they have (F14)."""
+    """A machine that is to go within 30 s gives its trials away where they are, and none is charged (F14)."""
     driver = cluster.sweep(write_sweep(cluster, "drained", trials=10, epochs=60))
     until(lambda: running_on(cluster, "drained")["two"] == 2, 240)
     machine = cluster.network.machines["two"]
@@ -168,7 +168,8 @@ def test_trials_of_a_drained_machine_go_on_elsewhere(cluster: RayCluster) -> Non
     cluster.kill_ray(machine)
     check_end(cluster, driver, "drained", 10)
     check_no_split(cluster, "drained")
-    moved = {trial.number for trial in cluster.stage.trials("drained") if trial.attempts > 1}
-    assert len(moved) == 2
-    again = [a.lane_facts["host"] for a in cluster.stage.attempts("drained") if a.number in moved]
-    assert again.count("two") == 2
+    attempts = cluster.stage.attempts("drained")
+    left = [attempt for attempt in attempts if attempt.outcome == "node-left"]
+    assert [attempt.lane_facts["host"] for attempt in left] == ["two", "two"]
+    assert {attempt.outcome for attempt in attempts} == {"node-left", "complete"}
+    assert {trial.failures for trial in cluster.stage.trials("drained")} == {0}

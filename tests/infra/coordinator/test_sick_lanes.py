@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import math
 from dataclasses import replace
 
 import pytest
 
+from infra.coordinator.attempts import stack_limit
 from infra.coordinator.core import Coordinator
 from infra.coordinator.lane_health import MOST_IN_A_ROW, MOST_SPOILT, choose_left_out
-from infra.coordinator.messages import Assignment, AttemptResult, LaneHandshake
+from infra.coordinator.messages import Assignment, AttemptResult, LaneHandshake, LaneWork
 from infra.coordinator.placement import Node
 from infra.coordinator.process_faults import ProcessFault, find_process_fault
 from infra.ledger import views
@@ -149,6 +151,47 @@ def test_lanes_of_a_node_that_is_left_out_end_what_they_train_and_leave(bench: B
     assert coordinator.next_attempts(here, ended=run_attempt(coordinator, work, here)).leave
     assert trials_of(bench)[0].state == "complete"
     assert coordinator.next_attempts(there).attempts
+
+
+def test_lanes_of_a_node_that_leaves_write_checkpoints_and_others_go_on_uncharged(bench: Bench) -> None:
+    here, there = (
+        replace(hello(name, pid), facts={"node": node})
+        for name, pid, node in (("a", 1, "n1"), ("b", 2, "n2"))
+    )
+    coordinator = begin(bench, 0, here, there)
+    (mine,) = coordinator.next_attempts(here).attempts
+    (other,) = coordinator.next_attempts(there).attempts
+    coordinator.sick.evacuate(["n1"])
+    coordinator.sick.evacuate(["n3"])  # and is not forgotten with the next
+    assert coordinator.heartbeat(here, mine.attempt).stop
+    assert not coordinator.heartbeat(there, other.attempt).stop
+    stopped = AttemptResult(attempt=mine.attempt, outcome="stopped")
+    assert coordinator.next_attempts(here, ended=stopped).leave
+    work = coordinator.next_attempts(
+        there, ended=run_attempt(coordinator, LaneWork(attempts=(other,)), there)
+    )
+    (again,) = work.attempts
+    assert (again.number, again.ordinal, again.resumes) == (mine.number, 2, True)
+    trial = trials_of(bench)[mine.number]
+    (first, _) = views.attempts(bench.ledger, bench.sweep_id, "noop", mine.number)
+    assert (trial.failures, first.outcome) == (0, "node-left")
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_lane_that_dies_with_a_node_that_leaves_charges_nobody(bench: Bench, members: int) -> None:
+    """What could not be told to stop in time; of a stack each goes on in one as large as before."""
+    lane = replace(hello(), facts={"node": "n1"})
+    coordinator = begin(bench, 0, lane)
+    coordinator.next_attempts(lane)
+    coordinator.prefetch_trials()
+    if members == 2:
+        coordinator._attempts.start(trials_of(bench)[1], lane, "second")
+    coordinator.sick.evacuate(["n1"])
+    coordinator.tick(alive=lambda process: process != lane)
+    assert coordinator.running == 0
+    found = trials_of(bench)[:members]
+    assert {(trial.state, trial.failures) for trial in found} == {("waiting", 0)}
+    assert {stack_limit(trial) for trial in found} == {math.inf}
 
 
 def test_lanes_of_a_run_that_is_given_back_end_what_they_train_and_leave(bench: Bench) -> None:

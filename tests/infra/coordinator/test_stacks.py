@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -128,6 +129,23 @@ def report(coordinator: Coordinator, one: Assignment, epoch: int) -> list[EpochR
 def rows(bench: Bench) -> list[tuple[object, ...]]:
     trials = views.trials(bench.ledger, bench.sweep_id)
     return [(t.family, t.number, t.state, json.dumps(t.params), tuple(t.objective or ())) for t in trials]
+
+
+ONE_STRUCTURE = {"learning_rate": SPACE["learning_rate"]}
+
+
+@pytest.mark.parametrize("why", ["left out", "leaving", "dismissed"])
+def test_stack_on_a_lane_that_is_to_leave_gets_no_more_members(bench: Bench, why: str) -> None:
+    lane = replace(hello("run-1-0"), facts={"node": "n1"})
+    coordinator = begin(bench, stacked(space=Space.from_mapping(ONE_STRUCTURE).to_json()))
+    coordinator.register_lane(lane)
+    (first,) = coordinator.next_attempts(lane).attempts
+    second = fill(coordinator, lane, {first.attempt: first}, places=2)
+    assert len(second.attempts) == 1
+    sick = coordinator.sick
+    tell = {"left out": sick.leave_out, "leaving": sick.evacuate, "dismissed": sick.dismiss}[why]
+    tell(["run-1" if why == "dismissed" else "n1"])
+    assert fill(coordinator, lane, {first.attempt: first}, places=4) == second  # told again, and no more
 
 
 def test_attempt_says_how_many_of_its_family_are_still_to_be_trained(any_bench: Bench) -> None:

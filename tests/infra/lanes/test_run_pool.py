@@ -47,9 +47,11 @@ class Cluster:
         self.actor.end_run.remote = MagicMock(side_effect=self.end_run)
         self.free, self.pending = {"a": 2.0, "b": 2.0}, set[str]()
         self.sick: dict[str, int] = {}
+        self.leaving = set[str]()
         FakeRun.made = []
         monkeypatch.setattr(run_pool, "LaneRun", FakeRun)
         monkeypatch.setattr(run_pool, "list_nodes", self.nodes)
+        monkeypatch.setattr(run_pool, "list_leaving_nodes", lambda: frozenset(self.leaving))
         monkeypatch.setattr(run_pool, "stretch_limit", lambda limit_s: limit_s)  # of a quiet machine
         monkeypatch.setattr(backend, "list_pending_runs", lambda runs: self.pending & set(runs))
         settings: Any = MagicMock(spec=LaneSettings)
@@ -126,6 +128,18 @@ def test_node_of_two_sick_lanes_gets_no_more_runs(cluster: Cluster) -> None:
     del cluster.free["a"], cluster.free["c"]
     cluster.pass_time(15.0)
     cluster.actor.leave_out.remote.assert_called_with([])  # no other is left
+
+
+def test_node_that_leaves_is_told_of_within_seconds_and_planned_on_no_more(cluster: Cluster) -> None:
+    cluster.pass_time(0.0)
+    cluster.free, cluster.leaving = {"a": 0.0, "b": 0.0, "c": 2.0}, {"b"}
+    assert cluster.pass_time(3.0, run_0=2, run_1=2) == [("a", 2), ("b", 2), ("c", 2)]
+    cluster.actor.evacuate.remote.assert_called_once_with(["b"])
+    assert cluster.pool.planned_lanes == 4
+    FakeRun.made[1].is_alive, cluster.free = False, {"a": 0.0, "b": 2.0, "c": 0.0}  # its lanes have left
+    cluster.leaving = set()  # gone, for Ray; a lane there may still be found to be dead
+    assert cluster.pass_time(15.0, run_0=2, run_2=2) == [("a", 2), ("c", 2)]
+    assert cluster.actor.evacuate.remote.call_count == 2  # the coordinator may have begun anew
 
 
 def test_lanes_beyond_the_share_are_given_back_and_taken_again_when_it_grows(cluster: Cluster) -> None:

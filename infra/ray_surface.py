@@ -16,7 +16,7 @@ SURFACE: Mapping[str, Sequence[str]] = {
     "ray._private.parameter": ("RayParams",),
     "ray._private.ray_constants": ("DEBUG_AUTOSCALING_STATUS",),
     "ray._private.runtime_env.packaging": ("GCS_STORAGE_MAX_SIZE",),
-    "ray._private.services": ("ConsolePopen", "get_node"),
+    "ray._private.services": ("ConsolePopen", "get_node", "start_api_server"),
     "ray._private.state": ("actors", "available_resources_per_node", "state.get_draining_nodes"),
     "ray._private.utils": ("get_num_cpus",),
     "ray._private.worker": ("print_to_stdstream",),

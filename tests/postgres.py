@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 START_LIMIT_S = 60
-SETTINGS = "fsync=off\nlisten_addresses='127.0.0.1'\nunix_socket_directories=''\nmax_connections=40\n"
+SETTINGS = "fsync=off\nlisten_addresses='127.0.0.1'\nunix_socket_directories=''\n"
 
 
 def binaries() -> Path | None:
@@ -31,6 +31,7 @@ class Postgres:
     """One server on a port; it refuses to run as root, so somebody else runs it.
 
     Attributes:
+        connections: how many it takes at once.
         host: the address that it is asked by; with another than the loopback interface's it listens on all.
         within: words that run a command on the machine that the server is on.
     """
@@ -38,6 +39,7 @@ class Postgres:
     folder: Path
     programs: Path
     port: int
+    connections: int = 40
     databases: int = 0
     host: str = "127.0.0.1"
     within: tuple[str, ...] = ()
@@ -52,7 +54,7 @@ class Postgres:
             os.chown(self.folder, user.pw_uid, user.pw_gid)
         self._run("initdb", "-D", str(self.data), "-U", "velodrome", "-A", "trust", "-E", "UTF8", "-N")
         with (self.data / "postgresql.conf").open("a") as out:
-            out.write(f"{SETTINGS}port={self.port}\n")
+            out.write(f"{SETTINGS}max_connections={self.connections}\nport={self.port}\n")
             if self.host != "127.0.0.1":
                 out.write("listen_addresses='*'\n")
         with (self.data / "pg_hba.conf").open("a") as out:
@@ -107,8 +109,9 @@ class Postgres:
 
 
 @contextmanager
-def run_postgres() -> Iterator[Postgres]:
-    """A server for as long as the block lasts; the test is skipped where none is installed."""
+def run_postgres(connections: int = 40) -> Iterator[Postgres]:
+    """A server that takes so many connections, for as long as the block lasts; the test is skipped where none
+    is installed."""
     programs = binaries()
     if programs is None:
         pytest.skip("PostgreSQL's server programs are not installed")
@@ -118,7 +121,7 @@ def run_postgres() -> Iterator[Postgres]:
         port = free.getsockname()[1]
     # Not below pytest's own folder, which nobody but its user may enter.
     with tempfile.TemporaryDirectory(prefix="velodrome-pg-") as folder:
-        server = Postgres(Path(folder), programs, port)
+        server = Postgres(Path(folder), programs, port, connections)
         server.make()
         server.start()
         try:

@@ -33,5 +33,7 @@ def start_head(num_cpus: int) -> Iterator[Any]:
 def add_node(cluster: Any, num_cpus: int, **more: Any) -> Any:
     """One more node, started as the product starts its own Ray."""
     with adapt_start() as options:
+        if cluster.head_node is None:  # the others ask it for these
+            more["_system_config"] = options["_system_config"]
         export = options["_metrics_export_port"]
         return cluster.add_node(num_cpus=num_cpus, metrics_export_port=export, **more)

@@ -22,9 +22,11 @@ AGENTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agen
 
 
 @contextlib.contextmanager
-def adapt_start() -> Iterator[dict[str, int]]:
-    """Within the block a Ray that starts has `START_LIMIT_S`, process groups of its own, and neither an
-    autoscaler nor a reader of logs for a console: a second of processor time each, for nobody.
+def adapt_start() -> Iterator[dict[str, Any]]:
+    """Within the block a Ray that starts has `START_LIMIT_S`, process groups of its own, and no autoscaler,
+    no reader of logs for a console, no server of a dashboard that nobody asked for (`ray.init` would wait for
+    it) and no exporter of metrics: a second of processor time each, for nobody, and the last two answer
+    whoever asks, without the token.
 
     A raylet waits 15 s for its agents to say which ports they took, and ends if they do not
     (ray-project/ray#65983): on a busy machine an interpreter takes longer to start. It does not wait for
@@ -40,10 +42,11 @@ def adapt_start() -> Iterator[dict[str, int]]:
 
     popen: Callable[..., subprocess.Popen[bytes]] = services.ConsolePopen
     get_node: Callable[[str, str], object] = services.get_node
+    start_api_server: Callable[..., object] = services.start_api_server
     params: Callable[..., parameter.RayParams] = parameter.RayParams
     started: list[subprocess.Popen[bytes]] = []
 
-    export, *ports = free_ports(1 + len(AGENTS))
+    export, *ports = free_ports(1 + len(AGENTS))  # where no metrics are, one is waited for
     agents = dict(zip(AGENTS, ports, strict=True))
 
     def start(command: list[str], *args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
@@ -61,13 +64,16 @@ def adapt_start() -> Iterator[dict[str, int]]:
                 if time.monotonic() > deadline or any(child.poll() is not None for child in started):
                     raise
 
+    def start_no_server(*_: object, **__: object) -> tuple[None, None]:
+        return None, None
+
     quiet = functools.partial(params, no_monitor=True, include_log_monitor=False, **agents)
-    vars(services).update(ConsolePopen=start, get_node=wait_for_node)
+    vars(services).update(ConsolePopen=start, get_node=wait_for_node, start_api_server=start_no_server)
     vars(parameter).update(RayParams=quiet)
     try:
-        yield {"_metrics_export_port": export}
+        yield {"_metrics_export_port": export, "_system_config": {"enable_metrics_collection": False}}
     finally:
-        vars(services).update(ConsolePopen=popen, get_node=get_node)
+        vars(services).update(ConsolePopen=popen, get_node=get_node, start_api_server=start_api_server)
         vars(parameter).update(RayParams=params)
 
 

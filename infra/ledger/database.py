@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from infra.errors import LedgerAbsent, LedgerDamaged, LedgerUnavailable, WrongInput
@@ -17,10 +19,13 @@ from infra.ledger.page_check import find_damage
 from infra.ledger.schema import SCHEMA_VERSION, meta, metadata
 
 BUSY_TIMEOUT_S = 60.0
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 CONNECT_TIMEOUT_S = 15
 CREATION_LOOKS = 20
 CREATION_LOCK = 0x76656C6F  # of PostgreSQL's locks that applications name by a number
 SMALLEST_PAGE = 512  # bytes
+FULL = ("too many clients", "too many connections", "connection slots are reserved")
+FULL_RETRY_S = (0.05, 0.25)
 REFUSED = (IntegrityError, DataError)
 
 
@@ -69,9 +74,11 @@ def explain_errors(engine: Engine, must: str, do: str) -> Iterator[None]:
     except REFUSED:
         raise
     except SQLAlchemyError as error:
-        found = _first_line(error)
+        found, path = _first_line(error), Path(engine.url.database or "")
         if isinstance(error, DBAPIError) and type(error.orig) is sqlite3.DatabaseError:
-            raise _damaged_error(Path(engine.url.database or ""), found) from error
+            raise _damaged_error(path, found) from error
+        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlite_errorcode", None) in BUSY:
+            found = f"{path} was locked by another process for {BUSY_TIMEOUT_S:g} s"
         raise LedgerUnavailable(must, found, do) from error
 
 
@@ -91,14 +98,7 @@ def _parse_url(url: str) -> URL:
 
 def _build_engine(parsed: URL) -> Engine:
     if parsed.get_backend_name() == "postgresql":
-        try:
-            return create_engine(
-                parsed, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}
-            )
-        except ModuleNotFoundError as error:
-            raise LedgerUnavailable(
-                "PostgreSQL needs its driver", str(error), "pip install 'velodrome[postgres]'"
-            ) from error
+        return _build_postgres_engine(parsed)
     engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(
@@ -109,6 +109,37 @@ def _build_engine(parsed: URL) -> Engine:
         ),
     )
     return engine
+
+
+def _build_postgres_engine(parsed: URL) -> Engine:
+    try:
+        engine = create_engine(
+            parsed, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}
+        )
+    except ModuleNotFoundError as error:
+        raise LedgerUnavailable(
+            "PostgreSQL needs its driver", str(error), "pip install 'velodrome[postgres]'"
+        ) from error
+    event.listen(engine, "do_connect", _connect_in_turn)
+    return engine
+
+
+def _connect_in_turn(
+    dialect: Dialect, _record: object, args: Sequence[object], params: Mapping[str, object]
+) -> DBAPIConnection:
+    """A connection; while the server has as many as it takes (`max_connections`), as soon as one is free.
+
+    libpq gives no code for why a server refused, so it is known by its words; of a server that speaks another
+    language it is refused at once, as anything else is.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            return dialect.connect(*args, **params)
+        except dialect.loaded_dbapi.OperationalError as error:
+            if not any(words in str(error) for words in FULL) or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(*FULL_RETRY_S))
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -11,12 +11,20 @@ from typing import Any
 
 import pytest
 
+from infra.coordinator.messages import AttemptResult
 from infra.errors import WrongInput
+from infra.ledger import views
 from infra.names import check_name, check_sweep_label
+from search_spaces.space import Space
 from tests.faults.commands import CommandResult, standing_in, tree, velodrome
 from tests.faults.harness import ROOT, stretch_limit
 from tests.faults.hostile_names import HOSTILE_NAMES
 from tests.faults.outcome import Outcome, Pace, case
+from tests.infra.conftest import SPACE as SAMPLED
+from tests.infra.conftest import Bench, family, hello, sweep
+from tests.infra.tracking.conftest import runs_of, shared_store
+from tests.infra.tracking.story import Story, a_spec
+from tests.postgres import run_postgres
 
 # -- wrong files -------------------------------------------------------------------------------------------
 
@@ -163,3 +171,71 @@ def _refused_by(said: CommandResult, command: str, name: str) -> None:
     assert said.err.isascii() or "…" in said.err
     assert "\x1b" not in said.err
     assert "Traceback" not in said.err
+
+
+# -- hostile texts -----------------------------------------------------------------------------------------
+
+SQL_TEXTS = (
+    "'; DROP TABLE trials; --", '" OR 1=1 --', "%_%", "\\'; SELECT pg_sleep(10)", "{x} %s :name ?", "a\nb\0c",
+)  # fmt: skip
+LONG = "'; DROP TABLE trials; -- " * 40_000  # a megabyte
+
+
+@case("F52", "SQL in parameters, errors and filters; an error of a megabyte")
+def sql_texts(folder: Path, pace: Pace) -> Outcome:
+    """Every text comes back as it was given, by the ledger of either kind and by MLflow."""
+    silent = _from_ledger(folder / "sqlite", "")
+    with run_postgres() as server:
+        silent += _from_ledger(folder / "postgresql", server.database())
+    silent += _from_tracking(folder)
+    return Outcome(silent=silent, note=f"{len(SQL_TEXTS)} texts, {len(LONG) // 1000} kB")
+
+
+def _from_ledger(folder: Path, url: str) -> int:
+    """How many texts came back as others."""
+    space = Space.from_mapping({**SAMPLED, "word": {"type": "categorical", "choices": list(SQL_TEXTS[:-1])}})
+    grid = family(trials=60, space=space.to_json(), sampler={"name": "random"}, pruner={"name": "none"})
+    bench = Bench(folder, url=url)
+    coordinator, lane, changed = bench.begin(sweep(grid)), hello(), 0
+    coordinator.register_lane(lane)
+    work = coordinator.next_attempts(lane)
+    while work.attempts:
+        (one,) = work.attempts
+        detail = LONG if one.number == 0 else SQL_TEXTS[one.number % len(SQL_TEXTS)]
+        ended = AttemptResult(attempt=one.attempt, outcome="failed", reason="not-finite", detail=detail)
+        work = coordinator.next_attempts(lane, ended=ended)
+    trials = views.trials(bench.ledger, bench.sweep_id)
+    for trial in trials:
+        (told,) = views.attempts(bench.ledger, bench.sweep_id, trial.family, trial.number)
+        text = LONG if trial.number == 0 else SQL_TEXTS[trial.number % len(SQL_TEXTS)].replace("\0", "\\0")
+        changed += not text.startswith(told.detail) or len(told.detail) < min(len(text), 20_000)
+    used = {trial.params["word"] for trial in trials}
+    bench.ledger.close()
+    assert used == set(SQL_TEXTS[:-1])
+    return changed
+
+
+def _from_tracking(folder: Path) -> int:
+    from mlflow import MlflowClient
+
+    story = Story(folder / "home", spec=a_spec(f"texts-{os.getpid()}"))
+    for number, text in enumerate(SQL_TEXTS):
+        story.complete_trial("rnn", number, optimizer=text)
+    failed = story.start(story.ask("rnn", len(SQL_TEXTS), optimizer="adam"))
+    story.end(failed, "failed", reason=LONG)
+    story.conclude()
+    mlflow = MlflowClient(shared_store(), registry_uri=shared_store())
+    sending = story.sender(shared_store())
+    assert sending.drain(60.0) == 0
+    sending.stop()
+    runs = runs_of(mlflow, story)
+    known = [runs[f"rnn-{number:04d}"].data.params["optimizer"] for number in range(len(SQL_TEXTS))]
+    with standing_in(folder / "here", VELODROME_HOME=str(folder / "home")):
+        for text in SQL_TEXTS[:-1]:
+            said = velodrome("compare", story.spec.name, "--where", f"family={text}")
+            assert said.status in (0, 2), said.err
+            assert "Traceback" not in said.err
+    assert runs[f"rnn-{len(SQL_TEXTS):04d}"].info.status == "FAILED"
+    assert len(views.trials(story.ledger, story.sweep_id)) == len(SQL_TEXTS) + 1
+    story.ledger.close()
+    return sum(a != b for a, b in zip(known, SQL_TEXTS, strict=True))

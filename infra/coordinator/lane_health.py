@@ -99,6 +99,12 @@ def node_of(process: LaneHandshake) -> str:
     return str(process.facts.get("node") or process.host)
 
 
+def nodes_of(process: LaneHandshake) -> frozenset[str]:
+    """The nodes of all ranks of a lane."""
+    ranks = process.facts.get("nodes")
+    return frozenset(map(str, ranks)) if isinstance(ranks, list) else frozenset({node_of(process)})
+
+
 def choose_left_out(nodes: Sequence[Node], sick: Mapping[str, int]) -> frozenset[str]:
     """The nodes that get no lane any more; none where no other would be left.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from infra.coordinator.attempts import Attempts, escape_unstorable
-from infra.coordinator.lane_health import LaneHealth, SickLane, may_spare, node_of, note_spoilt
+from infra.coordinator.lane_health import LaneHealth, SickLane, may_spare, node_of, nodes_of, note_spoilt
 from infra.coordinator.lane_table import LaneTable, run_of_lane
 from infra.coordinator.messages import AttemptResult, LaneHandshake
 from infra.coordinator.trial_table import TrialTable
@@ -61,8 +61,8 @@ class SickLanes:
         self._leaving |= set(nodes)
 
     def is_leaving(self, hello: LaneHandshake) -> bool:
-        """Whether the lane's node will soon be gone, or is."""
-        return node_of(hello) in self._leaving
+        """Whether a node of the lane's will soon be gone, or is."""
+        return bool(nodes_of(hello) & self._leaving)
 
     def count_by_node(self) -> Mapping[str, int]:
         """How many lanes of each node were sick."""
@@ -73,7 +73,7 @@ class SickLanes:
         """Whether the lane gets more trials: not on a node that is left out or leaves, nor in a run that is
         dismissed."""
         return (
-            node_of(hello) not in self._left_out | self._leaving
+            not nodes_of(hello) & (self._left_out | self._leaving)
             and run_of_lane(hello.lane) not in self._dismissed
         )
 

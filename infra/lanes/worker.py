@@ -55,6 +55,7 @@ from trainers.types import Ranks
 
 if TYPE_CHECKING:
     from infra.coordinator.actor import CoordinatorHandle
+    from trainers.types import Json
 
 BEAT_S = 2.0
 CALL_TIMEOUT_S = 600.0  # the coordinator may wait for its ledger this long before it gives up
@@ -110,10 +111,22 @@ def _make_handshake(settings: LaneSettings, ranks: Ranks) -> LaneHandshake:
         facts={
             "workers": resources.workers, "cpus": resources.cpus, "gpus": resources.gpus or 0.0,
             "actor": ray.get_runtime_context().get_actor_id(),
-            "node": ray.get_runtime_context().get_node_id(),
+            **_share_nodes(ranks),
             "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "") if resources.gpus else "",
         },
     )  # fmt: skip
+
+
+def _share_nodes(ranks: Ranks) -> dict[str, Json]:
+    """The node of the lane's first process, and those of all ranks where there are several."""
+    here: str = ray.get_runtime_context().get_node_id()
+    if ranks.world_size == 1:
+        return {"node": here}
+    import torch.distributed as dist
+
+    nodes: list[Json] = [""] * ranks.world_size
+    dist.all_gather_object(nodes, here)
+    return {"node": here, "nodes": nodes}
 
 
 @dataclass(slots=True)

@@ -177,6 +177,16 @@ def test_lanes_of_a_node_that_leaves_write_checkpoints_and_others_go_on_uncharge
     assert (trial.failures, first.outcome) == (0, "node-left")
 
 
+def test_lane_of_ranks_leaves_whichever_rank_s_node_does(bench: Bench) -> None:
+    lane = replace(hello(), facts={"node": "n1", "nodes": ["n1", "n2"]})
+    coordinator = begin(bench, 0, lane)
+    (mine,) = coordinator.next_attempts(lane).attempts
+    coordinator.sick.evacuate(["n3"])
+    assert not coordinator.heartbeat(lane, mine.attempt).stop
+    coordinator.sick.evacuate(["n2"])
+    assert coordinator.heartbeat(lane, mine.attempt).stop
+
+
 @pytest.mark.parametrize("members", [1, 2])
 def test_lane_that_dies_with_a_node_that_leaves_charges_nobody(bench: Bench, members: int) -> None:
     """What could not be told to stop in time; of a stack each goes on in one as large as before."""

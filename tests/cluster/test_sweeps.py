@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from infra.errors import LedgerAbsent
 from tests.cluster.clusters import RayCluster, scripted_sweep, start_cluster
 from tests.faults.harness import check_tracking, until
 
@@ -59,10 +60,12 @@ def start_bad_wires(cluster: RayCluster) -> dict[str, str]:
 
 
 def running_on(cluster: RayCluster, name: str) -> Counter[str]:
-    """How many trials run on each machine now."""
-    return Counter(
-        attempt.lane_facts["host"] for attempt in cluster.stage.attempts(name) if attempt.ended_at is None
-    )
+    """How many trials run on each machine now; none while the ledger is still to be made."""
+    try:
+        attempts = cluster.stage.attempts(name)
+    except LedgerAbsent:
+        return Counter()
+    return Counter(attempt.lane_facts["host"] for attempt in attempts if attempt.ended_at is None)
 
 
 def check_end(cluster: RayCluster, driver: subprocess.Popen[str], name: str, trials: int) -> None:

@@ -52,10 +52,6 @@ RAY_TRAIN_SETTINGS = {
     # of processor time each, just when lanes come up.
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
-    # A local Ray's daemons look at their files and at the machine many times a second for a dashboard and a
-    # console that it does not have: together a fiftieth of a core, which training then lacks.
-    "REPORTER_UPDATE_INTERVAL_MS": "30000",
-    "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
     # An interpreter starts many times slower where every core is busy; these wait for 30, 30 and 60 s.
     "RAY_gcs_server_port_wait_time_s": str(int(START_LIMIT_S)),
     "RAY_agent_register_timeout_ms": str(int(START_LIMIT_S * 1000)),

@@ -18,6 +18,9 @@ from infra.secrets import redact
 START_LIMIT_S = 300.0
 # Below what Linux and macOS give to those that ask for any port, so that nobody comes between.
 AGENT_PORTS = range(20_000, 32_768)
+# What stands in for the dashboard's agent: a raylet ends where its agent does, and this ends with the raylet.
+AGENT = "--dashboard_agent_command="
+STAND_IN = f"{AGENT}sh -c 'while kill -0 $PPID; do sleep 5; done'"
 AGENTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 
 
@@ -25,8 +28,8 @@ AGENTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agen
 def adapt_start() -> Iterator[dict[str, Any]]:
     """Within the block a Ray that starts has `START_LIMIT_S`, process groups of its own, and no autoscaler,
     no reader of logs for a console, no server of a dashboard that nobody asked for (`ray.init` would wait for
-    it) and no exporter of metrics: a second of processor time each, for nobody, and the last two answer
-    whoever asks, without the token.
+    it), no agent for it and no exporter of metrics: a second of processor time and 70 MiB each, for nobody,
+    and server and exporter answer whoever asks, without the token.
 
     A raylet waits 15 s for its agents to say which ports they took, and ends if they do not
     (ray-project/ray#65983): on a busy machine an interpreter takes longer to start. It does not wait for
@@ -50,8 +53,10 @@ def adapt_start() -> Iterator[dict[str, Any]]:
     agents = dict(zip(AGENTS, ports, strict=True))
 
     def start(command: list[str], *args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
-        if Path(command[0]).name == "raylet":  # the only port that Ray tells its agent, but not the raylet
+        if Path(command[0]).name == "raylet":
+            # The only port that Ray tells its agent, but not the raylet.
             command = [*command, f"--dashboard_agent_listen_port={agents['dashboard_agent_listen_port']}"]
+            command = [STAND_IN if word.startswith(AGENT) else word for word in command]
         started.append(popen(command, *args, **kwargs, process_group=0))
         return started[-1]
 

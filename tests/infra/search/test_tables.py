@@ -116,7 +116,7 @@ def test_choice_that_a_file_leaves_to_optuna_is_optunas() -> None:
 
 def test_grid_of_a_hundred_thousand_points_is_the_largest() -> None:
     space = {"a": {"type": "int", "low": 1, "high": 100_001}}
-    with pytest.raises(ValueError, match="100.?000"):
+    with pytest.raises(ValueError, match="at most 100000 configurations"):
         count_configurations(family(sampler={"name": "grid"}, space=Space.from_mapping(space).to_json()))
     space["a"]["high"] = 100_000
     whole = family(sampler={"name": "grid"}, space=Space.from_mapping(space).to_json())

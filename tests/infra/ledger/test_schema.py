@@ -11,7 +11,7 @@ from infra.ledger.schema import SCHEMA_VERSION, metadata
 
 
 def test_tables_of_a_schema_version_are_those_of_its_first_ledger() -> None:
-    """A change of a length, a key or what may be empty needs another number: ledgers of this one are there."""
+    """A change of a length, a key or of what may be empty needs another number: there are such ledgers."""
     made = []
     for table in sorted(metadata.tables.values(), key=lambda table: table.name):
         made.append(str(CreateTable(table).compile(dialect=postgresql.dialect())))  # type: ignore[no-untyped-call]

@@ -96,7 +96,7 @@ class SickLanes:
             self._health.note_success(process, trial.family)
         elif ended.reason == "error" and may_spare(trial):
             self._health.note_error(process, trial)
-        for sick in self._health.take_sick():
+        for sick in self._health.find_sick():
             why = f"the last {len(sick.trials)} trials failed on it, and others of their family succeed"
             self._replace(sick, why, why)
 

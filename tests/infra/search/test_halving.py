@@ -24,6 +24,7 @@ class Side:
 
     pruner: BasePruner
     direction: str
+    stride: int = 1  # epochs from one report to the next: own code may skip some
     journal: LedgerJournal = field(default_factory=lambda: LedgerJournal([]))
     answers: list[bool] = field(default_factory=list)
 
@@ -48,7 +49,7 @@ class Side:
     def _goes_on(self, trial: optuna.Trial, curve: list[float], epoch: int) -> bool:
         if epoch > len(curve):
             return False
-        trial.report(curve[epoch - 1], epoch)
+        trial.report(curve[epoch - 1], epoch * self.stride)
         self.answers.append(trial.should_prune())
         return not self.answers[-1]
 
@@ -61,13 +62,20 @@ class Side:
     first=st.integers(1, 3),
     reduction=st.integers(2, 4),
     every=st.integers(1, 4),
+    stride=st.integers(1, 5),
 )
 def test_indexed_halving_decides_as_optunas_pruner_does(
-    curves: list[list[float]], more: list[list[float]], direction: str, first: int, reduction: int, every: int
+    curves: list[list[float]],
+    more: list[list[float]],
+    direction: str,
+    first: int,
+    reduction: int,
+    every: int,
+    stride: int,
 ) -> None:
     """The same answers, also of a fresh pruner that finds a study half-way."""
-    theirs = Side(SuccessiveHalvingPruner(min_resource=first, reduction_factor=reduction), direction)
-    ours = Side(IndexedHalving(min_epochs=first, reduction=reduction), direction)
+    theirs = Side(SuccessiveHalvingPruner(min_resource=first, reduction_factor=reduction), direction, stride)
+    ours = Side(IndexedHalving(min_epochs=first, reduction=reduction), direction, stride)
     for side in (theirs, ours):
         side.run(side.study([]), curves, every)
         records = side.journal.take_records()

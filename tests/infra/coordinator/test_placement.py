@@ -256,9 +256,9 @@ ONE, TWO = Resources(gpus=0.0), Resources(cpus=2.0, gpus=0.0)
 def test_shapes_share_a_node_from_the_beginning(
     shapes: dict[str, Resources], cpus: float, planned: list[tuple[str, int]]
 ) -> None:
-    wanted = dict.fromkeys(shapes, 50)
-    runs = plan_runs({"none": ONE, **shapes, "over": ONE}, {**wanted, "over": 0}, (Node(name="n", cpus=cpus),),
-                     None)  # fmt: skip
+    wanted = {**dict.fromkeys(shapes, 50), "over": 0}
+    all_shapes = {"never": ONE, **shapes, "over": ONE}
+    runs = plan_runs(all_shapes, wanted, (Node(name="n", cpus=cpus),), None)
     assert lanes_of(runs) == planned
 
 

@@ -211,6 +211,13 @@ def test_report_at_or_past_a_rung_waits_for_its_question(
     assert office.told("reported")[-1].get("judged", True) is not late
 
 
+def test_first_report_that_a_heartbeat_brings_waits_for_its_question() -> None:
+    office = Office({"name": "asha", "min_epochs": 1, "reduction": 3})
+    running = office.begin(0)
+    office.attempts.record_reports("a0", "lane-0", [reported(1)])
+    assert running.unjudged == {1: True}
+
+
 def test_report_that_comes_with_its_question_needs_no_note() -> None:
     office = Office()
     running = office.begin(0)

@@ -684,3 +684,19 @@ def test_bare_coordinator_searches_with_one_lane(bench: Bench) -> None:
     assert (coordinator._lanes, coordinator._role, coordinator.state) == (1, "search", "running")
     assert told(bench, "session")[-1] == {"role": "search", "same_driver": False}
     assert not coordinator._starved(LANE)
+
+
+def test_coordinator_uses_what_its_shell_gives_it(bench: Bench) -> None:
+    bench.begin(sweep(plain(stack=8, trials=12)))
+    epoch = bench.ledger.raise_epoch(bench.sweep_id, bench.token)
+    coordinator = Coordinator(
+        bench.ledger, bench.sweep_id, epoch=epoch, lanes=3, clock=bench.clock, steady=bench.clock,
+        starved=lambda process: process.pid == LANE.pid, structure_of=lambda of, params: f"of {of.name}",
+    )  # fmt: skip
+    coordinator.register_lane(LANE)
+    work = pull(coordinator)
+    assert work.structure == "of noop"
+    asked = StackRequest(family="noop", structure="of noop", holding=frozenset({work.attempt}), limit=9)
+    assert len(coordinator.refill_stack(LANE, asked).attempts) == 3  # a third of twelve in all
+    coordinator.tick(alive=lambda lane: lane.pid != LANE.pid)
+    assert {one["outcome"] for one in told(bench, "attempt-ended")} == {"out-of-memory"}

@@ -62,7 +62,7 @@ class Cause:
     def __init__(self, *fields: str) -> None:
         self._fields = fields
 
-    def HasField(self, name: str) -> bool:  # noqa: N802 - protobuf's name
+    def HasField(self, name: str) -> bool:
         return name in self._fields
 
 

@@ -317,7 +317,7 @@ def raised_from(error: Exception, *, hidden: bool) -> BaseException:
         except Exception:
             if hidden:
                 raise RuntimeError("the loader failed") from None
-            raise RuntimeError("the loader failed")  # noqa: B904
+            raise RuntimeError("the loader failed")
     except RuntimeError as raised:
         return raised
 

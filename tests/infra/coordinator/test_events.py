@@ -474,22 +474,23 @@ def test_memory_is_not_asked_of_a_lane_that_trained_nothing(bench: Bench) -> Non
     assert trials(bench)[0].state == "waiting"
 
 
+@pytest.mark.parametrize("spoilt", [False, True])
 def test_new_process_of_a_slot_says_nothing_of_what_the_former_ones_pruned_trial_measured(
-    bench: Bench,
+    bench: Bench, spoilt: bool
 ) -> None:
     coordinator = begin(bench, plain(pruner={"name": "percentile", "percentile": 0.0, "startup": 0}))
-    first = pull(coordinator)
-    coordinator.decide(LANE, first.attempt, [report(1, 0.9)])
-    coordinator.next_attempts(LANE, ended=complete(first, value=0.9))
     coordinator._studies.should_prune = lambda *_: True  # type: ignore[union-attr, method-assign]
     work = pull(coordinator)
     assert not coordinator.decide(LANE, work.attempt, [report(1, 0.1)])
-    coordinator.tick(alive=lambda lane: False)
+    if spoilt:
+        coordinator.report_attempt_failure(failed(pull(coordinator), fault=ProcessFault.DISK))
+    else:
+        coordinator.tick(alive=lambda lane: False)
     later = replace(LANE, pid=9)
     coordinator.register_lane(later)
     late = AttemptResult(attempt=work.attempt, outcome="pruned", facts={"size": 3})
     coordinator.next_attempts(later, ended=late)
-    assert "size" not in trials(bench)[1].facts
+    assert "size" not in trials(bench)[0].facts
 
 
 def test_coordinator_of_the_same_driver_knows_its_lanes_and_what_they_train(bench: Bench) -> None:

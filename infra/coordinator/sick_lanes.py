@@ -106,7 +106,6 @@ class SickLanes:
             for running in self._attempts.on_lane(process.lane):
                 note_spoilt(running.trial)
                 self._attempts.return_to_waiting(running, LANE_SICK, redact(escape_unstorable(detail)))
-            self._attempts.forget_lane(process.lane)
         for trial in (trial for trial in sick.trials if trial.state == "failed"):
             requeue_trial(trial, None)
             note_spoilt(trial)

@@ -58,11 +58,9 @@ class LaneHealth:
         record.errors[trial.family] += 1
         record.row.append(trial)
 
-    def take_sick(self) -> list[SickLane]:
-        """Lanes of which the last ends were errors, in families in which others succeed; each once."""
+    def find_sick(self) -> list[SickLane]:
+        """Lanes of which the last ends were errors, in families in which others succeed."""
         sick = [record for record in self._records.values() if self._is_sick(record)]
-        for record in sick:
-            self.forget(record.process)
         return [SickLane(process=record.process, trials=tuple(record.row)) for record in sick]
 
     def forget(self, process: LaneHandshake) -> None:

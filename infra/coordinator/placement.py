@@ -184,7 +184,7 @@ def _share_lanes(
     room, plans = dict(nodes), list[RunPlan]()
     for position, (shape, resources, wanted) in enumerate(needs):
         others = len(needs) - position - 1
-        count = int(min(math.ceil(left / (others + 1)) if left < math.inf else MANY, wanted))
+        count = wanted if left == math.inf else min(math.ceil(left / (others + 1)), wanted)
         if resources.workers > 1:
             made = _ranked_runs(shape, resources, room, count)
         else:
@@ -217,7 +217,7 @@ def _independent_runs(
     plans: list[RunPlan] = []
     for name, node in list(room.items()):
         here = min(worker_capacity(resources, node), count)
-        if reserve and here > 1:
+        if reserve and here:
             here = max(1, here // (reserve + 1))  # other shapes are to begin too
         while here > 0:
             size = min(here, most_a_run)

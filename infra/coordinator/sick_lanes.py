@@ -96,7 +96,7 @@ class SickLanes:
             self._health.note_success(process, trial.family)
         elif ended.reason == "error" and may_spare(trial):
             self._health.note_error(process, trial)
-        for sick in self._health.take_sick():
+        for sick in self._health.find_sick():
             why = f"the last {len(sick.trials)} trials failed on it, and others of their family succeed"
             self._replace(sick, why, why)
 
@@ -106,7 +106,6 @@ class SickLanes:
             for running in self._attempts.on_lane(process.lane):
                 note_spoilt(running.trial)
                 self._attempts.return_to_waiting(running, LANE_SICK, redact(escape_unstorable(detail)))
-            self._attempts.forget_lane(process.lane)
         for trial in (trial for trial in sick.trials if trial.state == "failed"):
             requeue_trial(trial, None)
             note_spoilt(trial)

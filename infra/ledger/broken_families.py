@@ -68,8 +68,9 @@ def is_broken(made: Iterable[TrialRow], *, mended_at: float = 0.0) -> bool:
         else:
             going_on = max(going_on, trial.epochs)
             early += len(kinds) < BROKEN_AFTER  # made before five that failed
-    alike = len(kinds) >= BROKEN_AFTER and len(set(kinds[:BROKEN_AFTER])) == 1
-    return alike and going_on <= failed_after and not (early and kinds[0] == DIVERGED)
+    first = set(kinds[:BROKEN_AFTER])
+    alike = len(kinds) >= BROKEN_AFTER and len(first) == 1
+    return alike and going_on <= failed_after and not (early and DIVERGED in first)
 
 
 def find_broken_families(row: SweepRow, trials: Iterable[TrialRow]) -> tuple[BrokenFamily, ...]:

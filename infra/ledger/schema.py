@@ -30,7 +30,7 @@ meta = Table("velodrome_meta", metadata, Column("key", String(64), primary_key=T
 sweeps = Table(
     "sweeps",
     metadata,
-    Column("id", _serial, primary_key=True, autoincrement=True),
+    Column("id", _serial, primary_key=True),
     Column("name", String(64), nullable=False),
     Column("version", Integer, nullable=False),
     Column("state", String(16), nullable=False),  # running, finished, stopped, failed
@@ -57,7 +57,7 @@ owners = Table(
 requests = Table(
     "requests",
     metadata,
-    Column("id", _serial, primary_key=True, autoincrement=True),
+    Column("id", _serial, primary_key=True),
     Column("sweep_id", BigInteger, nullable=False),
     Column("kind", String(32), nullable=False),  # stop, extend, retry
     Column("payload", Text, nullable=False),
@@ -122,7 +122,7 @@ attempts = Table(
 events = Table(
     "events",
     metadata,
-    Column("seq", _serial, primary_key=True, autoincrement=True),
+    Column("seq", _serial, primary_key=True),
     Column("sweep_id", BigInteger, nullable=False),
     Column("at", Float, nullable=False),
     Column("kind", String(32), nullable=False),

@@ -133,9 +133,10 @@ class Ledger:
             nobody = insert_missing(connection.dialect, schema.owners)
             connection.execute(nobody.values({**row, "token": "", "epoch": 0}))
             present = _lock_owner(connection, sweep_id)
-            if present is not None and present.token and not may_take(present):
+            assert present is not None
+            if present.token and not may_take(present):
                 return 0, present
-            epoch = (present.epoch if present else 0) + 1
+            epoch = present.epoch + 1
             change = update(schema.owners).where(schema.owners.c.sweep_id == sweep_id)
             connection.execute(change.values({**row, "epoch": epoch}))
             connection.execute(_close_stop_requests(sweep_id).values(done_at=now))

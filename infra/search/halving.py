@@ -6,15 +6,15 @@ import math
 from bisect import insort
 from typing import TYPE_CHECKING
 
-from optuna.pruners import SuccessiveHalvingPruner
+from optuna.pruners import BasePruner
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
 
-class IndexedHalving(SuccessiveHalvingPruner):
-    """Decides what `SuccessiveHalvingPruner` decides, and writes what it writes.
+class IndexedHalving(BasePruner):
+    """Decides what Optuna's `SuccessiveHalvingPruner` decides, and writes what it writes.
 
     Optuna's own goes through all trials at each decision, some milliseconds when there are thousands. One
     object serves one study, whose trials are changed by this process alone.
@@ -22,7 +22,6 @@ class IndexedHalving(SuccessiveHalvingPruner):
 
     def __init__(self, *, min_epochs: int, reduction: int) -> None:
         """As Optuna's with `min_resource` and `reduction_factor`."""
-        super().__init__(min_resource=min_epochs, reduction_factor=reduction)
         self._first_rung, self._reduction = min_epochs, reduction
         self._rungs: dict[int, list[float]] | None = None  # values of all trials that reached it, ascending
 

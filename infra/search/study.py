@@ -106,7 +106,6 @@ class Studies:
             study_name=study_name(self._spec, family),
             directions=[goal.direction for goal in self._spec.objectives],
             pruner=make_pruner(family.pruner, family.budget.reports),
-            sampler=make_sampler({"name": "random"}, 0),
             load_if_exists=True,
         )
 
@@ -187,9 +186,8 @@ class Studies:
             return None
         study = self._studies[family.name]
         encoded = space.encode(params)
-        distributions = {name: d for name, d in space.distributions().items() if name in encoded}
-        if set(encoded) - set(distributions):
-            return None
+        known = space.distributions()
+        distributions = {name: known[name] for name in encoded}
         study.add_trial(
             optuna.trial.create_trial(params=encoded, distributions=distributions, values=list(objective))
         )

@@ -11,15 +11,19 @@ from hypothesis import strategies as st
 
 from infra.coordinator.placement import (
     Node,
+    RunPlan,
     check_placeable,
+    free_nodes,
     leave_to_others,
     plan_runs,
     resolve_gpus,
+    resolve_shapes,
     shape_name,
     worker_capacity,
 )
 from infra.errors import ClusterUnavailable
 from infra.spec import Resources
+from tests.infra.conftest import family, sweep
 
 LAPTOP = (Node(name="a", cpus=2.0),)
 CLUSTER = (
@@ -176,3 +180,151 @@ def test_shape_differs_where_resource_needs_differ() -> None:
         Resources(labels={"a": "b"}),
     ]
     assert len({shape_name(resources) for resources in kinds}) == len(kinds)
+
+
+@pytest.mark.parametrize(("most", "gpus"), [(0.0, 0.0), (0.5, 0.0), (1.0, 1.0), (4.0, 1.0)])
+def test_gpus_auto_needs_a_whole_one_on_a_node(most: float, gpus: float) -> None:
+    nodes = (Node(name="a", cpus=1.0), Node(name="b", cpus=1.0, gpus=most))
+    assert resolve_gpus(Resources(), nodes).gpus == gpus
+    spec = sweep(family("one"), family("two", resources=Resources(gpus=0.5)))
+    assert {name: r.gpus for name, r in resolve_shapes(spec, nodes).items()} == {"one": gpus, "two": 0.5}
+
+
+def test_shape_names_all_that_is_asked_for() -> None:
+    whole = Resources(
+        workers=2, cpus=0.5, gpus=1.0, memory_bytes=1024, accelerator="L4", labels={"z": "1", "a": "2"},
+        fresh_process=True,
+    )  # fmt: skip
+    assert shape_name(whole) == "2x0.5cpu-1gpu-1024b-L4-a=2-z=1-fresh"
+    assert shape_name(Resources(gpus=0.0)) == "1x1cpu"
+
+
+@pytest.mark.parametrize(
+    ("resources", "node", "places"),
+    [
+        (Resources(cpus=0.1, gpus=0.0), Node(name="a", cpus=0.3), 3),  # though 0.3 / 0.1 is less, in floats
+        (Resources(cpus=2.0, gpus=0.0), Node(name="a", cpus=3.9), 1),
+        (Resources(cpus=2.0, gpus=0.0), Node(name="a", cpus=1.9), 0),
+        (Resources(gpus=0.0, memory_bytes=3), Node(name="a", cpus=9.0, memory_bytes=7), 2),
+        (Resources(gpus=None, memory_bytes=None), Node(name="a", cpus=9.0), 9),
+        (Resources(cpus=0.0, gpus=0.0), Node(name="a", cpus=9.0), 8),  # of what takes nothing: as a run has
+        (Resources(gpus=0.0, labels={"a": "b", "c": "d"}), Node(name="a", cpus=9.0, labels={"a": "b"}), 0),
+        (Resources(gpus=0.0, labels={"a": "b"}), Node(name="a", cpus=9.0, labels={"a": "b", "c": "d"}), 9),
+    ],
+)
+def test_node_holds_workers_by_its_scarcest_resource(resources: Resources, node: Node, places: int) -> None:
+    assert worker_capacity(resources, node) == places
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        (Resources(workers=3, cpus=2.0, gpus=0.0), "a lane needs 6 CPU; the cluster"),
+        (Resources(workers=3, cpus=0.5, gpus=2.0), "a lane needs 1.5 CPU, 6 GPU; the cluster"),
+        (Resources(gpus=0.0, memory_bytes=3 * 2**29), "a lane needs 1 CPU, 1.5 GiB a worker; the cluster"),
+        (Resources(gpus=0.0, accelerator="L4"), "a lane needs 1 CPU on L4; the cluster"),
+        (Resources(gpus=0.0, labels={"a": "b"}), r"a lane needs 1 CPU on  \{'a': 'b'\}; the cluster"),
+    ],
+)
+def test_refusal_says_what_one_lane_needs_and_what_there_is(resources: Resources, words: str) -> None:
+    nodes = (Node(name="a", cpus=1.0, gpus=1.0), Node(name="b", cpus=1.0))
+    with pytest.raises(ClusterUnavailable, match=f"{words}.*2 CPU, 1 GPU on 2 node"):
+        check_placeable("noop", resources, nodes)
+    check_placeable("noop", Resources(workers=2, gpus=0.0), nodes)  # just fits
+
+
+def lanes_of(runs: list[RunPlan]) -> list[tuple[str, int]]:
+    return [(run.shape, run.lanes) for run in runs]
+
+
+ONE, TWO = Resources(gpus=0.0), Resources(cpus=2.0, gpus=0.0)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "cpus", "planned"),
+    [
+        ({"a": ONE}, 8.0, [("a", 8)]),
+        ({"a": ONE, "b": TWO}, 8.0, [("a", 4), ("b", 2)]),
+        ({"a": ONE, "b": ONE, "c": ONE}, 9.0, [("a", 3), ("b", 3), ("c", 3)]),
+        ({"a": ONE, "b": ONE}, 2.0, [("a", 1), ("b", 1)]),
+        ({"a": ONE, "b": ONE}, 3.0, [("a", 1), ("b", 2)]),
+        ({"a": ONE, "b": ONE, "c": ONE}, 2.0, [("a", 1), ("b", 1)]),
+        ({"a": TWO, "b": ONE}, 2.0, [("a", 1)]),
+        ({"a": ONE, "b": Resources(cpus=4.0, gpus=0.0)}, 3.0, [("a", 3)]),  # nothing is held back for b
+    ],
+)
+def test_shapes_share_a_node_from_the_beginning(
+    shapes: dict[str, Resources], cpus: float, planned: list[tuple[str, int]]
+) -> None:
+    wanted = {**dict.fromkeys(shapes, 50), "over": 0}
+    all_shapes = {"never": ONE, **shapes, "over": ONE}
+    runs = plan_runs(all_shapes, wanted, (Node(name="n", cpus=cpus),), None)
+    assert lanes_of(runs) == planned
+
+
+def test_lanes_that_a_sweep_is_limited_to_count_those_that_it_has() -> None:
+    nodes = (Node(name="n", cpus=20.0), Node(name="m", cpus=20.0))
+    running = [RunPlan(shape="a", resources=ONE, lanes=2, node="n")]
+    assert lanes_of(plan_runs({"a": ONE}, {"a": 50}, nodes, 5, running=running)) == [("a", 3)]
+    assert plan_runs({"a": ONE}, {"a": 50}, nodes, 2, running=running) == []
+    found = plan_runs({"a": ONE}, {"a": 50}, nodes, 25, most_a_run=10)
+    assert [(run.node, run.lanes) for run in found] == [("n", 10), ("n", 10), ("m", 5)]
+    assert sum(run.lanes for run in plan_runs({"a": ONE}, {"a": 21}, nodes, None)) == 21
+    huge = plan_runs({"a": ONE}, {"a": 50_000}, (Node(name="n", cpus=12_000.0),), None)
+    assert sum(run.lanes for run in huge) == 12_000
+
+
+def test_ranks_are_placed_node_by_node_and_hold_what_they_take() -> None:
+    nodes = (Node(name="a", cpus=3.0, memory_bytes=9), Node(name="b", cpus=3.0, memory_bytes=9))
+    pair = Resources(workers=2, gpus=0.0, memory_bytes=2)
+    assert lanes_of(plan_runs({"p": pair}, {"p": 2}, nodes, None)) == [("p", 1), ("p", 1)]
+    runs = plan_runs({"p": pair}, {"p": 9}, nodes, None)
+    assert [(run.lanes, run.node) for run in runs] == [(1, "")] * 3
+    left = free_nodes(nodes, runs[:2])
+    assert [(node.cpus, node.memory_bytes) for node in left.values()] == [(0.0, 3), (2.0, 7)]
+    assert len(plan_runs({"p": pair}, {"p": 9}, nodes, None, running=runs[:2])) == 1
+    whole = RunPlan(shape="p", resources=pair, lanes=2)  # two lanes of one run take as much as two runs
+    assert free_nodes(nodes, [whole]) == left
+    assert plan_runs({"p": Resources(workers=2, cpus=2.0, gpus=0.0)}, {"p": 9}, nodes, None) == plan_runs(
+        {"p": Resources(workers=2, cpus=2.0, gpus=0.0)}, {"p": 1}, nodes, None
+    )
+
+
+def test_independent_lanes_hold_cpus_gpus_and_memory_of_their_node() -> None:
+    node = Node(name="a", cpus=8.0, gpus=4.0, memory_bytes=100)
+    plan = RunPlan(shape="s", resources=Resources(cpus=2.0, gpus=0.5, memory_bytes=10), lanes=3, node="a")
+    (left,) = free_nodes((node,), [plan]).values()
+    assert (left.cpus, left.gpus, left.memory_bytes) == (2.0, 2.5, 70)
+    plain = RunPlan(shape="s", resources=Resources(gpus=None), lanes=3, node="a")
+    (left,) = free_nodes((node,), [plain]).values()
+    assert (left.cpus, left.gpus, left.memory_bytes) == (5.0, 4.0, 100)
+
+
+@pytest.mark.parametrize(
+    ("free", "running", "before", "settled", "left"),
+    [
+        ((None, None), 0, None, True, (8.0, 4.0)),
+        ((3.0, None), 0, None, True, (8.0, 4.0)),  # half known is not known
+        ((3.0, 1.0), 0, None, True, (3.0, 1.0)),
+        ((3.0, 1.0), 2, None, True, (5.0, 2.0)),  # what is ours is ours
+        ((8.0, 4.0), 2, None, True, (8.0, 4.0)),
+        ((3.0, 1.0), 0, (2.0, 3.0), True, (3.0, 1.0)),
+        ((3.0, 1.0), 0, (2.0, 0.5), False, (2.0, 0.5)),  # lanes are coming up
+        ((3.0, 1.0), 0, (4.0, 3.0), False, (3.0, 1.0)),
+    ],
+)
+def test_node_is_left_without_what_others_hold(
+    free: tuple[float | None, float | None],
+    running: int,
+    before: tuple[float, float] | None,
+    settled: bool,
+    left: tuple[float, float],
+) -> None:
+    node = Node(name="a", cpus=8.0, gpus=4.0, free_cpus=free[0], free_gpus=free[1])
+    plans = [
+        RunPlan(shape="s", resources=Resources(gpus=0.5), lanes=running, node="a"),
+        RunPlan(shape="s", resources=Resources(gpus=None), lanes=5, node="elsewhere"),
+    ]
+    former = [] if before is None else [Node(name="a", cpus=before[0], gpus=before[1])]
+    (found,) = leave_to_others([node], plans, former, settled=settled)
+    assert (found.cpus, found.gpus) == left

@@ -59,6 +59,7 @@ def run_of(**changes: object) -> RunProgress:
         (run_of(pending=True, waited_s=PLACE_LIMIT_S), None),
         (run_of(pending=True, waited_s=PLACE_LIMIT_S + 1), "Ray found no room for it in 30 s"),
         (run_of(waited_s=PLACE_LIMIT_S + 1), None),  # its processes start, which takes long on a busy node
+        (run_of(waited_s=120.0), None),
         (run_of(waited_s=121.0), "no lane of it came up in 120 s (limits.start)"),
         (run_of(lanes=1, waited_s=121.0, pending=True), None),
         (run_of(node="", pending=True, waited_s=31.0), "Ray found no room for it in 30 s"),
@@ -72,3 +73,54 @@ def test_run_without_lanes_is_given_up_by_its_limit(run: RunProgress, why: str |
 def test_runs_of_which_none_comes_up_are_left_to_the_limit_that_ends_the_sweep() -> None:
     runs = [run_of(waited_s=500.0), run_of(name="other", waited_s=500.0)]
     assert find_hopeless_runs(runs, NODES, 120.0) == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "free"),
+    [
+        ([(0.0, 0.0)], PAIR, "nothing"),
+        ([(0.0, 0.0), (1.0, 0.0), (0.5, 0.0)], PAIR, "1 + 0.5"),
+        ([(0.0, 1.0)], PAIR, "nothing"),
+        ([(0.0, 1.0), (0.0, 0.0)], Resources(cpus=2.0, gpus=1.0), "0 (1 GPU)"),
+        ([(1.0, 0.0)] * 8, PAIR, " + ".join(["1"] * 8)),
+        ([(1.0, 0.0)] * 10, PAIR, " + ".join(["1"] * 8) + " + 2 more"),
+        ([(-1.0, 0.0), (1.0, 0.0)], PAIR, "1"),
+        ([(1.0, -1.0)], Resources(cpus=2.0, gpus=1.0), "1 (0 GPU)"),
+    ],
+)
+def test_shortage_lists_the_first_eight_nodes_with_something_left(
+    nodes: list[tuple[float, float]], resources: Resources, free: str
+) -> None:
+    cluster = [Node(name=f"n{at}", cpus=cpus, gpus=gpus) for at, (cpus, gpus) in enumerate(nodes)]
+    words = describe_shortage({"s": resources}, {"s": 9}, cluster, None, [])
+    assert words.partition("; free: ")[2] == free
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lanes", "planned", "who"),
+    [
+        ({"s": 9}, None, 0, "a lane waits"),
+        ({"s": 9}, None, 1, ""),  # it has a lane
+        ({"s": 9}, 4, 0, "4 lanes wait"),
+        ({"s": 9}, 4, 2, "2 lanes wait"),
+        ({"s": 9}, 4, 4, ""),
+        ({"s": 3}, 9, 1, "2 lanes wait"),
+        ({"s": 2}, 9, 1, "a lane waits"),
+        ({"s": 1}, 9, 1, ""),
+        ({}, 9, 0, ""),
+    ],
+)
+def test_lanes_wait_for_trials_that_have_none_up_to_the_limit(
+    wanted: dict[str, int], lanes: int | None, planned: int, who: str
+) -> None:
+    nodes = (*NODES, Node(name="c", cpus=8.0))
+    running = [RunPlan(shape="s", resources=PAIR, lanes=planned, node="c")] if planned else []
+    full = [RunPlan(shape="o", resources=Resources(cpus=8.0 - 2 * planned, gpus=0.0), lanes=1, node="c")]
+    limit = lanes if lanes is None else lanes + 1  # one of another shape
+    assert describe_shortage({"s": PAIR}, wanted, nodes, limit, running + full).partition(" for ")[0] == who
+
+
+def test_ranks_wait_until_all_of_them_find_room() -> None:
+    ranks = Resources(workers=2, gpus=0.0)
+    assert describe_shortage({"s": ranks}, {"s": 1}, NODES, None, []) == ""
+    assert describe_shortage({"s": ranks}, {"s": 1}, NODES[:1], None, []).startswith("a lane waits")

@@ -11,12 +11,12 @@ import pytest
 from infra.coordinator.attempts import stack_limit
 from infra.coordinator.core import Coordinator
 from infra.coordinator.lane_health import MOST_IN_A_ROW, MOST_SPOILT, choose_left_out
-from infra.coordinator.messages import Assignment, AttemptResult, LaneHandshake, LaneWork
+from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, LaneHandshake, LaneWork
 from infra.coordinator.placement import Node
 from infra.coordinator.process_faults import ProcessFault, find_process_fault
 from infra.ledger import views
 from infra.ledger.rows import TrialRow
-from tests.infra.conftest import Bench, drive, family, hello, run_attempt, sweep
+from tests.infra.conftest import GOAL, Bench, drive, family, hello, run_attempt, sweep
 
 
 def failed(assignment: Assignment, reason: str = "error", fault: ProcessFault | None = None) -> AttemptResult:
@@ -234,6 +234,111 @@ def test_node_of_two_sick_lanes_is_left_out_unless_none_would_be_left(
     assert choose_left_out(nodes[:1], sick) == set()
 
 
+def test_sick_lane_is_told_of_with_its_node_and_the_trials_that_wait_for_it(bench: Bench) -> None:
+    bad = replace(hello("bad-0", 2), facts={"node": "n1"})
+    coordinator = begin(bench, 4, bad)
+    numbers = fail_in_a_row(coordinator, bad, MOST_IN_A_ROW)
+    why = "the last 3 trials failed on it, and others of their family succeed"
+    told = {"host": "h", "why": why, "times": 1}
+    (sick,) = views.events_of_kind(bench.ledger, bench.sweep_id, "lane-sick")
+    assert sick.payload == {"lane": "bad-0", "node": "n1", **told}
+    assert views.sweep_by_id(bench.ledger, bench.sweep_id).facts["sick_nodes"] == {"n1": told}
+    again = views.events_of_kind(bench.ledger, bench.sweep_id, "retry")
+    assert [(event.number, event.payload) for event in again] == [
+        (number, {"lane": "bad-0", "why": why}) for number in numbers
+    ]
+    spoilt = {trial.number: (trial.origin or {}).get("spoilt") for trial in trials_of(bench)}
+    assert {spoilt.pop(number) for number in numbers} == {1}
+    assert set(spoilt.values()) == {None}
+
+
+def test_nodes_sick_lanes_are_counted_each_once_and_by_node(bench: Bench) -> None:
+    coordinator = begin(bench, 4)
+    for pid, node in ((10, "n1"), (11, "n2"), (12, "n1")):
+        lane = replace(hello("lane-0", pid), facts={"node": node})
+        coordinator.register_lane(lane)
+        (assignment,) = coordinator.next_attempts(lane).attempts
+        origin = {"spoilt": 0}
+        coordinator._attempts.running[assignment.attempt].trial.origin = origin
+        coordinator.report_attempt_failure(failed(assignment, fault=ProcessFault.DISK))
+        assert coordinator.sick.is_leaving(lane) is False
+    assert coordinator.sick.count_by_node() == {"n1": 2, "n2": 1}
+    assert [lane.pid for lane in coordinator.take_lost_lanes()] == [10, 11, 12]
+
+
+def test_trials_that_the_pruner_ends_show_that_their_family_works(bench: Bench) -> None:
+    bad, good = hello("bad-0", 2), hello("good-0", 1)
+    spec = sweep(family(trials=30, pruner={"name": "percentile", "percentile": 0.0}))
+    coordinator = bench.begin(spec)
+    coordinator._studies.should_prune = lambda *_: True  # type: ignore[union-attr, method-assign]
+    for lane in (bad, good):
+        coordinator.register_lane(lane)
+    for _ in range(2):
+        (work,) = coordinator.next_attempts(good).attempts
+        report = EpochReport(epoch=1, metrics={GOAL: 0.1}, at=1.0)
+        assert not coordinator.decide(good, work.attempt, [report])
+    fail_in_a_row(coordinator, bad, MOST_IN_A_ROW)
+    assert coordinator.next_attempts(bad).fenced
+
+
+def test_failure_that_another_lane_tells_of_or_that_is_over_blames_nobody(bench: Bench) -> None:
+    bad, good = hello("bad-0", 2), hello("good-0", 1)
+    coordinator = begin(bench, 4, bad)
+    (work,) = coordinator.next_attempts(bad).attempts
+    for _ in range(MOST_IN_A_ROW):
+        coordinator.next_attempts(good, ended=failed(work, fault=ProcessFault.DISK), limit=0)
+    assert trials_of(bench)[work.number].state == "running"
+    assert coordinator.sick.count_by_node() == {}
+    coordinator._roster.remove("bad-0")  # nobody holds the slot any more
+    coordinator.report_attempt_failure(failed(work))
+    assert trials_of(bench)[work.number].state == "failed"
+    assert coordinator.sick.count_by_node() == {}
+
+
+def test_error_of_a_trial_that_was_spoilt_too_often_blames_no_lane(bench: Bench) -> None:
+    bad = hello("bad-0", 2)
+    coordinator = begin(bench, 4, bad)
+    for _ in range(MOST_IN_A_ROW + 1):
+        (work,) = coordinator.next_attempts(bad).attempts
+        coordinator._attempts.running[work.attempt].trial.origin = {"spoilt": MOST_SPOILT}
+        coordinator.next_attempts(bad, ended=failed(work), limit=0)
+    assert not coordinator.next_attempts(bad).fenced
+
+
+def test_lanes_take_more_when_their_node_is_let_in_again(bench: Bench) -> None:
+    lane = replace(hello("run-1-0"), facts={"node": "n1"})
+    coordinator = begin(bench, 0, lane)
+    taken = []
+    for nodes in (["n1"], ["n2"], []):
+        coordinator.sick.leave_out(nodes)
+        taken.append(coordinator.sick.takes_more(lane))
+    assert taken == [False, True, True]
+    coordinator.sick.evacuate(["n2"])
+    assert (coordinator.sick.takes_more(lane), coordinator.sick.is_leaving(lane)) == (True, False)
+    coordinator.sick.evacuate(["n1"])
+    assert (coordinator.sick.takes_more(lane), coordinator.sick.is_leaving(lane)) == (False, True)
+
+
+def raised_from(error: Exception, *, hidden: bool) -> BaseException:
+    """An error that came up while another was handled, with or without `from None`."""
+    try:
+        try:
+            raise error
+        except Exception:
+            if hidden:
+                raise RuntimeError("the loader failed") from None
+            raise RuntimeError("the loader failed")
+    except RuntimeError as raised:
+        return raised
+
+
+@pytest.mark.parametrize(("hidden", "fault"), [(False, ProcessFault.DISK), (True, None)])
+def test_error_in_whose_handling_another_came_up_counts_unless_it_is_hidden(
+    hidden: bool, fault: ProcessFault | None
+) -> None:
+    assert find_process_fault(raised_from(OSError(errno.ENOSPC, "full"), hidden=hidden)) is fault
+
+
 def caused_by(cause: BaseException) -> RuntimeError:
     error = RuntimeError("the loader failed")
     error.__cause__ = cause
@@ -252,6 +357,13 @@ def caused_by(cause: BaseException) -> RuntimeError:
         (OSError(errno.ESTALE, "Stale file handle"), ProcessFault.MOUNT),
         (caused_by(OSError(errno.EIO, "Input/output error")), ProcessFault.MOUNT),
         (FileNotFoundError(errno.ENOENT, "No such file", "train.csv"), None),
+        (OSError("no number"), None),
+        (PermissionError(errno.EPERM, "not allowed"), None),
+        (caused_by(caused_by(OSError(errno.EIO, "Input/output error"))), ProcessFault.MOUNT),
+        (
+            ImportError("cannot import name 'x' from partially initialized module 'torch.nn'"),
+            ProcessFault.IMPORTS,
+        ),
         (
             AttributeError("partially initialized module 'torch._inductor' has no attribute 'config'"),
             ProcessFault.IMPORTS,

@@ -18,6 +18,19 @@ def test_gpu_and_processor_seconds_count_every_worker() -> None:
     assert usage.used == {"elapsed_s": 2.0, "gpu_s": 5.0 + 2 * 3 * 0.5, "cpu_s": 2 * (3 * 2.0 + 1.0)}
 
 
+def test_time_is_counted_from_the_last_count_on() -> None:
+    usage = BudgetUsage({}, now=10.0)
+    for now in (12.0, 12.0, 15.0):
+        usage.add_time(now, [])
+    assert usage.used == {"elapsed_s": 5.0, "gpu_s": 0.0, "cpu_s": 0.0}
+
+
+def test_numbers_are_written_down_when_five_seconds_have_passed_since_the_last_time() -> None:
+    usage = BudgetUsage({}, now=10.0)
+    due = [usage.is_save_due(now) for now in (12.0, 15.0, 15.5, 16.0, 20.5, 20.6, 25.7)]
+    assert due == [False, False, True, False, False, True, True]
+
+
 def test_earlier_of_two_equal_epochs_is_the_best() -> None:
     reports = {1: {GOAL: 0.2}, 2: {GOAL: 0.7}, 3: {GOAL: 0.7}}
     assert objective_so_far(sweep().objectives, reports) == (2, [0.7])

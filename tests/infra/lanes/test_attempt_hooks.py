@@ -181,7 +181,7 @@ def test_report_or_sign_of_life_is_a_step(tmp_path: Path) -> None:
     seen.append(hooks.steps)
     hooks.hold(1, {"val/accuracy": 0.5})
     seen.append(hooks.steps)
-    assert seen == sorted(set(seen))
+    assert seen == [0, 1, 2]
 
 
 @pytest.mark.parametrize("resumes", [False, True])
@@ -201,9 +201,9 @@ def test_checkpoint_is_read_only_where_there_may_be_one_of_the_trial(
 
 def test_rank_above_0_reports_and_decides_nothing_and_shows_progress(tmp_path: Path) -> None:
     hooks = FollowerHooks(make_hooks(tmp_path, Answering()).assignment, CheckpointStore(tmp_path))
-    before = hooks.steps
+    assert hooks.steps == 0
     hooks.alive(1)
-    assert hooks.steps > before
+    assert hooks.steps == 1
     assert hooks.report(1, {})
     assert not hooks.stopping()
     hooks.save(TENSORS, {})

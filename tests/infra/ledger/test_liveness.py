@@ -42,7 +42,7 @@ def test_owner_on_this_host_lives_by_the_process_table(started_at, silent_s, liv
     assert is_owner_alive(owner, here="here", process_started_at=started) is lives
 
 
-@pytest.mark.parametrize(("silent_s", "lives"), [(59.0, True), (61.0, False)])
+@pytest.mark.parametrize(("silent_s", "lives"), [(59.0, True), (60.0, False), (61.0, False)])
 def test_owner_on_another_host_lives_by_its_heartbeat(silent_s, lives):
     owner = replace(OWNER, silent_s=silent_s)
     assert is_owner_alive(owner, here="there", process_started_at=process_started(None)) is lives

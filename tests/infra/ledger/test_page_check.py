@@ -110,6 +110,10 @@ def test_ledger_that_is_written_to_is_looked_through_once_a_minute(
 @pytest.mark.parametrize(
     ("now", "is_open", "covered"),
     [
+        (NOW, False, True),
+        (replace(NOW, at_s=NOW.at_s + 0.5), False, True),
+        (replace(NOW, changed_ns=4), True, True),
+        (replace(NOW, changed_ns=4, at_s=NOW.at_s + 0.5), True, True),
         (replace(NOW, at_s=NOW.at_s + UNCHANGED_S - 1), False, True),
         (replace(NOW, at_s=NOW.at_s + UNCHANGED_S + 1), False, False),
         (replace(NOW, changed_ns=4), False, False),

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import psutil
 import pytest
+from sqlalchemy import insert
 
 from infra.errors import LedgerUnavailable, WrongInput
-from infra.ledger import views
+from infra.ledger import schema, views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.broken_families import BROKEN_AFTER, find_broken_families, is_broken
+from infra.ledger.extract import extract_sweep
+from infra.ledger.follower import TrialFollower
 from infra.ledger.requeue import requeue_trial
-from infra.ledger.rows import TrialRow
+from infra.ledger.rows import TrialRow, strip_measurements
 from infra.ledger.store import Ledger
 from tests.infra.conftest import Bench, family, sweep
 
@@ -172,6 +177,20 @@ def test_batch_is_empty_until_something_is_in_it() -> None:
         ([*[failed(n, "not-finite: inf") for n in range(5)], trial(9, state="running")], 0.0, True),
         ([trial(9, state="running"), *[failed(n) for n in range(5)]], 0.0, True),
         ([failed(n) for n in range(5)], 50.0, True),
+        ([trial(0, state="complete", ended_at=40.0), *[failed(n) for n in range(1, 6)]], 50.0, True),
+        ([trial(0, state="complete", ended_at=50.0), *[failed(n) for n in range(1, 6)]], 50.0, False),
+        ([trial(0, state="pruned", ended_at=60.0), *[failed(n) for n in range(1, 6)]], 0.0, False),
+        (
+            [failed(0, epochs=2), *[failed(n) for n in range(1, 5)], trial(5, state="running", epochs=2)],
+            0.0,
+            True,
+        ),
+        (
+            [trial(5, state="running", epochs=2), trial(6, state="running"), *[failed(n) for n in range(5)]],
+            0.0,
+            False,
+        ),
+        ([], 0.0, False),
         ([failed(n) for n in range(5)], 50.1, False),
     ],
 )
@@ -194,6 +213,74 @@ def test_broken_family_says_how_many_failed_the_last_reason_and_what_is_left(ben
     assert found.to_json()["left"] == 3
     mended = replace(row, facts={"mended": {"noop": 60.0}})
     assert find_broken_families(mended, made) == ()
+    before = [failed(n, "timeout: before", ended_at=49.0) for n in range(3)]
+    since = [failed(n, ended_at=50.0) for n in range(3, 8)]
+    mended = replace(row, facts={"mended": {"noop": 50.0}})
+    (found,) = find_broken_families(mended, before + since)
+    assert (found.kind, found.count, found.left) == ("error", 5, 1)
+
+
+@pytest.mark.parametrize(("params", "kept"), [(None, {"a": 1}), (True, {"a": 1}), (False, {})])
+def test_stripped_trial_keeps_its_models_size_alone_and_its_parameters_where_asked(
+    params: bool | None, kept: dict[str, int]
+) -> None:
+    whole = trial(3, objective=[0.5], metrics={"m": 1.0}, facts={"parameters": 7, "place": {"host": "h"}})
+    whole.params = {"a": 1}
+    found = strip_measurements(whole) if params is None else strip_measurements(whole, params=params)
+    assert found == replace(whole, metrics={}, facts={"parameters": 7.0}, params=kept)
+    unknown = replace(whole, facts={"parameters": "many", "place": {}})
+    assert strip_measurements(unknown).facts == {}
+
+
+def test_follower_gives_trials_as_they_stand_and_reads_only_what_has_changed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = bench.ledger
+    sweep_id = ledger.create_sweep(sweep(), fingerprint="f", facts={}, at=1.0)
+    rows, real, read = [trial(1), trial(0)], views.trials_by_key, list[set[int]]()
+    for row in (*rows, trial(2, role="confirm")):
+        row.params = {"a": 1}
+        batch = WriteBatch()
+        batch.add_event("asked", 1.0, {}, row)
+        ledger.add_events(sweep_id, batch)
+
+    def note(of: Ledger, sweep: int, keys: list[tuple[str, str, int]]) -> list[TrialRow]:
+        read.append({number for _, _, number in keys})
+        return real(of, sweep, keys)
+
+    monkeypatch.setattr(views, "trials_by_key", note)
+    follower = TrialFollower(ledger, sweep_id, "search")
+    assert [(one.number, one.state, one.params) for one in follower.trials()] == [
+        (0, "waiting", {}), (1, "waiting", {}),
+    ]  # fmt: skip
+    assert keys(follower.trials()) == [("search", "noop", 0), ("search", "noop", 1)]
+    batch = WriteBatch()
+    batch.add_event("ended", 2.0, {}, replace(rows[0], state="complete"))
+    ledger.add_events(sweep_id, batch)
+    assert [one.state for one in follower.trials()] == ["waiting", "complete"]
+    assert read == [{0, 1}, set(), {1}]
+
+
+def test_extracted_sweep_is_whole_and_clean_and_alone_in_a_closed_file(
+    two: tuple[Ledger, int, int], tmp_path: Path
+) -> None:
+    """Without an owner, and without requests that nobody has answered."""
+    ledger, one, _ = two
+    many = [{"sweep_id": one, "at": 1.0, "kind": "noted", "payload": "{}"}] * 1_200
+    ledger.run_transaction(lambda connection: connection.execute(insert(schema.events), many))
+    path = tmp_path / "one.db"
+    extract_sweep(ledger, one, path, facts='{"b": 1}', clean=lambda text: text.replace("late", "last"))
+    assert not any(Path(file.path) == path for file in psutil.Process().open_files())
+    copy = Ledger(f"sqlite:///{path}")
+    (row,) = views.sweeps(copy)
+    assert (row, row.facts) == (replace(views.sweep_by_id(ledger, one), facts={"b": 1}), {"b": 1})
+    assert views.trials(copy, one, role=None) == views.trials(ledger, one, role=None)
+    assert views.events(copy, one) == views.events(ledger, one)
+    assert list(views.journal_records(copy, one)) == ["one-0", "one-1"]
+    assert [row.id for row in views.attempts(copy, one)] == ["one-last", "one-zeta", "one-early"]
+    assert views.open_requests(copy, one) == []
+    assert views.owner(copy, one) is None
+    copy.close()
 
 
 @pytest.mark.parametrize(("given", "resources"), [({"gpus": 2}, {"gpus": 2}), (None, {"gpus": 1})])

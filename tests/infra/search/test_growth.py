@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from infra.errors import WrongInput
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
-from infra.search.growth import grow_spec, limit_to_grids
+from infra.search.growth import MOST_TRIALS, added_trials, grow_spec, limit_to_grids
 from infra.search.samplers import _cached_grid, count_configurations, starting_point
 from infra.spec import FamilySpec
 from search_spaces.space import Space
@@ -108,3 +109,69 @@ def test_sweep_that_grew_past_its_grid_before_is_carried_on(bench: Bench) -> Non
     assert drive(coordinator, hello(), value=value) == 3
     coordinator.tick()
     assert coordinator.state == "finished"
+
+
+@pytest.mark.parametrize("trials", [0, -1])
+def test_growth_by_less_than_one_trial_is_refused(trials: int) -> None:
+    with pytest.raises(WrongInput, match="at least one trial"):
+        grow_spec(sweep(family(trials=3)), trials=trials)
+    assert grow_spec(sweep(family(trials=3)), trials=1).families[0].trials == 4
+
+
+def test_growth_of_a_family_that_is_not_there_names_those_that_are() -> None:
+    spec = sweep(family("one"), family("two"))
+    with pytest.raises(WrongInput, match="one, two"):
+        grow_spec(spec, trials=1, family="three")
+    assert [entry.trials for entry in grow_spec(spec, trials=2).families] == [8, 8]
+
+
+def test_family_grows_to_a_million_trials_and_no_further() -> None:
+    spec = sweep(family(trials=MOST_TRIALS - 2))
+    assert grow_spec(spec, trials=2).families[0].trials == 1_000_000
+    with pytest.raises(WrongInput, match="1,000,000 trials"):
+        grow_spec(spec, trials=3)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_grid_grows_to_its_last_configuration_and_the_refusal_says_what_is_left_to_do(others: bool) -> None:
+    spec = sweep(grid_family(1), *([family("other")] if others else []))
+    assert grow_spec(spec, trials=2, family="noop").families[0].trials == 3
+    with pytest.raises(WrongInput, match="3 more where 2 are left") as caught:
+        grow_spec(spec, trials=3)
+    assert caught.value.do == "write --trials +2" + ", or name another family with --family" * others
+
+
+def test_grid_that_has_more_trials_than_configurations_has_none_left() -> None:
+    """As ledgers of earlier versions may say."""
+    with pytest.raises(WrongInput, match="1 more where 0 are left") as caught:
+        grow_spec(sweep(grid_family(5)), trials=1)
+    assert caught.value.do == "start the next version with a larger space and --new"
+
+
+def test_limit_to_grids_leaves_other_families_as_they_are() -> None:
+    spec = sweep(grid_family(5), family("other", trials=5), grid_family(2, name="small"))
+    assert [entry.trials for entry in limit_to_grids(spec).families] == [3, 5, 2]
+
+
+def test_added_trials_are_those_of_families_that_have_more_of_them() -> None:
+    before = sweep(family("same", trials=2), family("more", trials=2), family("less", trials=2))
+    after = sweep(
+        family("same", trials=2), family("more", trials=3), family("less", trials=1), family("new", trials=1)
+    )
+    assert added_trials(before, after) == {"more": 3, "new": 1}
+
+
+def test_stacked_grid_has_the_points_of_a_structure_one_after_another() -> None:
+    space = {
+        "learning_rate": {"type": "float", "low": 0.0, "high": 1.0, "points": 3},
+        "hidden": {"type": "categorical", "choices": [8, 16]},
+    }
+    whole = Space.from_mapping(space)
+    for stack in (4, "auto", "off", None):
+        asked = family(sampler={"name": "grid"}, space=whole.to_json(), trials=6, stack=stack)
+        points = [starting_point(asked, 0, number, 1) or {} for number in range(6)]
+        assert sorted(map(str, points)) == sorted(map(str, whole.grid(6)))
+        if stack in (4, "auto"):
+            assert sum(one["hidden"] != other["hidden"] for one, other in pairwise(points)) == 1
+        else:
+            assert points == list(whole.grid(6))

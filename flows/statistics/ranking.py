@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from statistics import stdev
 
 FLAT = 1e-12  # accuracies over few examples are often the same, but for rounding
 
@@ -67,7 +69,7 @@ def _paired_p(one: Sequence[float], other: Sequence[float]) -> float:
 
     differences = [a - b for a, b in zip(one, other, strict=True)]
     if max(differences) - min(differences) < FLAT:
-        return _sign_p(differences[0], len(differences))
+        return _sign_p(_mean(differences), len(differences))
     return float(stats.ttest_rel(one, other).pvalue)
 
 
@@ -75,8 +77,10 @@ def _welch_p(one: Sequence[float], other: Sequence[float]) -> float:
     from scipy import stats
 
     if max(one) - min(one) < FLAT and max(other) - min(other) < FLAT:
-        return _sign_p(one[0] - other[0], min(len(one), len(other)))
-    return float(stats.ttest_ind(one, other, equal_var=False).pvalue)
+        return _sign_p(_mean(one) - _mean(other), min(len(one), len(other)))
+    # of moments: `ttest_ind` warns of a lost precision where one of the two alone has no spread
+    known = ((_mean(values), stdev(values), len(values)) for values in (one, other))
+    return float(stats.ttest_ind_from_stats(*chain(*known), equal_var=False).pvalue)
 
 
 def _sign_p(gap: float, seeds: int) -> float:

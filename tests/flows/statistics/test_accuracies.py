@@ -74,7 +74,10 @@ def test_interval_of_models_that_differ_on_all_examples_ends_at_one(count: int) 
     assert (better.better, worse.better) == (count == 10, False)
     same = compare_counts(0, 0, count)
     assert (same.difference, same.p_value) == (0.0, 0.5)
-    assert same.low == pytest.approx(-same.high)
+    square = stats.norm.isf(0.025) ** 2
+    assert (-same.low, same.high) == pytest.approx((square / (count + square),) * 2)
+    sure = compare_counts(count, 1, 5, confidence=1 - 2**-53)
+    assert (sure.low, sure.high) == pytest.approx((-1.0, 1.0))
 
 
 def test_few_examples_at_the_exact_test_s_very_level_are_not_told_apart() -> None:
@@ -167,3 +170,24 @@ def test_p_value_of_f1_is_never_none_and_of_equal_answers_a_half() -> None:
     assert same.p_value == pytest.approx(0.5)
     reach = unseen_share(80, 0.025)
     assert (same.low, same.high) == pytest.approx((-reach, reach))
+
+
+def test_comparison_of_recorded_answers_is_drawn_again_to_the_last_digits() -> None:
+    """Written down once: `history --recompute` of later versions must find what is recorded."""
+    named = np.arange(60) % 2 == 0
+    one = np.where(np.arange(60) % 7 == 0, ~named, named)
+    other = np.where(np.arange(60) % 4 == 1, ~named, named)
+    found = compare_f1(named, one, other)
+    assert (found.low, found.high) == pytest.approx((-0.07411974273738978, 0.16793401339408975), rel=1e-9)
+    assert found.p_value == pytest.approx(0.21414292853573214, rel=1e-12)
+    assert found.deviation == pytest.approx(0.4896698074731653, rel=1e-9)
+
+
+def test_f1_that_fell_on_three_examples_alone_cannot_be_told_from_chance() -> None:
+    """Each resample but 3 of 100 has one of the three; of the ways to swap them one in eight is as far apart."""
+    named, place = np.arange(12) < 6, np.arange(12)
+    missing = named & (place >= 3)
+    rise, fall = (compare_f1(named, *pair, confidence=0.9) for pair in ((named, missing), (missing, named)))
+    assert (rise.low, fall.high) == (0.0, 0.0)
+    clear = compare_f1(named, named & (place >= 5), named, confidence=0.9)
+    assert clear.high < 0

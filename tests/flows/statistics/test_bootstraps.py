@@ -177,3 +177,26 @@ def test_resamples_that_all_say_the_same_leave_room_for_the_examples_not_seen() 
     reach = unseen_share(50, 0.025)
     assert (found.low, found.high) == pytest.approx((0.4 - reach, 0.4 + reach))
     assert found.p_value == pytest.approx(1 / 1_000)
+
+
+@pytest.mark.parametrize(
+    ("differences", "ends", "p_value"),
+    [
+        ([-1.0] * 6 + [0.0] * 6 + [2.0] * 8, (-0.08721261298591088, 1.1325347424456633), 0.0481951804819518),
+        ([-1.0] * 6 + [0.5] * 6 + [2.0] * 6, (-0.13031523644704746, 1.1303152364470475), 0.0565943405659434),
+        (
+            [-1.0] * 5 + [0.0] * 5 + [1.0] * 5 + [2.0] * 6,
+            (0.03425928275681511, 1.0895461641374191), 0.0184981501849815,
+        ),
+    ],
+)  # fmt: skip
+def test_bootstrap_of_recorded_scores_is_drawn_again_to_the_last_digits(
+    differences: list[float], ends: tuple[float, float], p_value: float
+) -> None:
+    """Written down once: `history --recompute` of later versions must find what is recorded.
+
+    Three kinds of 18 and 20 examples are drawn by how often each comes, four of 21 example by example.
+    """
+    found = paired_bootstrap(differences, [0.0] * len(differences))
+    assert (found.low, found.high) == pytest.approx(ends, rel=1e-9)
+    assert found.p_value == pytest.approx(p_value, rel=1e-12)

@@ -184,7 +184,7 @@ def test_comparison_of_recorded_answers_is_drawn_again_to_the_last_digits() -> N
 
 
 def test_f1_that_fell_on_three_examples_alone_cannot_be_told_from_chance() -> None:
-    """Each resample but 3 of 100 has one of the three; of the ways to swap them one in eight is as far apart."""
+    """All resamples but 3 of 100 have one of them; of the ways to swap them one in eight is as far apart."""
     named, place = np.arange(12) < 6, np.arange(12)
     missing = named & (place >= 3)
     rise, fall = (compare_f1(named, *pair, confidence=0.9) for pair in ((named, missing), (missing, named)))

@@ -200,3 +200,5 @@ def test_bootstrap_of_recorded_scores_is_drawn_again_to_the_last_digits(
     found = paired_bootstrap(differences, [0.0] * len(differences))
     assert (found.low, found.high) == pytest.approx(ends, rel=1e-9)
     assert found.p_value == pytest.approx(p_value, rel=1e-12)
+    signs = np.sign(differences)
+    assert (found.won, found.lost) == ((signs == 1).sum(), (signs == -1).sum())

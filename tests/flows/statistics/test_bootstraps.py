@@ -59,6 +59,7 @@ def test_bootstrap_draws_as_all_resamples_have_it(
     )
     p_value = float(weights[ratios >= (differences.mean() - margin) / error - 1e-9].sum())
     assert found.p_value == pytest.approx(p_value if p_value < 0.25 else max(p_value, 0.25), abs=0.013)
+    assert differences.min() < found.low < found.high < differences.max() or len(differences) == 3
     for end, level in ((found.low, 0.75), (found.high, 0.25)):
         if end not in (differences.min(), differences.max()):
             ratio = (differences.mean() - end) / error

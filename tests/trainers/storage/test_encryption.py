@@ -142,6 +142,7 @@ def test_key_is_read_from_a_file_and_never_shown(tmp_path: Path) -> None:
         ({"VELODROME_KEY": "short"}, "5 characters that are no base64"),
         ({"VELODROME_KEY": "schlüssel"}, "9 characters that are no base64"),
         ({"VELODROME_KEY": as_text(SECRET[:31])}, "31 bytes"),
+        ({"VELODROME_KEY": f"!{as_text(SECRET)}"}, "45 characters that are no base64"),
         (
             {"VELODROME_KEY": as_text(SECRET), "VELODROME_KEY_FILE": "key"},
             "VELODROME_KEY and VELODROME_KEY_FILE",

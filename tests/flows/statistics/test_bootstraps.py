@@ -129,9 +129,12 @@ def test_bootstrap_of_equal_differences_reaches_as_far_as_scores_were_seen_to(
     assert (behind.better, behind.p_value) == (False, 1.0)
 
 
-def test_bootstrap_at_the_very_level_of_the_sign_test_finds_nothing() -> None:
+def test_bootstrap_at_the_very_level_finds_nothing() -> None:
     found = paired_bootstrap([0.5] * 5, [0.2] * 5, confidence=1 - 2 * 0.5**5)
     assert (found.low, found.better) == (pytest.approx(0.3 - 0.5), False)
+    clear = np.random.default_rng(1).normal(5, 1, 50)
+    found = paired_bootstrap(clear, 0 * clear, resamples=31, confidence=1 - 2 / 32)
+    assert (found.low, found.p_value, found.better) == (0.0, 1 / 32, False)
     rounded = paired_bootstrap([1e9, 1e9 + 1e-5] * 2, [0.0] * 4)
     assert rounded.p_value == 0.5**4  # all the same but for rounding
 

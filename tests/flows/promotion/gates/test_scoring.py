@@ -136,6 +136,10 @@ def test_guess_must_be_beaten_in_the_metric_s_own_direction(
     assert found.value == pytest.approx(compute_metric(name, NUMBERS, case.challenger))
     assert found.bound == pytest.approx(baseline_metric(NUMBERS, name))
     assert list(check_baseline(Policy(), replace(case, truth=CLASSES, metric="auc", challenger=SAID))) == []
+    texts = Truth(task="seq2seq", values=["a text"]), TaskPredictions(values=["a text"])
+    assert (
+        list(check_baseline(Policy(), GateInputs(metric="bleu", truth=texts[0], challenger=texts[1]))) == []
+    )
 
 
 def test_bounds_say_how_much_more_or_less_and_know_metrics_by_their_prefixed_names() -> None:

@@ -116,7 +116,8 @@ def test_progress_and_its_window_go_through_json_and_come_back() -> None:
     assert again == progress
     assert again.window.means() == {"miss": 2.5, "late": 2.0}
     assert ReportWindow().means() == {}
-    assert (TrainingProgress().step, TrainingProgress().kept_epoch, ReportWindow().examples) == (0, 0, 0)
+    fresh = TrainingProgress()
+    assert (fresh.step, fresh.reports, fresh.waited, fresh.kept_epoch, fresh.window.examples) == (0,) * 5
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_safetensors_values_that_end_early_or_late_are_refused() -> None:
     for cut, said in ((4, "b ends before its end"), (13, "a ends before its end")):
         with pytest.raises(ValueError, match=said):
             load_tensors(io.BytesIO(content[:-cut]), len(content))
-    with pytest.raises(ValueError, match="28 bytes of values|32 bytes of values, where the header says 28"):
+    with pytest.raises(ValueError, match="32 bytes of values, where the header says 28"):
         load_tensors(io.BytesIO(content + bytes(4)), len(content) + 4)
     with pytest.raises(ValueError, match="b is not where the header says"):
         load_tensors(io.BytesIO(content), len(content) - 4)

@@ -149,6 +149,8 @@ def test_bounds_say_how_much_more_or_less_and_know_metrics_by_their_prefixed_nam
     assert (least.gate, least.limit, least.do) == (
         "metric val/accuracy", "val/accuracy at least 0.6", "0.1 more",
     )  # fmt: skip
+    (third,) = check_metrics(policy(metrics={"precision": {"at_least": 0.6}}), case)
+    assert (third.by, third.do, third.found) == ("0.0444", "0.0444 more", "0.5556")
     assert (most.limit, most.do, most.value, most.bound) == ("val/accuracy at most 0.4", "0.1 less", 0.5, 0.4)
 
 

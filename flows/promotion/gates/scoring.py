@@ -86,7 +86,7 @@ def _auc(truth: Truth, chances: Floats) -> float | None:
 def _regression_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
     error, spread = answers.values - truth.values, truth.values - truth.values.mean()
     sums = [np.array([values.sum()]) for values in (error**2, np.abs(error), spread**2)]
-    return metrics_from_sums(len(truth), *sums, scale=np.ones(1)).get(name)
+    return metrics_from_sums(len(truth), *sums, scale=np.ones_like(sums[0])).get(name)
 
 
 def _text_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:

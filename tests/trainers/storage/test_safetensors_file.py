@@ -36,6 +36,13 @@ def test_safetensors_bytes_equal_the_librarys() -> None:
         assert torch.equal(found[name].reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8))
 
 
+def test_safetensors_with_notes_of_another_library_are_read() -> None:
+    content = save({"a": torch.arange(3.0)}, metadata={"format": "pt"})
+    assert {name: one.tolist() for name, one in load_tensors(io.BytesIO(content), len(content)).items()} == {
+        "a": [0.0, 1.0, 2.0]
+    }
+
+
 def test_safetensors_stores_tied_tensors_apart() -> None:
     one = torch.arange(4.0)
     found = load(b"".join(map(bytes, SafetensorsPieces({"a": one, "b": one, "c": one[1:]}))))

@@ -99,6 +99,22 @@ def test_areas_differ_by_chances_though_all_labels_agree() -> None:
     )
     assert (found.p_value, found.better) == (1 / 8, False)
     assert found.difference > 0
+    doubtful = replace(answers(3), chances=moved * 0.9 + 0.05)  # of all examples: labels alone count for F1
+    found = compare_paired("f1", KNOWN, one, doubtful, margin=0.0, confidence=0.95)
+    assert (found.p_value, found.better) == (1 / 8, False)
+
+
+def test_difference_of_a_metric_that_is_no_mean_is_above_zero_for_the_better() -> None:
+    rng = np.random.default_rng(3)
+    truth = Truth(task="regression", values=rng.normal(size=50))
+    near, far = (TaskPredictions(values=truth.values + rng.normal(0, by, 50)) for by in (0.1, 0.3))
+    errors = [float(np.sqrt(np.mean((one.values - truth.values) ** 2))) for one in (near, far)]
+    found = compare_paired("rmse", truth, near, far, margin=0.0, confidence=0.95)
+    assert (found.difference, found.better) == (pytest.approx(errors[1] - errors[0]), True)
+    spread = truth.values.std()
+    found = compare_paired("r2", truth, far, near, margin=0.0, confidence=0.95)
+    assert found.difference == pytest.approx((errors[0] ** 2 - errors[1] ** 2) / spread**2)
+    assert found.high < 0
 
 
 def test_metric_of_recorded_answers_is_drawn_again_to_the_last_digits() -> None:

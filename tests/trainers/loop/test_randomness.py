@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -113,3 +115,36 @@ def test_generators_of_the_process_are_given_back() -> None:
         seed_all(2)
         draws(generator)
     assert draws(generator.manual_seed(0)) == wanted
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_generators_of_devices_are_seeded_and_kept_where_there_are_any(
+    here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine with two GPUs, by name: nothing of CUDA is started where this process does not use it."""
+    seeds: list[int] = []
+    forked: list[list[int]] = []
+    given: list[torch.Tensor] = []
+
+    @contextmanager
+    def note_fork(devices: list[int]) -> Iterator[None]:
+        forked.append(devices)
+        yield
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: here)
+    monkeypatch.setattr(torch, "manual_seed", seeds.append)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: here)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.tensor([7]))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", given.append)
+    monkeypatch.setattr(torch.random, "fork_rng", note_fork)
+    with fix_torch_flags(1):
+        seed_all(5)
+        generator = torch.Generator()
+        state = capture_state(generator)
+        restore_state({**state, "cuda": torch.tensor([7])}, generator)
+        restore_state({name: one for name, one in state.items() if name != "cuda"}, generator)
+    assert forked == [[0, 1] if here else []]
+    assert seeds == ([5] if here else [])
+    assert ("cuda" in state) is here
+    assert [one.tolist() for one in given] == ([[7]] if here else [])

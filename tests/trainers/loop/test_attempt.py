@@ -37,6 +37,7 @@ class TimedStepper:
 
     clock: Clock
     takes_s: Iterator[float]
+    taken: list[list[int]] = field(default_factory=list)
     optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
     rate: float = 0.5
 
@@ -45,6 +46,7 @@ class TimedStepper:
 
     def step(self, group: Sequence[Any], source: Any) -> tuple[float, dict[str, float]]:
         self.clock.now += next(self.takes_s)
+        self.taken.append([position for micro in group for position in micro.positions.tolist()])
         return 2.0 * sum(micro.examples for micro in group), {}
 
 
@@ -189,6 +191,21 @@ def test_reports_come_every_so_many_steps_and_at_the_end(
     assert found == targets
 
 
+def test_examples_are_those_of_the_step_whoever_made_the_steps_before(clock: Clock) -> None:
+    attempt = make_attempt(steps_job(12, 3), Recorder(), clock, [0.0] * 12)
+    wanted = [
+        [position for micro in group for position in micro.positions.tolist()]
+        for group, _ in zip(attempt.feed.groups(0), range(12), strict=False)
+    ]
+    attempt.train_to_report()
+    attempt.train_to_report()
+    attempt.note_steps(3, 1.0, 96)  # a stack made them
+    attempt.train_to_report()
+    assert attempt.stepper.taken == wanted[:6] + wanted[9:]  # type: ignore[attr-defined]
+    assert len(attempt.hooks.ticks) == 10  # type: ignore[attr-defined]
+    assert attempt.ticks == 12
+
+
 def test_checkpoint_of_the_last_step_is_complete_as_it_is() -> None:
     hooks = Recorder()
     train(tiny.job(epochs=2, checkpoint_epochs=1), tiny.data(), hooks)
@@ -218,7 +235,7 @@ def test_attempt_that_is_stopped_before_its_first_report_has_no_values(
 def test_time_and_joules_are_those_of_training_and_of_what_comes_between_reports(clock: Clock) -> None:
     """Two joules a second; evaluations take 3 s."""
     job = steps_job(8, 4, goals=(Goal(metric="val/accuracy", maximize=True),), per_second={"price": 0.5})
-    attempt = make_attempt(job, Recorder(), clock, [0.25] * 8, energy=lambda: 2 * clock.now)
+    attempt = make_attempt(job, Recorder(), clock, [0.125] * 8, energy=lambda: 2 * clock.now)
     clock.now += 7.0  # between its start and its first step
     reports = []
     for _ in range(2):
@@ -226,12 +243,12 @@ def test_time_and_joules_are_those_of_training_and_of_what_comes_between_reports
         clock.now += 3.0
         reports.append(attempt.compose_report({"accuracy": 0.5}))
         attempt.report(reports[-1])
-    assert [report["train/epoch_seconds"] for report in reports] == [1.0, 1.0]
-    assert [report["train/examples_per_second"] for report in reports] == [100.0, 100.0]
+    assert [report["train/epoch_seconds"] for report in reports] == [0.5, 0.5]
+    assert [report["train/examples_per_second"] for report in reports] == [200.0, 200.0]
     assert [report["train/loss"] for report in reports] == [2.0, 2.0]
-    assert (attempt.progress.seconds, attempt.progress.joules) == (7.0 + 2 * 4.0, 2 * 15.0)
+    assert (attempt.progress.seconds, attempt.progress.joules) == (7.0 + 2 * 3.5, 2 * 14.0)
     facts = attempt.outcome().facts
-    assert (facts["train_seconds"], facts["price"], facts["energy_joules"]) == (15.0, 7.5, 30.0)
+    assert (facts["train_seconds"], facts["price"], facts["energy_joules"]) == (14.0, 7.0, 28.0)
 
 
 def test_window_of_a_resumed_attempt_goes_on_with_the_seconds_it_has(clock: Clock) -> None:
@@ -285,3 +302,14 @@ def test_evaluations_take_batches_of_four_times_the_size_and_32_at_least(
 def test_number_that_is_not_finite_is_said_with_its_epoch_and_step(at: int, where: str) -> None:
     with pytest.raises(NotFinite, match=f"nan at {where}$|nan at {where}[^0-9]"):
         train(tiny.job(Bad({"at": at}), epochs=3), tiny.data(), Recorder())
+
+
+def test_stepper_is_made_with_the_first_own_step_and_let_go_of_at_the_end(clock: Clock) -> None:
+    attempt = make_attempt(steps_job(2, 1), Recorder(), clock)
+    assert not attempt.has_stepper
+    attempt.train_to_report()
+    assert attempt.has_stepper
+    assert attempt.stepper.optimizers
+    attempt.close()
+    assert attempt.stepper.optimizers == {}
+    assert attempt.cost() == {}

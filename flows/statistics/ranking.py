@@ -60,7 +60,7 @@ def difference_p_value(one: RankingEntry, other: RankingEntry) -> float | None:
     gap = _mean(one.values) - _mean(other.values)
     error = (one.standard_error**2 + other.standard_error**2) ** 0.5
     if error == 0:
-        return 1.0 if abs(gap) < FLAT else None
+        return 1.0 if _is_flat((gap, 0.0)) else None
     return float(2 * stats.norm.sf(abs(gap) / error))
 
 
@@ -68,7 +68,7 @@ def _paired_p(one: Sequence[float], other: Sequence[float]) -> float:
     from scipy import stats
 
     differences = [a - b for a, b in zip(one, other, strict=True)]
-    if max(differences) - min(differences) < FLAT:
+    if _is_flat(differences):
         return _sign_p(_mean(differences), len(differences))
     return float(stats.ttest_rel(one, other).pvalue)
 
@@ -76,7 +76,7 @@ def _paired_p(one: Sequence[float], other: Sequence[float]) -> float:
 def _welch_p(one: Sequence[float], other: Sequence[float]) -> float:
     from scipy import stats
 
-    if max(one) - min(one) < FLAT and max(other) - min(other) < FLAT:
+    if _is_flat(one) and _is_flat(other):
         return _sign_p(_mean(one) - _mean(other), min(len(one), len(other)))
     # of moments: `ttest_ind` warns of a lost precision where one of the two alone has no spread
     known = ((_mean(values), stdev(values), len(values)) for values in (one, other))
@@ -85,7 +85,11 @@ def _welch_p(one: Sequence[float], other: Sequence[float]) -> float:
 
 def _sign_p(gap: float, seeds: int) -> float:
     """Without any spread a t-test has no answer, and a sign test has one: each seed went the same way."""
-    return 1.0 if abs(gap) < FLAT else float(2 * 0.5**seeds)
+    return 1.0 if _is_flat((gap, 0.0)) else float(2 * 0.5**seeds)
+
+
+def _is_flat(values: Sequence[float]) -> bool:
+    return max(values) - min(values) < FLAT
 
 
 def _mean(values: Sequence[float]) -> float:

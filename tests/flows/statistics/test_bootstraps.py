@@ -85,6 +85,14 @@ def test_bootstrap_of_scores_drawn_in_portions_is_the_same(monkeypatch: pytest.M
     assert paired_bootstrap(GROUPED, 0 * GROUPED, resamples=500) == whole
 
 
+@pytest.mark.parametrize("unit", [1e-7, 1e7])
+@pytest.mark.parametrize("differences", [SINGLY, GROUPED], ids=["singly", "grouped"])
+def test_bootstrap_says_the_same_in_any_unit(differences: np.ndarray, unit: float) -> None:
+    plain, other = (paired_bootstrap(differences * by, 0 * differences, resamples=500) for by in (1.0, unit))
+    assert (other.low, other.high) == pytest.approx((plain.low * unit, plain.high * unit), rel=1e-6, abs=0.0)
+    assert other.p_value == plain.p_value
+
+
 @pytest.mark.parametrize("resamples", [99, 400])
 def test_bootstrap_p_value_is_no_smaller_than_its_resamples_allow(resamples: int) -> None:
     rng = np.random.default_rng(1)

@@ -191,3 +191,15 @@ def test_f1_that_fell_on_three_examples_alone_cannot_be_told_from_chance() -> No
     assert (rise.low, fall.high) == (0.0, 0.0)
     clear = compare_f1(named, named & (place >= 5), named, confidence=0.9)
     assert clear.high < 0
+
+
+def test_f1_at_the_very_level_of_its_p_value_cannot_be_told_from_chance() -> None:
+    named, place = np.arange(12) < 6, np.arange(12)
+    missing = named & (place >= 3)
+    p_value = compare_f1(named, named, missing).p_value
+    level = 1 - 2 * p_value
+    assert (1 - level) / 2 == p_value  # to the last digit
+    assert compare_f1(named, named, missing, confidence=level).low == 0.0
+    assert compare_f1(named, named, missing, confidence=level - 1e-9).low > 0.0
+    turned = compare_f1(named, missing, named, confidence=level)
+    assert turned.high <= 0.0

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.trainers import tiny
-from tests.trainers.tiny import Bad, Recorder
+from tests.trainers.tiny import Bad, Noisy, Recorder
 from trainers.errors import NotFinite
 from trainers.job import Job
 from trainers.loop import attempt as attempts
 from trainers.loop.attempt import Attempt
-from trainers.loop.randomness import derive_seed, fix_torch_flags
+from trainers.loop.randomness import capture_state, derive_seed, fix_torch_flags, restore_state, seed_all
 from trainers.loop.training import complete_job, train
 from trainers.types import Goal, Length
 
@@ -313,3 +315,34 @@ def test_stepper_is_made_with_the_first_own_step_and_let_go_of_at_the_end(clock:
     attempt.close()
     assert attempt.stepper.optimizers == {}
     assert attempt.cost() == {}
+
+
+def next_draws() -> list[float]:
+    return [random.random(), float(np.random.random()), float(torch.rand(1))]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_process_that_others_drew_from_is_taken_back_as_it_was_left(resumed: bool, clock: Clock) -> None:
+    """Torch's draws go on from what the attempt drew meanwhile by itself; so does its own generator."""
+    hooks, job = Recorder(), tiny.job(Noisy(), seed=5, epochs=2, checkpoint_epochs=1)
+    train(job, tiny.data(), hooks)
+    attempt = make_attempt(job, Recorder(start=hooks.saved[0] if resumed else None), clock)
+    attempt.take_process()  # it is its own already
+    kept = capture_state(attempt.generator)
+    wanted = next_draws()
+    restore_state(kept, attempt.generator)
+    attempt.share_process()
+    assert attempt.chance is not None
+    own = float(torch.rand(1, generator=attempt.chance))
+    torch.rand(1, generator=attempt.generator)
+    moved = attempt.generator.get_state()
+    seed_all(99)
+    next_draws()
+    attempt.take_process()
+    found = next_draws()
+    assert found[:2] == wanted[:2]
+    assert own == wanted[2]
+    restore_state(kept, torch.Generator())
+    torch.rand(1)
+    assert found[2] == float(torch.rand(1))
+    assert torch.equal(attempt.generator.get_state(), moved)

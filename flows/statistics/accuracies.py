@@ -179,6 +179,7 @@ def _f1_of_kinds(kinds: Floats) -> tuple[Floats, Floats]:
     def f1(said: list[int]) -> Floats:
         hits = kinds[..., [kind for kind in said if kind >= 4]].sum(axis=-1)
         both = named + kinds[..., said].sum(axis=-1)
-        return np.asarray(np.where(both > 0, 2 * hits / np.maximum(both, 1), 0.0), dtype=np.float64)
+        found = np.divide(2 * hits, both, out=np.zeros_like(both), where=both > 0)
+        return np.asarray(found, dtype=np.float64)
 
     return f1([2, 3, 6, 7]), f1([1, 3, 5, 7])

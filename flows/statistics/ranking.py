@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from statistics import stdev
 
 FLAT = 1e-12  # accuracies over few examples are often the same, but for rounding
 
@@ -58,7 +60,7 @@ def difference_p_value(one: RankingEntry, other: RankingEntry) -> float | None:
     gap = _mean(one.values) - _mean(other.values)
     error = (one.standard_error**2 + other.standard_error**2) ** 0.5
     if error == 0:
-        return 1.0 if abs(gap) < FLAT else None
+        return 1.0 if _is_flat((gap, 0.0)) else None
     return float(2 * stats.norm.sf(abs(gap) / error))
 
 
@@ -66,22 +68,28 @@ def _paired_p(one: Sequence[float], other: Sequence[float]) -> float:
     from scipy import stats
 
     differences = [a - b for a, b in zip(one, other, strict=True)]
-    if max(differences) - min(differences) < FLAT:
-        return _sign_p(differences[0], len(differences))
+    if _is_flat(differences):
+        return _sign_p(_mean(differences), len(differences))
     return float(stats.ttest_rel(one, other).pvalue)
 
 
 def _welch_p(one: Sequence[float], other: Sequence[float]) -> float:
     from scipy import stats
 
-    if max(one) - min(one) < FLAT and max(other) - min(other) < FLAT:
-        return _sign_p(one[0] - other[0], min(len(one), len(other)))
-    return float(stats.ttest_ind(one, other, equal_var=False).pvalue)
+    if _is_flat(one) and _is_flat(other):
+        return _sign_p(_mean(one) - _mean(other), min(len(one), len(other)))
+    # of moments: `ttest_ind` warns of a lost precision where one of the two alone has no spread
+    known = ((_mean(values), stdev(values), len(values)) for values in (one, other))
+    return float(stats.ttest_ind_from_stats(*chain(*known), equal_var=False).pvalue)
 
 
 def _sign_p(gap: float, seeds: int) -> float:
     """Without any spread a t-test has no answer, and a sign test has one: each seed went the same way."""
-    return 1.0 if abs(gap) < FLAT else float(2 * 0.5**seeds)
+    return 1.0 if _is_flat((gap, 0.0)) else float(2 * 0.5**seeds)
+
+
+def _is_flat(values: Sequence[float]) -> bool:
+    return max(values) - min(values) < FLAT
 
 
 def _mean(values: Sequence[float]) -> float:

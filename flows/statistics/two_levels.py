@@ -38,7 +38,7 @@ def two_level_interval(
     count = min(different or table.shape[1], table.shape[1])
     if np.isin(table, (0.0, 1.0)).all():
         return _share_interval(table, count, confidence)
-    found = _interval_of_table(table, count, 0.0, confidence)
+    found = _interval_of_table(table, count, confidence)
     if table.std() == 0:
         return found
     return replace(found, low=max(found.low, float(table.min())), high=min(found.high, float(table.max())))
@@ -64,12 +64,12 @@ def two_level_difference(
     share = all(np.isin(table, (0.0, 1.0)).all() for table in tables)
     table = tables[0] - tables[1]
     count = min(different or table.shape[1], table.shape[1])
-    found = _interval_of_table(table, count, 1.0 if share else 0.0, confidence)
+    found = _interval_of_table(table, count, confidence, halves=share)
     return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0)) if share else found
 
 
-def _interval_of_table(table: Floats, count: int, added: float, confidence: float) -> Interval:
-    estimate, spread = float(table.mean()), _measure_spread(table, count, added=added)
+def _interval_of_table(table: Floats, count: int, confidence: float, *, halves: bool = False) -> Interval:
+    estimate, spread = float(table.mean()), _measure_spread(table, count, halves=halves)
     tail = (1 - confidence) / 2
     if spread.reach(tail) <= 1e-12 * max(1.0, abs(estimate)):
         return _interval_without_spread(estimate, count, confidence)
@@ -88,8 +88,10 @@ def interval_over_seeds(values: Numbers, *, confidence: float = CONFIDENCE) -> I
         None for fewer than two, and where they have no spread: seeds that agree by chance tell nothing.
     """
     numbers = np.asarray(values, dtype=np.float64).ravel()
-    mean, error = float(numbers.mean()) if numbers.size else 0.0, _error_of_mean(numbers)
-    if numbers.size < 2 or error <= 1e-12 * max(1.0, abs(mean)):
+    if numbers.size < 2:
+        return None
+    mean, error = float(numbers.mean()), math.sqrt(variance(numbers) / numbers.size)
+    if error <= 1e-12 * max(1.0, abs(mean)):
         return None
     from scipy import stats
 
@@ -192,18 +194,18 @@ class _Spread:
         return min(1.0, 2 * math.exp(optimize.brentq(excess, _LEAST_LOG_TAIL, math.log(0.5), xtol=1e-10)))
 
 
-def _measure_spread(table: Floats, count: int, *, added: float = 0.0) -> _Spread:
+def _measure_spread(table: Floats, count: int, *, halves: bool = False) -> _Spread:
     """How far the mean of scores (seeds, examples) may be off.
 
     Args:
         count: how many different examples there are.
-        added: squares of pseudo-examples, of which there are twice as many.
+        halves: whether half an example won and half an example lost are added.
     """
     seeds, means = table.shape[0], table.mean(axis=0)
     over_examples = float(means.var()) / max(count - 1, 1)
-    if added:
-        whole, squares = count + 2 * added, float((means**2).mean()) * count
-        over_examples = (squares + added - count * float(means.mean()) ** 2) / whole**2
+    if halves:
+        squares = float((means**2).mean()) * count
+        over_examples = (squares + 1 - count * float(means.mean()) ** 2) / (count + 2) ** 2
     rest = table - means - table.mean(axis=1, keepdims=True) + table.mean()
     interaction = float((rest**2).mean()) / max((seeds - 1) * (count - 1), 1)
     return _Spread(
@@ -213,10 +215,6 @@ def _measure_spread(table: Floats, count: int, *, added: float = 0.0) -> _Spread
         seeds=seeds,
         examples=count,
     )
-
-
-def _error_of_mean(values: Floats) -> float:
-    return math.sqrt(variance(values) / max(values.size, 1))
 
 
 def variance(values: Floats) -> float:

@@ -22,7 +22,6 @@ _FILE = "scores.safetensors"
 def write_scores(folder: Path, scores: Mapping[str, torch.Tensor]) -> None:
     """Writes one tensor [examples] a metric; what an attempt that died here left behind is replaced."""
     remove_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     write_folder(folder, tensors={_FILE: scores})
 
 

@@ -139,7 +139,6 @@ class Attempt:
         self._clock, self._joules = self._wall(), self._energy()
         self._saved_at = time.monotonic()
         self._looked, self._look_step = (self._saved_at, self.progress.step), self.progress.step + 1
-        self._window_started = self._clock - self.progress.window.seconds
         if self.progress.step >= self.steps:
             self.status = "complete"
 

@@ -14,6 +14,7 @@ import base64
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +104,11 @@ class DecryptedFile:
         Raises:
             ValueError: a piece is not what was written.
         """
-        found = bytearray()
-        while count < 0 or len(found) < count:
+        found, most = bytearray(), sys.maxsize if count < 0 else count
+        while len(found) < most:
             if not self._held and not self._open_piece():
                 break
-            wanted = len(self._held) if count < 0 else count - len(found)
+            wanted = most - len(found)
             found += self._held[:wanted]
             self._held = self._held[wanted:]
         return bytes(found)

@@ -253,10 +253,10 @@ def _slice_finding(
     )
     before, after = float(other.mean()), float(one.mean())
     numbers = case.truth.task == "regression"
-    unit, sign = (abs(before) or 1.0, -1.0) if numbers else (1.0, 1.0)
+    unit = (abs(before) or 1.0) if numbers else 1.0
     compare = mcnemar if _is_binary(one, other) else paired_bootstrap
     test = compare(other, one, confidence=one_sided_level(policy))
-    words = f"{'squared error ' if numbers else ''}{number(sign * before)} → {number(sign * after)}"
+    words = f"{'squared error ' if numbers else ''}{number(abs(before))} → {number(abs(after))}"
     return _drop_finding(
         f"slice {name}",
         test.difference / unit,

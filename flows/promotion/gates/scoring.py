@@ -5,8 +5,8 @@ Shape legend: N examples, C classes.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
+from statistics import mode
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def _auc(truth: Truth, chances: Floats) -> float | None:
 def _regression_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
     error, spread = answers.values - truth.values, truth.values - truth.values.mean()
     sums = [np.array([values.sum()]) for values in (error**2, np.abs(error), spread**2)]
-    return metrics_from_sums(len(truth), *sums, scale=np.ones(1)).get(name)
+    return metrics_from_sums(len(truth), *sums, scale=np.ones_like(sums[0])).get(name)
 
 
 def _text_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
@@ -159,7 +159,7 @@ def example_scores(name: str, truth: Truth, answers: TaskPredictions) -> Floats 
     if name == "f1" and truth.task == "question-answering":
         return _squad_scores(name, truth, answers)
     if name in ("balanced_accuracy", "recall") and truth.task == "classification":
-        return _balanced_scores(truth, answers)
+        return _balanced_scores(name, truth, answers)
     if name == "loss" and answers.chances is not None:
         return log_likelihoods(answers.chances, truth.values)
     if name in ("mse", "mae") and truth.task == "regression":
@@ -168,10 +168,13 @@ def example_scores(name: str, truth: Truth, answers: TaskPredictions) -> Floats 
     return None
 
 
-def _balanced_scores(truth: Truth, answers: TaskPredictions) -> Floats:
-    """Right answers weighted so that every class that occurs counts alike."""
-    frequency = np.bincount(truth.values, minlength=len(truth.classes))
-    weights = len(truth) / ((frequency > 0).sum() * frequency[truth.values])
+def _balanced_scores(name: str, truth: Truth, answers: TaskPredictions) -> Floats:
+    """Right answers weighted so that every class that occurs counts alike; of `recall`, those too that only
+    an answer names."""
+    frequency, counted = np.bincount(truth.values, minlength=len(truth.classes)), truth.values
+    if name == "recall":
+        counted = np.concatenate([counted, answers.values[answers.values >= 0]])
+    weights = len(truth) / (len(np.unique(counted)) * frequency[truth.values])
     return np.asarray((truth.values == answers.values) * weights, dtype=np.float64)
 
 
@@ -190,6 +193,5 @@ def baseline_metric(truth: Truth, name: str) -> float | None:
     if truth.task == "regression":
         return compute_metric(name, truth, TaskPredictions(values=np.full(len(truth), truth.values.mean())))
     if truth.task == "question-answering":
-        commonest = Counter(truth.values).most_common(1)[0][0]
-        return compute_metric(name, truth, TaskPredictions(values=[commonest] * len(truth)))
+        return compute_metric(name, truth, TaskPredictions(values=[mode(truth.values)] * len(truth)))
     return None

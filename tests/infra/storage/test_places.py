@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import logging
+import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from infra.home import Home
+from infra import bucket
+from infra.errors import StorageUnavailable
+from infra.home import Home, storage_place
 from infra.ledger.rows import TrialRow
+from infra.mirror import discard, publish
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.example_scores import TEST_SCORES, read_scores, write_scores
 from infra.storage.paths import (
@@ -21,8 +29,11 @@ from infra.storage.paths import (
     samples_folder,
     trial_folder,
 )
+from infra.storage.sealed_folders import folder_contents, list_folder, seal_folder
 from infra.storage.trial_logs import find_log, written_logs_folder
 from tests.infra.conftest import sweep
+from tests.infra.object_store import ObjectStore, running_store
+from trainers.storage import atomic_folders
 
 TRIAL = TrialRow(role="confirm", family="mlp", number=3, params={}, seed=1, state="complete")
 SCORES = {"accuracy": torch.tensor([1.0, 0.0, 1.0]), "loss": torch.tensor([0.25, 0.5, 0.125])}
@@ -97,3 +108,106 @@ def test_checkpoint_that_is_loaded_tells_of_damaged_newer_ones(tmp_path: Path) -
     assert len(found.damaged) == 1
     assert newest.name in found.damaged[0]
     assert [path.name[:8] for path in store.paths()] == ["00000001", "00000002", "00000003"]
+
+
+@pytest.fixture
+def objects(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    monkeypatch.setattr(bucket, "ATTEMPTS", 2)
+    monkeypatch.setattr(bucket, "PAUSES_S", (0.0, 0.0))
+    with running_store(monkeypatch) as made:
+        yield made
+
+
+@pytest.mark.usefixtures("objects")
+def test_scores_and_logs_of_another_machine_come_from_the_bucket_as_it_has_them(tmp_path: Path) -> None:
+    url = "s3://models/team/a"
+    homes = Home(tmp_path / "a"), Home(tmp_path / "b")
+    here, there = (storage_place(home, url) for home in homes)
+    trial, spec = replace(TRIAL, facts={TEST_SCORES: "try/scores"}), sweep(storage=url)
+    write_scores(here / "try" / "scores", SCORES)
+    publish(here / "try" / "scores")
+    assert read_scores(there, trial)["loss"].tolist() == [0.25, 0.5, 0.125]
+    discard(here / "try" / "scores")
+    assert read_scores(there, trial) == {}  # a copy of what was removed elsewhere does not count
+    log = written_logs_folder(homes[0], spec) / "a.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("said")
+    publish(log)
+    found = find_log(homes[1], spec, "a.log")
+    assert found is not None
+    assert found.read_text() == "said"
+
+
+def test_checkpoints_are_one_unless_more_are_asked_for_and_go_with_what_died_beside_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = CheckpointStore(tmp_path / "trial")
+    names = [store.save({}, {"step": step}).name[:8] for step in (1, 2)]
+    assert names == ["00000001", "00000002"]
+    assert [path.name[:8] for path in store.paths()] == ["00000002"]
+    dead = tmp_path / f".aside-{socket.gethostname()}-{2**22 + 1}-{'0' * 32}"
+    dead.mkdir()
+    store.delete()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoint_that_vanishes_at_every_look_is_told_after_sixteen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def vanish(_: CheckpointStore) -> None:
+        looks.append(1)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(CheckpointStore, "_load_newest", vanish)
+    with pytest.raises(StorageUnavailable, match="one that vanished 16 times"):
+        CheckpointStore(tmp_path).load()
+    assert len(looks) == 16
+
+
+def test_checkpoint_of_other_files_than_a_checkpoint_has_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    store.save({"weight": torch.ones(1)}, {"step": 1})
+    seal_folder(
+        tmp_path, {"document.json": b"{}"}, lambda m: f"00000002-{hashlib.sha256(m).hexdigest()[:16]}"
+    )
+    with caplog.at_level(logging.WARNING):
+        found = store.load()
+    assert found is not None
+    assert found.document == {"step": 1}
+    assert "must hold tensors.safetensors and document.json" in found.damaged[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "found", "do"),
+    [
+        (OSError(errno.ENOSPC, "No space left", "/x"), "ENOSPC (No space left) at /x", "free some space"),
+        (OSError(errno.EDQUOT, "Quota exceeded"), "EDQUOT (Quota exceeded) at {folder}", "free some space"),
+        (
+            OSError(errno.EIO, "Input/output error"),
+            "EIO (Input/output error) at {folder}",
+            "see that the path",
+        ),
+        (OSError("odd"), "OSError (None) at {folder}", "see that the path"),
+    ],
+)
+def test_refusal_of_the_file_system_is_told_with_what_to_do(
+    error: OSError, found: str, do: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(atomic_folders, "list_folder", refuse)
+    with pytest.raises(StorageUnavailable) as caught:
+        list_folder(tmp_path)
+    assert caught.value.found == found.format(folder=tmp_path)
+    assert str(caught.value.do).startswith(do)
+
+
+def test_files_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="a name of its own"):
+        folder_contents(None, {"a.json": {}}, {"a.json": b""})
+    assert folder_contents(None, {"a.json": {"x": 1}}, {"b": b"1"}) == {"a.json": b'{"x":1}', "b": b"1"}

@@ -45,3 +45,18 @@ def test_checkpoint_resumes_with_its_key_and_is_not_passed_over_without(
     monkeypatch.setenv("VELODROME_KEY", KEYS[1])
     with pytest.raises(StorageUnavailable, match="opened with its key"):
         store.load()
+
+
+def test_lane_must_have_the_driver_s_key_or_none_as_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VELODROME_KEY", raising=False)
+    check_lane_key("")
+    with pytest.raises(WrongInput, match=r"driver's key, abc.*none"):
+        check_lane_key("abc")
+    monkeypatch.setenv("VELODROME_KEY", KEYS[0])
+    check_lane_key(current_key_name())
+    with pytest.raises(WrongInput, match=f"lanes must have no key.*key {current_key_name()}"):
+        check_lane_key("")
+    assert note_key("digits", {"storage_key": current_key_name()}) is None
+    monkeypatch.delenv("VELODROME_KEY")
+    with pytest.raises(WrongInput, match="none"):
+        note_key("digits", {"storage_key": "abc"})

@@ -95,6 +95,30 @@ def test_machine_without_a_readable_counter_tells_nothing(tmp_path: Path, conten
     assert EnergyCounter(tmp_path, dict).joules() is None
 
 
+def test_zones_that_tell_no_name_span_or_joules_are_left_out(tmp_path: Path) -> None:
+    for number in range(4):
+        _write_zone(tmp_path, f"{number}", "package-0", 1.0)
+    for number, missing in enumerate(("name", "max_energy_range_uj", "energy_uj")):
+        (tmp_path / f"intel-rapl:{number}" / missing).unlink()
+    counter = EnergyCounter(tmp_path, dict)
+    for number in range(4):
+        _write_zone(tmp_path, f"{number}", "package-0", 3.5)
+    assert counter.joules() == 2.5
+    (tmp_path / "intel-rapl:3" / "energy_uj").unlink()  # not told for a while: what it was is remembered
+    assert counter.joules() == 2.5
+    _write_zone(tmp_path, "3", "package-0", 4.0)
+    assert counter.joules() == 3.0
+
+
+def test_gpu_that_comes_later_counts_from_its_first_reading(tmp_path: Path) -> None:
+    gpus = {"GPU-a": 5.0}
+    counter = EnergyCounter(tmp_path, lambda: dict(gpus))
+    gpus |= {"GPU-a": 6.0, "GPU-b": 900.0}
+    assert counter.joules() == 1.0
+    gpus["GPU-b"] = 902.0
+    assert counter.joules() == 3.0
+
+
 class _Nvml:
     """Two GPUs, the second without a counter."""
 

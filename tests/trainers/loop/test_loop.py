@@ -259,12 +259,13 @@ def test_undefined_metric_is_left_out_and_undefined_goal_is_refused() -> None:
 def test_goals_may_be_metrics_and_facts_together() -> None:
     goals = tuple(
         Goal(metric=name, maximize=name == "val/f1")
-        for name in ("val/f1", "loss", "parameters", "latency_ms", "train_seconds")
+        for name in ("val/f1", "loss", "parameters", "latency_ms", "train_seconds", "flops")
     )
     outcome, hooks = _run(goals=goals)
-    assert len(outcome.values) == 5
-    assert outcome.values[2] == outcome.facts["parameters"]
-    assert hooks.reports[0].keys() >= {"parameters", "latency_ms", "train_seconds"}
+    assert len(outcome.values) == 6
+    assert (outcome.values[2], outcome.values[5]) == (outcome.facts["parameters"], outcome.facts["flops"])
+    assert hooks.reports[0].keys() >= {"parameters", "latency_ms", "train_seconds", "flops"}
+    assert not hooks.reports[0].keys() & {"size_bytes", "train_flops", "price"}
 
 
 def test_loop_ends_at_its_time_limit() -> None:

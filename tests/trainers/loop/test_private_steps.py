@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from trainers.job import Job, Outcome
 from trainers.loop.collectives import RankGroup
 from trainers.loop.micro_batches import MicroBatch, PartSources
 from trainers.loop.privacy_spent import spent_epsilon
-from trainers.loop.private_stepper import PrivateStepper, sample_rate
+from trainers.loop.private_stepper import PrivateStepper, check_private, sample_rate
 from trainers.loop.training import train
 from trainers.registry import load_reference
 from trainers.stacking.structure import why_not
@@ -90,10 +91,20 @@ def step_by_hand(stepper: PrivateStepper, drawn: list[int], source: Any, clip: f
     return total
 
 
-def test_private_step_adds_noise_to_the_clipped_gradients_of_what_it_draws(tmp_path: Path) -> None:
-    job = make_job("mlp", {"hidden": [8], "batch_size": 20, "learning_rate": 1.0, "optimizer": "sgd"})
+def count_drawn(seed: int, examples: int, size: int) -> int:
+    torch.manual_seed(seed)
+    return int((torch.rand(examples) < size / examples).sum())
+
+
+@pytest.mark.parametrize(("size", "least", "most"), [(20, 8, 35), (1, 0, 0), (1, 1, 1), ("all", 129, 999)])
+def test_private_step_adds_noise_to_the_clipped_gradients_of_what_it_draws(
+    tmp_path: Path, size: Any, least: int, most: int
+) -> None:
+    job = make_job("mlp", {"hidden": [8], "batch_size": size, "learning_rate": 1.0, "optimizer": "sgd"})
     encoded = encode(job.family, tmp_path)
     source = PartSources(encoded, "cpu")["train"]
+    expected = len(source) if size == "all" else size
+    seed = next(seed for seed in range(99) if least <= count_drawn(seed, len(source), expected) <= most)
     torch.manual_seed(0)
     module = job.family.build(encoded.state, job.params)
     crew, generator = RankGroup(Ranks(), torch.device("cpu")), torch.Generator()
@@ -101,18 +112,22 @@ def test_private_step_adds_noise_to_the_clipped_gradients_of_what_it_draws(tmp_p
         job.family, module, job.params, encoded.state, crew, generator, examples=len(source)
     )
     before = [parameter.detach().clone() for parameter in module.parameters()]
-    torch.manual_seed(7)
-    loss, _ = stepper.step([MicroBatch(torch.arange(20), 20, 1.0, 20)], source)
+    torch.manual_seed(seed)
+    loss, shown = stepper.step([MicroBatch(torch.arange(20), 20, 1.0, 20)], source)
     after = [parameter.detach().clone() for parameter in module.parameters()]
-    torch.manual_seed(7)  # the same draw and the same noise
-    drawn = torch.nonzero(torch.rand(len(source)) < 20 / len(source))[:, 0].tolist()
-    assert 8 <= len(drawn) <= 35
+    torch.manual_seed(seed)  # the same draw and the same noise
+    drawn = torch.nonzero(torch.rand(len(source)) < expected / len(source))[:, 0].tolist()
     noise = [torch.randn(parameter.shape) * 0.8 * 0.5 for parameter in module.parameters()]
     module.load_state_dict(dict(zip(module.state_dict(), before, strict=True)))
     wanted = step_by_hand(stepper, drawn, source, 0.5)
     for old, new, gradient, extra in zip(before, after, wanted, noise, strict=True):
-        assert torch.allclose(new, old - (gradient + extra) / 20, atol=1e-6)
-    assert loss > 0
+        assert torch.allclose(new, old - (gradient + extra) / expected, atol=1e-6)
+    mean = 0.0
+    if drawn:
+        batch = source.gather(torch.tensor(drawn))
+        mean = stepper._loss(stepper.family.outputs(module, batch), batch).item()
+    assert loss == pytest.approx(20 * mean, rel=1e-5)
+    assert shown == {}
 
 
 @pytest.mark.parametrize(
@@ -131,6 +146,49 @@ def test_epsilon_is_that_of_opacus_accountant(
 ) -> None:
     """The numbers that `RDPAccountant` of opacus 1.6.0 gives."""
     assert spent_epsilon(noise, share, steps, delta) == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2, 0.7, 1.5, 2.5, 3.1, 3.2, 3.3, 3.4, 3.5, 5.0, 20.0])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_epsilon_of_steps_on_all_examples_is_the_best_of_all_orders(noise: float, steps: int) -> None:
+    """Of the Gaussian mechanism alone, whose divergence at an order is known."""
+    orders = [1.1, *(tenth / 10 for tenth in range(12, 110)), *range(12, 64)]
+    bounds = [
+        steps * order / (2 * noise**2)
+        + (-math.log(1e-5) - math.log(order)) / (order - 1)
+        + math.log(1 - 1 / order)
+        for order in orders
+    ]
+    assert spent_epsilon(noise, 1.0, steps, 1e-5) == pytest.approx(min(bounds), rel=1e-12)
+    assert spent_epsilon(50.0, 1.0, steps, 0.9) == 0.0  # no bound is below 0
+
+
+@pytest.mark.parametrize(("delta_times_examples", "refused"), [(1.0, True), (1.001, True), (0.999, False)])
+def test_delta_must_be_below_one_in_the_examples(delta_times_examples: float, refused: bool) -> None:
+    job = make_job("mlp", {"hidden": [8]}, {"privacy": {"delta": delta_times_examples / 64}})
+    module = nn.Linear(2, 2)
+    if not refused:
+        check_private(job.family, module, job.params, 64)
+        return
+    with pytest.raises(InputError, match=r"of 64; write 0\.002") as caught:
+        check_private(job.family, module, job.params, 64)
+    assert caught.value.key == ("options", "privacy")
+
+
+class WithOwnLoss(MLP):
+    name = ""
+
+    def loss(self, outputs: Any, batch: Any, params: Any, state: Any) -> torch.Tensor:
+        return super().loss(outputs, batch, params, state) * 2
+
+
+def test_private_training_of_several_workers_or_with_an_own_loss_is_refused() -> None:
+    job = make_job("mlp", {"hidden": [8]})
+    with pytest.raises(InputError, match="WithOwnLoss with a loss of its own"):
+        check_private(WithOwnLoss(PRIVACY), nn.Linear(2, 2), job.params, 64)
+    two = RankGroup(Ranks(world_size=2), torch.device("cpu"))
+    with pytest.raises(InputError, match=r"one worker.*2"):
+        PrivateStepper(job.family, nn.Linear(2, 2), job.params, {}, two, torch.Generator(), examples=64)
 
 
 def test_sample_rate_is_a_batch_of_the_examples() -> None:

@@ -10,13 +10,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers.errors import InputError
 from trainers.storage import encryption
 from trainers.storage.atomic_folders import DamagedFolder, folder_key, read_folder, write_folder
-from trainers.storage.encryption import DecryptedFile, StorageKey, WrongKey, plain_size, storage_key
+from trainers.storage.encryption import (
+    DecryptedFile,
+    StorageKey,
+    WrongKey,
+    plain_content,
+    plain_size,
+    require_key,
+    storage_key,
+)
 
 SECRET, OTHER = bytes(range(32)), bytes(range(1, 33))
 
@@ -131,6 +142,7 @@ def test_key_is_read_from_a_file_and_never_shown(tmp_path: Path) -> None:
         ({"VELODROME_KEY": "short"}, "5 characters that are no base64"),
         ({"VELODROME_KEY": "schlüssel"}, "9 characters that are no base64"),
         ({"VELODROME_KEY": as_text(SECRET[:31])}, "31 bytes"),
+        ({"VELODROME_KEY": f"!{as_text(SECRET)}"}, "45 characters that are no base64"),
         (
             {"VELODROME_KEY": as_text(SECRET), "VELODROME_KEY_FILE": "key"},
             "VELODROME_KEY and VELODROME_KEY_FILE",
@@ -146,3 +158,64 @@ def test_unusable_keys_are_refused_without_their_text(environ: dict[str, str], f
         storage_key(environ)
     assert caught.value.found == found
     assert as_text(SECRET)[:8] not in str(caught.value)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 1 << 20, (1 << 20) + 5])
+def test_file_is_laid_out_so_that_other_versions_decrypt_it(size_bytes: int) -> None:
+    """By the description alone: a mark, 32 random bytes, then numbered mebibytes with their tags."""
+    content = bytes(range(251)) * (size_bytes // 251 + 1)
+    content = content[:size_bytes]
+    stored = b"".join(StorageKey(SECRET).encrypt("file", [content]))
+    mark, salt, rest = stored[:16], stored[16:48], stored[48:]
+    assert mark == b"velodrome-gcm-1\n"
+    own = HKDF(algorithm=SHA256(), length=32, salt=salt, info=b"velodrome file").derive(SECRET)
+    pieces = [rest[i : i + (1 << 20) + 16] for i in range(0, len(rest), (1 << 20) + 16)]
+    plain = [
+        AESGCM(own).decrypt(i.to_bytes(11, "big") + bytes([i == len(pieces) - 1]), piece, b"file")
+        for i, piece in enumerate(pieces)
+    ]
+    assert b"".join(plain) == content
+    assert len(pieces) == max(1, -(-size_bytes // (1 << 20)))
+    assert plain_size(len(stored)) == size_bytes
+    assert decrypted(stored) == content
+    assert plain_size(48) == plain_size(0) == 0  # too short for what is written: no size below 0
+
+
+def test_encrypted_file_is_read_in_the_portions_that_are_asked_for(small_pieces: list[bytes]) -> None:
+    whole = decrypted(b"".join(small_pieces))
+    file = DecryptedFile(StorageKey(SECRET), io.BytesIO(b"".join(small_pieces)), "file")
+    assert [file.read(0), file.read(5), file.read(0)] == [b"", whole[:5], b""]
+    buffer = bytearray(30)
+    assert file.readinto(memoryview(buffer).cast("b")) == 30
+    assert bytes(buffer) == whole[5:35]
+    assert (file.readinto(buffer), file.read(), file.read(1)) == (5, b"", b"")
+    assert bytes(buffer[:5]) == whole[35:]
+    assert bytes(buffer[5:]) == whole[10:35]  # left as it was
+
+
+@pytest.mark.parametrize("content", [b"", b"velodrome-gcm-1\n", b"x" * 100])
+def test_file_that_is_not_encrypted_is_no_content_of_a_key(content: bytes) -> None:
+    with pytest.raises(ValueError, match="file is not encrypted"):
+        decrypted(content)
+
+
+def test_content_is_decrypted_where_it_is_encrypted(key: StorageKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = b"".join(key.encrypt("file", [b"secret"]))
+    assert plain_content("file", stored) == b"secret"
+    assert plain_content("file", b"plain") == b"plain"
+    assert require_key(key.name, "it") == key
+    monkeypatch.delenv("VELODROME_KEY")
+    assert plain_content("file", b"plain") == b"plain"
+    with pytest.raises(WrongKey, match="file must be opened with its key"):
+        plain_content("file", stored)
+    with pytest.raises(WrongKey, match="none"):
+        require_key(key.name, "it")
+
+
+def test_key_s_name_is_sixteen_digits_and_never_the_key() -> None:
+    names = {StorageKey(secret).name for secret in (SECRET, OTHER)}
+    assert len(names) == 2
+    assert all(len(name) == 16 and int(name, 16) >= 0 for name in names)
+    assert storage_key({"VELODROME_KEY": f"  {as_text(SECRET)[:20]}\n{as_text(SECRET)[20:]} "}) == StorageKey(
+        SECRET
+    )

@@ -36,6 +36,13 @@ def test_safetensors_bytes_equal_the_librarys() -> None:
         assert torch.equal(found[name].reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8))
 
 
+def test_safetensors_with_notes_of_another_library_are_read() -> None:
+    content = save({"a": torch.arange(3.0)}, metadata={"format": "pt"})
+    assert {name: one.tolist() for name, one in load_tensors(io.BytesIO(content), len(content)).items()} == {
+        "a": [0.0, 1.0, 2.0]
+    }
+
+
 def test_safetensors_stores_tied_tensors_apart() -> None:
     one = torch.arange(4.0)
     found = load(b"".join(map(bytes, SafetensorsPieces({"a": one, "b": one, "c": one[1:]}))))
@@ -82,3 +89,35 @@ def test_safetensors_header_may_fill_the_file_and_no_more() -> None:
 def test_safetensors_of_sparse_or_odd_type_is_refused() -> None:
     with pytest.raises(ValueError, match="dense and of a plain type"):
         SafetensorsPieces({"x": torch.eye(2).to_sparse()})
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (100_000_001, "a header of 100000001 bytes in a file of"),
+        (100_000_000, "a header that cannot be read"),
+    ],
+)
+def test_safetensors_header_is_no_longer_than_the_library_reads(length: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        load_tensors(io.BytesIO(length.to_bytes(8, "little") + b"{"), 10**9)
+
+
+def test_safetensors_values_that_end_early_or_late_are_refused() -> None:
+    content = b"".join(map(bytes, SafetensorsPieces({"a": torch.arange(4.0), "b": torch.arange(3.0)})))
+    for cut, said in ((4, "b ends before its end"), (13, "a ends before its end")):
+        with pytest.raises(ValueError, match=said):
+            load_tensors(io.BytesIO(content[:-cut]), len(content))
+    with pytest.raises(ValueError, match="32 bytes of values, where the header says 28"):
+        load_tensors(io.BytesIO(content + bytes(4)), len(content) + 4)
+    with pytest.raises(ValueError, match="b is not where the header says"):
+        load_tensors(io.BytesIO(content), len(content) - 4)
+
+
+def test_safetensors_are_read_where_a_reader_gives_few_bytes_at_a_time() -> None:
+    class Slow(io.BytesIO):
+        def readinto(self, buffer: Any) -> int:
+            return super().readinto(memoryview(buffer)[:3])
+
+    content = b"".join(map(bytes, SafetensorsPieces({"a": torch.arange(4.0)})))
+    assert load_tensors(Slow(content), len(content))["a"].tolist() == [0.0, 1.0, 2.0, 3.0]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -135,3 +138,46 @@ def test_lock_that_stays_held_is_said_after_its_time(tmp_path: Path) -> None:
         pytest.fail("two hold it")
     with lock_file(path, 0.0):
         pass
+
+
+def test_remains_that_cannot_be_emptied_keep_nobody_from_building(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where a file that is open elsewhere stays."""
+    left = tmp_path / ".data.0123abcd.aside"
+    left.mkdir()
+    rmdir = os.rmdir
+
+    def busy(path: str, **where: int) -> None:
+        if Path(path).name == left.name:
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        rmdir(path, **where)
+
+    monkeypatch.setattr(os, "rmdir", busy)
+    assert is_whole(shared_folder(tmp_path / "data", Builder()))
+    assert left.exists()
+
+
+def test_folder_is_not_built_by_one_who_comes_late_or_finds_it_whole(tmp_path: Path) -> None:
+    folder = shared_folder(tmp_path / "data", Builder())
+    late = Builder()
+    with lock_file(tmp_path / ".data.lock", 0.0):  # who finds it whole asks for no lock
+        assert shared_folder(folder, late, wait_s=0.0) == folder
+    assert late.built == 0
+    cut_file(folder)
+    with lock_file(tmp_path / ".data.lock", 0.0), pytest.raises(FolderBusy):
+        shared_folder(folder, late, wait_s=0.0)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, (1 << 20) + 3])
+def test_checksum_is_that_of_the_whole_file(tmp_path: Path, size_bytes: int) -> None:
+    content = bytes(range(256)) * (size_bytes // 256 + 1)
+
+    def build(folder: Path) -> None:
+        (folder / "a.bin").write_bytes(content[:size_bytes])
+        (folder / "within").mkdir()  # a folder is none of the files
+
+    folder = shared_folder(tmp_path / "data", build)
+    assert json.loads((folder / MANIFEST).read_text()) == {
+        "a.bin": {"size": size_bytes, "crc32": zlib.crc32(content[:size_bytes])}
+    }

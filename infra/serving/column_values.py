@@ -46,7 +46,7 @@ def _check_double(value: Json) -> float | None:
             number = read_number(value)
         except ValueError:
             raise ValueError(f"a number is wanted, but got {_quote_value(value)}") from None
-        return None if number != number else _check_finite(number)
+        return _check_finite(number) if math.isfinite(number) else None  # as files read it
     return _check_finite(value)
 
 

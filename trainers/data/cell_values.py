@@ -53,10 +53,12 @@ def read_number(value: Cell, spelling: NumberSpelling | None = None) -> float:
 
     Raises:
         ValueError: it is none. A boolean is a word here, as it is in a file.
-        OverflowError: a whole number that no double can hold.
     """
     if isinstance(value, float) or type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # a whole number is as infinite as it is where a file spells it
+            return float("inf") if value > 0 else float("-inf")
     text = spell_value(value)
     if text is None or text.strip().lower() in (*MISSING_NUMBERS, "<na>", "nat"):
         return float("nan")

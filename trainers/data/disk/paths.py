@@ -1,11 +1,13 @@
-"""Where a source's files are: one file, or a folder with a file for each part."""
+"""Where a source is, and what a file or a folder must be to be read at all."""
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from trainers.data.dataset import Part
-from trainers.data.split import PARTS
 from trainers.errors import InputError
 
 PART_NAMES: dict[str, Part] = {
@@ -19,91 +21,82 @@ PART_NAMES: dict[str, Part] = {
 }
 SOURCE_KEY = ("data", "source")
 LARGE_BYTES = 256 << 20  # larger sources are streamed into memory-mapped files
+_LOCK = "~$"  # what Excel and Word put beside a file that is open
+
+
+def locate_source(base: Path, rest: str) -> Path:
+    """The path that a source names, from the sweep file's folder.
+
+    Raises:
+        InputError: it begins with the `~` of a user that this machine does not know.
+    """
+    try:
+        return base / Path(rest).expanduser()
+    except RuntimeError as error:
+        do = "write the path out, or ./~… for a name that begins so"
+        raise InputError(
+            "a path's ~ must be of a user that is known here", rest, do, key=SOURCE_KEY
+        ) from error
 
 
 def require_path(path: Path) -> Path:
-    """The path.
+    """The path of a file or a folder.
 
     Raises:
-        InputError: there is nothing at the path; says where it looked and what is near.
+        InputError: there is nothing at the path, or something that does not end; says where it looked and
+            what is near.
     """
+    require_readable_name(path)
     try:
-        found = path.exists()
+        mode = path.stat().st_mode if path.exists() else None
     except OSError as error:  # a name that no file system takes
         raise InputError("data must be at a path", f"{error.strerror}: {path}", key=SOURCE_KEY) from error
-    if found:
-        return path
+    if mode is None:
+        raise _nothing_at(path)
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        do = "write it into a file first: data are read more than once"
+        raise InputError(
+            "data must be a file or a folder", f"a pipe or a device at {path.absolute()}", do, key=SOURCE_KEY
+        )
+    return path
+
+
+def require_readable_name(path: Path) -> None:
+    """That a name is text: Linux takes any bytes, and what reads files here does not.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        do = "rename it; from Windows or an old archive: convmv -f cp1252 -t utf8 --notest NAME"
+        found = ascii(os.fsencode(path))[2:-1]
+        raise InputError("names of files and folders must be UTF-8", found, do, key=SOURCE_KEY) from error
+
+
+def _nothing_at(path: Path) -> InputError:
     from trainers.nearest import advice
 
-    parent = path.parent
+    must, parent = "data must be at the path that source names", path.parent
+    if path.is_symlink():
+        found = f"a link at {path.absolute()} that leads to nothing: {os.readlink(path)}"
+        return InputError(must, found, "let the link lead to a file or a folder", key=SOURCE_KEY)
     near = [entry.name for entry in sorted(parent.iterdir())[:500]] if parent.is_dir() else []
     folder = parent.absolute()
     do = advice(path.name, near, f"{folder} holds")
     if not near:
         do = f"{folder} is empty, or not there either"
-    raise InputError(
-        "data must be at the path that source names", f"nothing at {path.absolute()}", do, key=SOURCE_KEY
-    )
+    return InputError(must, f"nothing at {path.absolute()}", do, key=SOURCE_KEY)
 
 
-def files_by_part(path: Path, endings: tuple[str, ...]) -> dict[Part | None, list[Path]]:
-    """The files to read, by the part that they are; None where the source has no parts."""
-    if require_path(path).is_file():
-        return {None: [path]}
-    files = sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(endings))
-    files = [file for file in files if file not in submissions(path)]
-    parts: dict[Part | None, list[Path]] = {}
-    for file in files:
-        stem = file.name.split(".")[0].split("-")[0].lower()  # train-00000-of-00002.parquet is train
-        parts.setdefault(PART_NAMES.get(stem), []).append(file)
-    for name in PARTS:  # train/0.parquet, train/1.parquet
-        folders = [f for f in path.iterdir() if f.is_dir() and PART_NAMES.get(f.name.lower()) == name]
-        inner = [file for f in folders for file in sorted(f.iterdir()) if file.name.endswith(endings)]
-        if inner:
-            parts.setdefault(name, []).extend(inner)
-    return _check_parts(parts, path, endings)
+def is_aside(name: str) -> bool:
+    """Whether a system or a program put the file or folder there: hidden ones, what macOS adds to an archive,
+    the locks of open workbooks."""
+    return name.startswith((".", "__MACOSX", _LOCK)) or name.lower() in ("thumbs.db", "desktop.ini")
 
 
-def submissions(path: Path) -> list[Path]:
-    """Files of a competition's folder that show how answers are handed in, and are no data."""
-    return sorted(path.glob("*submission*")) if path.is_dir() else []
-
-
-def _advise_on_folders(path: Path, endings: tuple[str, ...]) -> str:
-    """What to do where the files stand one level deeper, as one folder a class or as another archive's."""
-    folders = sorted(file.parent.name for ending in endings for file in path.glob(f"*/*{ending}"))
-    several = list(dict.fromkeys(folders))
-    if ".txt" in endings and len(several) > 1:
-        listed = ", ".join(several[:3])
-        rows = "[{'text': f.read_text(), 'label': f.parent.name} for f in Path('FOLDER').glob('*/*.txt')]"
-        made = f"from pathlib import Path; import pandas; pandas.DataFrame({rows}).to_csv('texts.csv')"
-        return f"texts of one folder a class ({listed})? make them rows: {made}"
-    if several:
-        return f"name the folder that holds them: {', '.join(several[:3])}"
-    return "name a file, or a folder with files that end so"
-
-
-def _check_parts(
-    parts: dict[Part | None, list[Path]], path: Path, endings: tuple[str, ...]
-) -> dict[Part | None, list[Path]]:
-    if not parts:
-        must = f"the folder must hold {' or '.join(endings)} files"
-        raise InputError(
-            must, f"none in {path.absolute()}", _advise_on_folders(path, endings), key=SOURCE_KEY
-        )
-    if None in parts and len(parts) == 1:
-        return parts
-    if None in parts:
-        odd = ", ".join(file.name for file in parts[None][:5])
-        do = "move them away, or name them train, validation or test"
-        raise InputError("a folder with parts must hold nothing but parts", odd, do, key=SOURCE_KEY)
-    if "train" not in parts:
-        found = ", ".join(str(part) for part in parts)
-        raise InputError("a source with parts must have train among them", found, key=SOURCE_KEY)
-    return {part: parts[part] for part in PARTS if part in parts}
-
-
-def total_bytes(paths: list[Path]) -> int:
+def total_bytes(paths: Sequence[Path]) -> int:
     """Bytes of all files together.
 
     Raises:

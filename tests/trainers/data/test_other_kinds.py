@@ -148,3 +148,27 @@ def test_text_that_its_encoding_does_not_hold_names_the_line(opened: Open, tmp_p
     (tmp_path / "a.txt").write_bytes(("x\n" * 9000).encode() + japanese.encode("shift_jis"))
     with pytest.raises(InputError, match=r"bytes after line .* save it as UTF-8; its bytes look like cp932"):
         opened("text:a.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"x": 1}{"x": 2}\n', "on a line of its own: jq -c"),
+        ('{"x": 1}\n{"x": 2, "label": "a', "line 2.*is the file cut"),
+    ],
+)
+def test_lines_that_are_no_objects_are_refused_with_what_to_do(
+    content: str, says: str, opened: Open, tmp_path: Path
+) -> None:
+    """All of them were told to write each row by json.dumps."""
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(InputError, match=says):
+        opened("jsonl:a.jsonl")
+
+
+def test_json_text_sequences_are_lines_of_json(opened: Open, tmp_path: Path) -> None:
+    """RFC 7464 puts a sign before each record: `predict` read them, and training did not."""
+    lines = [f'{{"x": {n}, "label": "{"ab"[n % 2]}"}}\n' for n in range(60)]
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    (tmp_path / "b.jsonl").write_text("".join(f"\x1e{line}" for line in lines))
+    assert opened("jsonl:a.jsonl").fingerprint == opened("jsonl:b.jsonl").fingerprint

@@ -185,3 +185,43 @@ def test_class_that_is_missing_is_explained_by_what_was_left_out(opened: Open, t
         file.rename(file.with_suffix(""))
     with pytest.raises(InputError, match=r"two classes.*4 files are left out, for they do not end as images"):
         opened("images:set")
+
+
+def test_files_that_are_joined_are_said_and_parts_of_other_names_too(opened: Open, tmp_path: Path) -> None:
+    """`churn_test.csv` beside `churn_train.csv` became training rows without a word."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "churn_train.csv").write_text(TABLE)
+    (tmp_path / "set" / "churn_test.csv").write_text(OTHERS)
+    said = (
+        "2 files are read as one table: churn_test.csv, churn_train.csv; names that begin with train and test"
+    )
+    assert any(note.startswith(said) for note in opened("csv:set").notes)
+
+
+def test_part_that_is_a_file_and_a_folder_is_refused(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    (tmp_path / "set" / "train.csv").write_text(TABLE)
+    assert opened("csv:set").rows == ROWS
+    (tmp_path / "set" / "train" / "a.csv").write_text(TABLE)
+    with pytest.raises(InputError, match=r"train\.csv and the folder train; take one of them away"):
+        opened("csv:set")
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("X,label\n", r"rename X to x in test\.csv"),
+        ("", r"test\.csv seems to have no header"),
+        ("x,label,price\n", "give all the same columns"),
+    ],
+)
+def test_files_of_other_columns_are_refused_with_what_to_do(
+    header: str, says: str, opened: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.csv").write_text(TABLE)
+    rows = OTHERS.removeprefix("x,label\n")
+    rows = rows.replace("\n", ",1\n") if "price" in header else rows
+    (tmp_path / "set" / "test.csv").write_text(header + rows)
+    with pytest.raises(InputError, match=says):
+        opened("csv:set")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -42,6 +43,11 @@ def files_by_part(path: Path, endings: Sequence[str], *, packed: bool) -> dict[P
             for folder in path.iterdir()
             if folder.is_dir() and PART_NAMES.get(_without_ending(folder.name.lower(), endings)) == name
         ]
+        if folders and name in parts:
+            both = f"{parts[name][0].name} and the folder {folders[0].name}"
+            if any(_list_files(folder, endings, packed) for folder in folders):
+                do = "take one of them away, or put the file into the folder"
+                raise InputError("a part must be files or a folder", both, do, key=SOURCE_KEY)
         inner = [file for folder in sorted(folders) for file in _list_files(folder, endings, packed)]
         if inner:
             parts.setdefault(name, []).extend(inner)
@@ -83,6 +89,17 @@ def _without_ending(name: str, endings: Sequence[str]) -> str:
 def submissions(path: Path) -> list[Path]:
     """Files of a competition's folder that show how answers are handed in, and are no data."""
     return sorted(path.glob("*submission*")) if path.is_dir() else []
+
+
+def note_joined(found: Mapping[Part | None, Sequence[Path]]) -> list[str]:
+    """A note of several files that are one table, some of which may be meant as parts."""
+    joined = found.get(None, ())
+    if len(joined) < 2:
+        return []
+    listed, more = ", ".join(file.name for file in joined[:3]), ", …" if len(joined) > 3 else ""
+    words = {word for file in joined for word in re.split(r"[^a-z]+", file.name.lower())}
+    meant = "; names that begin with train and test make them parts" if {"train", "test"} <= words else ""
+    return [f"{len(joined):,} files are read as one table: {listed}{more}{meant}"]
 
 
 def note_deeper(path: Path, endings: Sequence[str], read: Sequence[Path]) -> list[str]:

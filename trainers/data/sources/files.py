@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from trainers.data.dataset import Part
 from trainers.data.disk.other_kinds import PARQUET, tell_kind_of
-from trainers.data.disk.part_files import files_by_part, note_deeper, submissions
+from trainers.data.disk.part_files import files_by_part, note_deeper, note_joined, submissions
 from trainers.data.disk.paths import LARGE_BYTES, SOURCE_KEY, total_bytes
 from trainers.data.disk.text_encodings import (
     describe_encoding,
@@ -23,10 +23,10 @@ from trainers.data.disk.text_encodings import (
     read_start,
 )
 from trainers.data.disk.unpacking import open_unpacked
-from trainers.data.number_spellings import NumberMarks
+from trainers.data.number_spellings import PLAIN, NumberMarks
 from trainers.data.raw import RawDataset
 from trainers.data.sources.csv_reading import read_rows
-from trainers.data.sources.csv_rules import CsvRules, find_rules
+from trainers.data.sources.csv_rules import UNNAMED, CsvRules, find_rules
 from trainers.data.sources.excel import read_excel
 from trainers.data.sources.joining import (
     join_tables,
@@ -39,6 +39,7 @@ from trainers.data.sources.joining import (
 from trainers.data.sources.json_rows import read_jsonl
 from trainers.data.split import PARTS
 from trainers.errors import InputError
+from trainers.nearest import nearest
 from trainers.storage.shared_folders import shared_folder
 from trainers.types import Json
 
@@ -73,7 +74,7 @@ def read_files(scheme: str, path: Path, cache: Path, read: Mapping[str, Json]) -
     tables, repeated = leave_out_headers(tables, paths, rules)
     tables, paths, rowless = leave_out_rowless(tables, paths)
     tables, paths, notes = leave_out_unlabelled(tables, paths)
-    notes += [*empty, *rowless, *deeper, *read_notes, *repeated]
+    notes += [*empty, *rowless, *deeper, *note_joined(found), *read_notes, *repeated]
     _check_same_columns(tables, paths)
     joined = join_tables([table for _, table in tables])
     first = next(iter(rules.values()), None)
@@ -122,7 +123,18 @@ def _check_same_columns(tables: list[tuple[Part | None, pa.Table]], paths: list[
         if set(table.column_names) != set(first):
             odd = sorted(set(table.column_names) ^ set(first))
             found = f"{path.name} and {paths[0].name} differ in {', '.join(odd[:5])}"
-            raise InputError("all files of a source must have the same columns", found, key=SOURCE_KEY)
+            do = _advise_on_columns(path, [name for name in table.column_names if name not in first], first)
+            raise InputError("all files of a source must have the same columns", found, do, key=SOURCE_KEY)
+
+
+def _advise_on_columns(path: Path, own: Sequence[str], others: Sequence[str]) -> str:
+    """What to do about the names of a file's columns that the first file does not have."""
+    unnamed = any(name == UNNAMED.format(place) for place, name in enumerate(own, start=1))
+    if unnamed or any(PLAIN.normalize(name) is not None for name in own):
+        return f"{path.name} seems to have no header: write the names into its first line"
+    renamed = {name: nearest(name, others) for name in own}
+    said = ", ".join(f"{name} to {found}" for name, found in renamed.items() if found)
+    return f"rename {said} in {path.name}?" if said else "give all the same columns, or take the file away"
 
 
 def _read_table(

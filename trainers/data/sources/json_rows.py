@@ -153,7 +153,7 @@ def read_json_row(line: str, path: Path, number: int) -> JsonObject:
     """
     must = f"{path} must hold one JSON object a line"
     try:
-        row = parse_json(line)
+        row = parse_json(line.strip())  # also of the sign that parts records in JSON text sequences
     except (ValueError, RecursionError) as error:
         raise InputError(must, f"line {number}: {error}", _advise(line.strip()), key=SOURCE_KEY) from error
     if not isinstance(row, dict):
@@ -166,6 +166,10 @@ def _advise(line: str) -> str:
         return "each object must stand on one line: jq -c . FILE"
     if line.endswith(("},", "}]")):
         return "leave out the commas between lines, or put [ before the first and ] behind the last"
+    if "}{" in line.replace(" ", ""):
+        return "each object must stand on a line of its own: jq -c . FILE"
+    if line.startswith("{") and not line.endswith("}"):
+        return "the object does not end on its line: is the file cut, or has a text a line break in it?"
     if line.startswith(("//", "#")):
         return "leave out the comments"
     return "write each row by json.dumps, whose strings have double quotes"

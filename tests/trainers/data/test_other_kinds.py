@@ -129,6 +129,13 @@ def test_arrays_without_values_are_refused(
         opened("npz:a.npz")
 
 
+def test_archive_of_other_files_is_no_npz_file(opened: Open, tmp_path: Path) -> None:
+    """It was told that arrays of Python objects are never read."""
+    (tmp_path / "a.npz").write_bytes(archive_of({"a.csv": TEXT}))
+    with pytest.raises(InputError, match=r"arrays alone; but got a\.csv, which is none.*unpack an archive"):
+        opened("npz:a.npz")
+
+
 def test_array_that_stands_twice_in_a_file_is_refused(opened: Open, tmp_path: Path) -> None:
     """The last one was read without a word."""
     content = archive_of({"x.npy": array_bytes(np.arange(60)), "z.npy": array_bytes(np.arange(60))})

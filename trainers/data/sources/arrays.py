@@ -149,7 +149,8 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
 
 def _check_array(name: str, found: Array | bytes) -> Array:
     if isinstance(found, bytes):  # what NumPy gives of a member that is no array
-        raise ValueError(f"{name} is no array")
+        must, do = "an npz file must hold arrays alone", "take it out, or unpack an archive of other files"
+        raise InputError(must, f"{name}, which is none", do, key=SOURCE_KEY)
     if found.dtype.kind not in "biufSUM":
         must = f"array {name!r} must hold numbers, dates or fixed-width strings"
         raise InputError(must, str(found.dtype), "save an array for each field or part of it", key=SOURCE_KEY)

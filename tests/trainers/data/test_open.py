@@ -282,8 +282,28 @@ def test_hub_folder_without_rows_is_refused_as_empty(opened: Open, tmp_path: Pat
 
     rows = datasets.Dataset.from_dict({"text": sentences(9)})
     rows.select([]).save_to_disk(tmp_path / "kept")
-    with pytest.raises(InputError, match="data must have rows"):
+    with pytest.raises(InputError, match="every part must have rows"):
         opened("hf:kept")
+
+
+def test_hub_parts_of_other_types_and_columns_are_joined_as_files_are(opened: Open, tmp_path: Path) -> None:
+    """Numbers in one part, words in another: ArrowTypeError; a column that one lacks was silent."""
+    import datasets
+
+    labels = ["a", "b"] * 30
+    train = datasets.Dataset.from_dict({"x": [float(n) for n in range(60)], "z": [1.5] * 60, "label": labels})
+    test = datasets.Dataset.from_dict({"x": [str(n) for n in range(60)], "label": labels})
+    datasets.DatasetDict(train=train, test=test).save_to_disk(tmp_path / "kept")
+    found = opened("hf:kept")
+    assert found.columns["x"].kind == "number"
+    assert "column 'z' is not in test: missing in all rows there" in found.notes
+
+
+def test_sound_in_a_column_is_not_taken_for_pictures(opened: Open, tmp_path: Path) -> None:
+    sound = {"bytes": b"RIFF0000WAVEfmt ", "path": None}
+    pd.DataFrame({"audio": [sound] * 60, "label": ["a", "b"] * 30}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="sound in column 'audio'; write the clips as files"):
+        opened("parquet:a.parquet")
 
 
 def test_hub_parts_are_known_in_any_letters(opened: Open, tmp_path: Path) -> None:

@@ -225,3 +225,22 @@ def test_files_of_other_columns_are_refused_with_what_to_do(
     (tmp_path / "set" / "test.csv").write_text(header + rows)
     with pytest.raises(InputError, match=says):
         opened("csv:set")
+
+
+def test_link_among_classes_that_leads_to_nothing_is_refused(opened: Open, tmp_path: Path) -> None:
+    """Its class was missing without a word."""
+    for number in range(40):
+        picture(tmp_path / "set" / "ab"[number % 2] / f"{number}.png", number)
+    (tmp_path / "set" / "c").symlink_to("elsewhere")
+    with pytest.raises(InputError, match=r"set/c to elsewhere, where nothing is"):
+        opened("images:set")
+
+
+def test_linked_folder_within_a_class_is_said(opened: Open, tmp_path: Path) -> None:
+    for number in range(40):
+        picture(tmp_path / "set" / "ab"[number % 2] / f"{number}.png", number)
+    picture(tmp_path / "more" / "1.png", 200)
+    (tmp_path / "set" / "a" / "more").symlink_to(tmp_path / "more")
+    found = opened("images:set")
+    assert found.rows == 40
+    assert any(note.startswith("linked folders within classes are not read: ") for note in found.notes)

@@ -60,6 +60,7 @@ def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
         raise InputError(must, f"{path.absolute()}{count_endings(path)}", do, key=SOURCE_KEY)
     others = [file for _, _, file in files if not file.lower().endswith(endings)]
     notes = (*wrapped, *_note_others(others, several))
+    notes += _note_links(sorted({os.path.dirname(file) for _, _, file in files}))
     notes += (*_note_empty(path, {label for _, label, _ in found}, several), *_note_loose(path, kind))
     part = None
     if all(name is not None for name, _, _ in found):
@@ -122,6 +123,17 @@ def _note_loose(path: Path, kind: FileKind) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _note_links(folders: Sequence[str]) -> tuple[str, ...]:
+    """A note of folders within the classes that links lead to, which are not gone into."""
+    linked = [
+        entry.path
+        for folder in folders
+        for entry in os.scandir(folder)
+        if entry.is_symlink() and entry.is_dir()
+    ]
+    return (f"linked folders within classes are not read: {', '.join(linked[:3])}",) if linked else ()
+
+
 def _note_others(files: list[str], several: str) -> tuple[str, ...]:
     """A note of what lies among them and is not read."""
     if not files:
@@ -160,13 +172,19 @@ def _part_folders(path: Path) -> dict[Path, Part]:
 
 
 def _list_folders(path: Path) -> list[Path]:
-    found = sorted(entry for entry in path.iterdir() if entry.is_dir() and not is_aside(entry.name))
-    whole = path.resolve()
-    for folder in found:
+    shown = sorted(entry for entry in path.iterdir() if not is_aside(entry.name))
+    if lost := next((entry for entry in shown if entry.is_symlink() and not entry.exists()), None):
+        found, do = (
+            f"{lost} to {os.readlink(lost)}, where nothing is",
+            "let it lead to a folder, or take it away",
+        )
+        raise InputError("a link among the classes must lead to one", found, do, key=SOURCE_KEY)
+    folders, whole = [entry for entry in shown if entry.is_dir()], path.resolve()
+    for folder in folders:
         if folder.is_symlink() and whole.is_relative_to(folder.resolve()):
             must, do = "a link must not lead to the folder that it lies in", "take it away"
             raise InputError(must, f"{folder} to {folder.resolve()}", do, key=SOURCE_KEY)
-    return found
+    return folders
 
 
 def _list_files(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 from trainers.data.dataset import Part
 from trainers.data.disk.paths import PART_NAMES, SOURCE_KEY, locate_source
 from trainers.data.raw import RawDataset
+from trainers.data.sources.joining import join_tables
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 
@@ -29,14 +31,14 @@ def read_hub(name: str, base: Path) -> RawDataset:
     loaded = _load_dataset(name, base)
     named = {None: loaded} if not isinstance(loaded, dict) else _select_parts(loaded, name)
     tables = {part: _arrow_table(dataset) for part, dataset in named.items()}
-    joined = pa.concat_tables(tables.values(), promote_options="permissive")
+    joined = join_tables(list(tables.values()))
     part = None
     if None not in named and len(named) > 1:
         part = np.concatenate([np.full(len(t), PARTS.index(p), np.int8) for p, t in tables.items() if p])
     return RawDataset(
         columns={column: joined[column] for column in joined.column_names},
         part=part,
-        notes=_note_left_out(loaded, name),
+        notes=(*_note_left_out(loaded, name), *_note_differing(tables)),
     )
 
 
@@ -71,8 +73,10 @@ def _load_folder(folder: Path) -> datasets.Dataset | datasets.DatasetDict:
         return datasets.load_from_disk(str(folder))
     except Exception as error:  # damaged JSON and Arrow files, and what is not there: of any kind
         if isinstance(error, IndexError) and "list index out of range" in str(error):  # of no files at all
-            do = "save one that has some"
-            raise InputError("data must have rows", f"none in {folder}", do, key=SOURCE_KEY) from error
+            do = "save parts that have some alone"
+            raise InputError(
+                "every part must have rows", f"none in one of {folder}", do, key=SOURCE_KEY
+            ) from error
         do = "save it again by save_to_disk, or copy all of it; csv:, jsonl: and parquet: read plain files"
         must = f"{folder} must be a whole folder of save_to_disk"
         raise InputError(must, _first_line(error), do, key=SOURCE_KEY) from error
@@ -123,6 +127,20 @@ def _note_left_out(loaded: datasets.Dataset | datasets.DatasetDict, name: str) -
     used = _used_splits(loaded)
     left = ", ".join(f"{split} ({len(rows):,} rows)" for split, rows in loaded.items() if split not in used)
     return (f"splits of {name} that are left out: {left}",) if left else ()
+
+
+def _note_differing(tables: Mapping[Part | None, pa.Table]) -> list[str]:
+    """A note of columns that some parts lack, and which are missing in their rows; the target often is."""
+    names = dict.fromkeys(name for table in tables.values() for name in table.column_names)
+    lacking = {
+        name: [str(part) for part, table in tables.items() if name not in table.column_names]
+        for name in names
+    }
+    return [
+        f"column {name!r} is not in {' and '.join(parts)}: missing in all rows there"
+        for name, parts in lacking.items()
+        if parts
+    ]
 
 
 def _arrow_table(dataset: datasets.Dataset) -> pa.Table:

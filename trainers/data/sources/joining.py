@@ -29,7 +29,8 @@ def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
 
 def _spell_differing(table: pa.Table, tables: Sequence[pa.Table]) -> pa.Table:
     for place, name in enumerate(table.column_names):
-        if len({str(other.schema.field(name).type) for other in tables}) > 1:
+        held = [other for other in tables if name in other.column_names]
+        if len({str(other.schema.field(name).type) for other in held}) > 1:
             words = pa.array([spell_value(value) for value in table[name].to_pylist()], pa.string())
             table = table.set_column(place, name, pa.chunked_array([words]))
     return table

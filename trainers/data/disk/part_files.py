@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from trainers.data.dataset import Part
@@ -106,10 +106,10 @@ def note_deeper(path: Path, endings: Sequence[str], read: Sequence[Path]) -> lis
     """A note of files below a folder that end as its own do, and are in no part's folder."""
     if not path.is_dir():
         return []
-    found = [
-        file for depth in ("*/*", "*/*/*") for ending in endings for file in path.glob(f"{depth}{ending}")
-    ]
-    names = [file.relative_to(path) for file in found if file not in read]
+    entries = islice(chain(path.glob("*/*"), path.glob("*/*/*")), MOST_COUNTED)
+    known = {*read}
+    found = [file for file in entries if file.name.endswith(tuple(endings)) and file not in known]
+    names = [file.relative_to(path) for file in found if file.is_file()]
     left = sorted(name.as_posix() for name in names if not any(map(is_aside, name.parts)))
     return [f"{count_of(len(left), 'file')} in folders below not read: {', '.join(left[:3])}"] if left else []
 

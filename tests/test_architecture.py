@@ -30,8 +30,8 @@ ROOMS = {
     "trainers": (
         "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",
         "bundle", "kept",
-        "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data.assembly", "data",
-        "storage", "code",
+        "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data.disk", "data.assembly",
+        "data", "storage", "code",
     ),
 }  # fmt: skip
 MOST_FILES = 20

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data.dataset import Column, Dataset
+from trainers.data.prepare import FLOAT32_MAX
 from trainers.types import Array
 
 SAMPLE_ROWS = 20_000
@@ -102,7 +103,10 @@ def _encode_column(column: Column, target: Array, train: npt.NDArray[np.int64]) 
     """The column as numbers: a category becomes the target that it has most often (or on average) in
     training; what training never saw is -1."""
     if column.kind in ("number", "time"):
-        return np.nan_to_num(np.asarray(column.values, np.float64), nan=-1.0)
+        values = np.nan_to_num(np.asarray(column.values, np.float64), nan=-1.0)
+        if np.abs(values).max(initial=0.0) <= FLOAT32_MAX:
+            return values
+        return np.unique(values, return_inverse=True)[1].astype(np.float64)  # trees see their order alone
     _, codes = np.unique(np.array([str(value) for value in column.values]), return_inverse=True)
     answers = np.full(int(codes.max()) + 1, -1.0)
     whole = np.issubdtype(target.dtype, np.integer)

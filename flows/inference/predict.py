@@ -14,6 +14,7 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.predicting.csv_file import CsvFile, read_as_trained
 from infra.predicting.format import InputFormat, PartSizes
+from infra.predicting.line_files import TextLines
 from infra.predicting.on_ray import ActorPool, score_on_ray
 from infra.predicting.output_parts import OutputParts, open_parts
 from infra.predicting.parquet_and_images import FileFolder, open_input
@@ -118,6 +119,8 @@ def predict(
 def read_as_model_does(kind: InputFormat, loaded: ServedModel, say: Say) -> InputFormat:
     """The input as it looks; as its training file was read, where the model's columns are not seen so or its
     encoding can only be guessed."""
+    for note in kind.notes() if isinstance(kind, TextLines) else ():
+        say(f"note: {note}")
     needed = {field.name for field in loaded.fields}
     if not (isinstance(kind, CsvFile) and loaded.schema.read):
         return kind

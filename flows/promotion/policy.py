@@ -162,11 +162,12 @@ def _with_fingerprint(policy: Policy, path: Path, home: Home) -> Policy:
     if wanted is None:
         return policy
     from flows.promotion.judging.examples import open_evaluation_data
+    from trainers.data.disk.paths import locate_source
 
     scheme, _, rest = wanted.data.source.partition(":")
     source = wanted.data.source
     if scheme in PATHS:
-        source = f"{scheme}:{(path.resolve().parent / Path(rest).expanduser()).resolve()}"
+        source = f"{scheme}:{locate_source(path.resolve().parent, rest).resolve()}"
     data = wanted.data.model_copy(update={"source": source})
     try:
         dataset = open_evaluation_data(

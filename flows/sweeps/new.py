@@ -180,11 +180,12 @@ def _open_split(data: Mapping[str, Json], base: Path, cache: Path) -> tuple[Mapp
 
 def _propose_reading(source: str, base: Path) -> Mapping[str, Json]:
     """`data.read` where the file is in an encoding that a look at it does not take."""
+    from trainers.data.disk.paths import locate_source
     from trainers.data.sources.files import propose_reading
     from trainers.data.sources.opening import read_source
 
     scheme, _, rest = read_source(source).partition(":")
-    read = propose_reading(base / Path(rest).expanduser()) if scheme == "csv" else {}
+    read = propose_reading(locate_source(base, rest)) if scheme == "csv" else {}
     return {"read": read} if read else {}
 
 

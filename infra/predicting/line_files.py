@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from infra.errors import WrongInput
+from infra.predicting.csv_file import as_wrong_input
 from infra.predicting.format import (
     MOST_CHARACTERS,
     PartSizes,
@@ -21,8 +22,9 @@ from infra.predicting.format import (
     table_frame,
 )
 from infra.serving.model_schema import Field
+from trainers.data.disk.text_encodings import describe_encoding, find_encoding, read_start
+from trainers.data.disk.unpacking import open_unpacked, refuse_unreadable
 from trainers.data.sources.json_rows import is_json_array, read_json_array, read_json_row
-from trainers.data.sources.text_encodings import find_encoding, read_start
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,13 +92,17 @@ class TextLines:
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""
-        try:
+        with as_wrong_input():
             encoding = find_encoding(self.path, read_start(self.path))
-        except InputError as error:
-            raise WrongInput(error.must, error.found, error.do) from error
-        with _open_text(self.path, encoding) as file:
-            for held in split_rows(_read_lines(self.path, file), sizes, len):
-                yield pa.table({LINE: pa.array(held, pa.string())})
+        lines = (line for _, line in _read_lines(self.path, encoding))
+        for held in split_rows(lines, sizes, len):
+            yield pa.table({LINE: pa.array(held, pa.string())})
+
+    def notes(self) -> list[str]:
+        """What there is to say of its encoding, which training says of its own files."""
+        with as_wrong_input():
+            start = read_start(self.path)
+            return describe_encoding(self.path.name, find_encoding(self.path, start), start)
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
         """As `InputFormat`: the lines as the model's only column."""
@@ -118,33 +124,30 @@ class TextLines:
 
 def _object_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The objects, each as a line with its number; those of an array are written anew."""
-    if is_json_array(path):
-        try:
-            rows = read_json_array(path)
-        except InputError as error:
-            raise WrongInput(error.must, error.found, error.do) from error
-        yield from ((at, json.dumps(row, ensure_ascii=False)) for at, row in enumerate(rows, 1))
-        return
-    with _open_text(path) as file:
-        yield from ((at, line.strip()) for at, line in enumerate(_read_lines(path, file), 1) if line.strip())
+    with as_wrong_input():
+        if is_json_array(path):
+            rows = enumerate(read_json_array(path), 1)
+            yield from ((at, json.dumps(row, ensure_ascii=False)) for at, row in rows)
+            return
+    yield from ((at, line.strip()) for at, line in _read_lines(path, "utf-8-sig") if line.strip())
 
 
-def _open_text(path: Path, encoding: str = "utf-8-sig") -> io.TextIOWrapper:
-    stream = pa.input_stream(str(path), compression="detect")
-    return io.TextIOWrapper(stream, encoding=encoding)  # lines end as they do in training
-
-
-def _read_lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
+def _read_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    """Lines without their ends, and their numbers."""
     number = 0
     try:
-        while line := file.readline(MOST_CHARACTERS):
-            number += 1
-            if len(line) >= MOST_CHARACTERS:
-                found = f"more in line {number}"
-                raise WrongInput(f"a line of {path} must have at most {MOST_CHARACTERS} characters", found)
-            yield line.rstrip("\r\n")
+        with as_wrong_input(), refuse_unreadable(path), open_unpacked(path) as stream:
+            file = io.TextIOWrapper(stream, encoding=encoding)  # lines end as they do in training
+            while line := file.readline(MOST_CHARACTERS):
+                number += 1
+                if len(line) >= MOST_CHARACTERS:
+                    must = f"a line of {path} must have at most {MOST_CHARACTERS} characters"
+                    raise WrongInput(must, f"more in line {number}")
+                yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise WrongInput(f"{path} must be text in UTF-8", f"after line {number}: {error}") from error
+        name = "UTF-8" if encoding == "utf-8-sig" else encoding
+        found = f"byte 0x{error.object[error.start]:02x} after line {number}"
+        raise WrongInput(f"{path} must be text in {name}", found, "save it as UTF-8") from error
 
 
 def _parse_line(line: str, path: Path, number: int) -> Mapping[str, Cell]:

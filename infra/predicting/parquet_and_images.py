@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from infra.errors import WrongInput
 from infra.predicting.arrays_file import ArraysFile
-from infra.predicting.csv_file import CsvFile, write_csv
+from infra.predicting.csv_file import CsvFile, as_wrong_input, write_csv
 from infra.predicting.format import (
     InputFormat,
     PartSizes,
@@ -23,8 +23,11 @@ from infra.predicting.format import (
 from infra.predicting.line_files import JsonLines, TextLines
 from infra.predicting.workbook import Workbook
 from infra.serving.model_schema import Field
+from trainers.data.disk.other_kinds import ARRAY, PARQUET, tell_kind_of
+from trainers.data.disk.part_files import count_endings
+from trainers.data.disk.paths import is_aside, require_readable_name
+from trainers.data.disk.unpacking import bare_name
 from trainers.data.sources.class_folders import ENDINGS as ENDINGS_OF_FILES
-from trainers.data.sources.class_folders import is_aside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,8 +86,10 @@ class ParquetFile:
                 writer.write_table(parquet.read_table(part, use_threads=False))
 
     def _unreadable_error(self, error: Exception) -> WrongInput:
-        found, do = str(error).splitlines()[0][:200], "copy or write it again"
-        return WrongInput(f"{self.path} must be a readable Parquet file", found, do)
+        found = str(error).splitlines()[0][:200], "copy or write it again"
+        if (other := tell_kind_of(self.path)) and other[0] != PARQUET:
+            found = other
+        return WrongInput(f"{self.path} must be a readable Parquet file", *found)
 
 
 class FileFolder:
@@ -94,11 +99,23 @@ class FileFolder:
     ending = ".csv"
 
     def __init__(self, path: Path) -> None:
+        """The files' names.
+
+        Raises:
+            WrongInput: there are none, or one is no text.
+        """
         self.path = path
         self.folder = path if path.is_dir() else path.parent
         found = {kind: self._find_names(endings) for kind, endings in ENDINGS_OF_FILES.items()}
         self._kind = max(found, key=lambda kind: len(found[kind]))
         self.names = found[self._kind]
+        if not self.names:
+            do = f"name one file; of a folder {', '.join(sorted(chain(*ENDINGS_OF_FILES.values())))} are read"
+            found_there = f"none in {path}{count_endings(path)}"
+            raise WrongInput("the folder must hold images or clips", found_there, do)
+        with as_wrong_input():
+            for name in self.names:
+                require_readable_name(Path(name))
 
     def columns(self) -> list[str]:
         """As `InputFormat`."""
@@ -113,9 +130,6 @@ class FileFolder:
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""
-        if not self.names:
-            do = f"it reads {', '.join(sorted(chain(*ENDINGS_OF_FILES.values())))}"
-            raise WrongInput("the folder must hold images or clips", f"none in {self.path}", do)
         rows = min(sizes.rows, 256)
         for start in range(0, len(self.names), rows):
             yield pa.table({self._kind: pa.array(self.names[start : start + rows], pa.string())})
@@ -151,7 +165,7 @@ ENDINGS: dict[str, Callable[[Path], InputFormat]] = {
     ".md": TextLines,
 }
 
-PACKED = {".gz": (CsvFile, JsonLines, TextLines), ".bz2": (CsvFile,), ".zst": (CsvFile,)}
+PACKABLE = (CsvFile, JsonLines, TextLines)
 
 
 def open_input(path: Path) -> InputFormat:
@@ -160,15 +174,29 @@ def open_input(path: Path) -> InputFormat:
     Raises:
         WrongInput: it is not there, or of no kind that is read.
     """
+    with as_wrong_input():
+        require_readable_name(path)
     if path.is_dir():
         return FileFolder(path)
     if not path.is_file():
-        raise WrongInput("the input must be a file or a folder of images or clips", f"{path} is not there")
+        found = f"{path} is a pipe or a device" if path.exists() else f"{path} is not there"
+        raise WrongInput("the input must be a file or a folder of images or clips", found)
     if path.suffix.lower() in chain(*ENDINGS_OF_FILES.values()):
         return FileFolder(path)
-    packed = path.suffix.lower() if path.suffix.lower() in PACKED else ""
-    kind = ENDINGS.get(Path(path.name.lower().removesuffix(packed)).suffix)
-    if kind is None or (packed and kind not in PACKED[packed]):
+    bare = bare_name(path.name)
+    kind = ENDINGS.get(Path(bare).suffix)
+    if kind is None or (bare != path.name.lower() and kind not in PACKABLE):
         must = "the input must be CSV, JSONL, Parquet, npz, Excel, text, an image, a clip or a folder of them"
-        raise WrongInput(must, path.name, f"its name must end with one of {', '.join(ENDINGS)}")
+        raise WrongInput(must, *_describe_other(path))
     return kind(path)
+
+
+def _describe_other(path: Path) -> tuple[str, str]:
+    """What a file is whose name says nothing that is read, and what to do."""
+    other = None if path.suffix.lower() in ENDINGS else tell_kind_of(path)
+    if other is None:
+        return path.name, f"its name must end with one of {', '.join(ENDINGS)}"
+    what, do = other
+    if what == ARRAY:  # rows to answer need no labels
+        do = "save it as training's arrays were: numpy.savez('rows.npz', x=numpy.load(FILE))"
+    return f"{path.name}, {what}", do

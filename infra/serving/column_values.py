@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from infra.serving.limits import bad_request
 from infra.serving.model_schema import SPELT
-from trainers.data.cell_values import read_number, spell_value
+from trainers.data.cell_values import BASE64, read_number, spell_value
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 MOST_PIXELS = 16_000_000
 LARGEST = 1e30  # models compute in float32, which ends at 3.4e38
 CHECKED_S = 0.1  # of a clip, before it is computed with
-_BYTES = "base64:"
 
 
 def check_values(name: str, kind: str, values: list[Cell]) -> list[Cell]:
@@ -46,7 +45,7 @@ def _check_double(value: Json) -> float | None:
             number = read_number(value)
         except ValueError:
             raise ValueError(f"a number is wanted, but got {_quote_value(value)}") from None
-        return None if number != number else _check_finite(number)
+        return _check_finite(number) if math.isfinite(number) else None  # as files read it
     return _check_finite(value)
 
 
@@ -119,7 +118,7 @@ def _decode_image(text: str) -> bytes:
     from trainers.data.images import open_picture
 
     try:
-        content = base64.b64decode(text.removeprefix(_BYTES).encode("ascii"), validate=True)
+        content = base64.b64decode(text.removeprefix(BASE64).encode("ascii"), validate=True)
         with open_picture(content) as picture:
             width, height = picture.size
     except (binascii.Error, UnicodeEncodeError):
@@ -138,7 +137,7 @@ def _check_clip(value: Json) -> bytes:
     if not isinstance(value, str):
         raise ValueError(f"a clip is wanted in base64, but got {_quote_value(value)}")
     try:
-        content = base64.b64decode(value.removeprefix(_BYTES).encode("ascii"), validate=True)
+        content = base64.b64decode(value.removeprefix(BASE64).encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
         raise ValueError("a clip is wanted in base64, but got other text") from None
     try:
@@ -155,7 +154,7 @@ def _check_numbers(value: list[Json]) -> None:
         array = np.asarray(value)
     except ValueError:
         raise ValueError("lists of one length are wanted, but they differ") from None
-    if array.dtype.kind not in "iuf" or not array.size:
+    if array.dtype.kind not in "biuf" or not array.size:  # masks are black and white
         raise ValueError("nested lists of numbers are wanted, but got other values")
     if not np.isfinite(array).all():
         raise ValueError("finite numbers are wanted, but got infinity")

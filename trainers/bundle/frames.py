@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from trainers.data.cell_values import BASE64
 from trainers.errors import InputError
 from trainers.kept.hugging_face import COLUMN
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from trainers.types import Array, Cell, Document, Json, JsonObject
 
-_BYTES = "base64:"
 Rows: TypeAlias = "pd.DataFrame | pd.Series | Mapping[str, Cell] | Sequence[Cell] | Array | str | bytes"
 
 
@@ -35,6 +35,15 @@ def as_frame(given: Rows, columns: Sequence[str], image_shape: Sequence[int] | N
             `x0`, `x1`, and so on.
         image_shape: height, width and channels where the model reads images.
     """
+    try:
+        return _make_frame(given, columns, image_shape)
+    except UnicodeEncodeError as error:  # of pandas, whose strings are Arrow's
+        found = f"half a surrogate pair in {ascii(error.object)[:60]}"
+        do = "leave it out: text.encode(errors='ignore').decode()"
+        raise InputError("texts must hold whole characters", found, do) from error
+
+
+def _make_frame(given: Rows, columns: Sequence[str], image_shape: Sequence[int] | None) -> pd.DataFrame:
     import pandas as pd
 
     if isinstance(given, pd.Series):
@@ -102,14 +111,28 @@ def _list_values(given: Array | Sequence[Cell], image_shape: Sequence[int] | Non
         )
     array = given if isinstance(given, np.ndarray) else None
     if array is None and isinstance(given, (list, tuple)) and _nesting_depth(given) >= 2:
-        array = np.asarray(given)
+        try:
+            array = np.asarray(given)
+        except ValueError:
+            return list(given)  # of differing lengths: whoever reads the image says so
     if array is None or array.dtype == object or array.dtype.kind in "US":
         return list(given)
     height, width, channels = image_shape
+    _refuse_flat_images(array, height, width, channels)
     single = array.ndim == 2 or tuple(array.shape) in ((height, width, channels), (height, width))
     if array is not given:  # lists stay lists: their numbers have no type
         return [given] if single else list(given)
     return [array] if single else list(array)
+
+
+def _refuse_flat_images(array: Array, height: int, width: int, channels: int) -> None:
+    """Refuses images that are a row of numbers each: together they look like one image, of one answer."""
+    if array.ndim != 2 or array.shape[1] != height * width * channels or min(height, width) == 1:
+        return
+    shape = f"({height}, {width})" if channels == 1 else f"({height}, {width}, {channels})"
+    found = f"{len(array):,} rows of {array.shape[1]:,} numbers"
+    do = f"rows.reshape(-1, *{shape}) makes images of them; one image of that width stands in a list: [image]"
+    raise InputError("images must be H x W, H x W x C or C x H x W", found, do)
 
 
 def _nesting_depth(value: Cell) -> int:
@@ -168,7 +191,7 @@ def _encode_value(value: Cell) -> Json:
         nested: list[Json] = value.tolist()
         return nested
     if isinstance(value, bytes):
-        return _BYTES + base64.b64encode(value).decode()
+        return BASE64 + base64.b64encode(value).decode()
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (str, bool, int, list)):
@@ -179,6 +202,6 @@ def _encode_value(value: Cell) -> Json:
 
 
 def _decode_value(value: Json) -> Json | bytes:
-    if isinstance(value, str) and value.startswith(_BYTES):
-        return base64.b64decode(value.removeprefix(_BYTES))
+    if isinstance(value, str) and value.startswith(BASE64):
+        return base64.b64decode(value.removeprefix(BASE64))
     return value

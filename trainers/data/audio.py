@@ -24,8 +24,9 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from trainers.data.cell_values import read_encoded
 from trainers.data.dataset import Column
-from trainers.data.images import Pixels, all_damaged, decode_column
+from trainers.data.images import Pixels, all_damaged, decode_column, describe_path
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ def decode_clips(column: Column, writer: ArrayWriter, how: Spectrogram) -> Pixel
 
 
 def decode_user_clips(values: Iterable[Cell], how: Spectrogram) -> Pixels:
-    """A person's clips, files' paths or encoded bytes, as uint8 [N, T, M, 1]."""
-    clips = [_decode(value, f"clip {at}", how) for at, value in enumerate(values)]
+    """A person's clips, files' paths or encoded bytes (also as text, `base64:…`), as uint8 [N, T, M, 1]."""
+    clips = [_decode(read_encoded(value), f"clip {at}", how) for at, value in enumerate(values)]
     return np.stack(clips) if clips else np.zeros((0, *how.shape), np.uint8)
 
 
@@ -197,7 +198,7 @@ def _open_clip(value: Cell, where: str) -> Iterator[SoundFile]:
 
     do = ""
     if isinstance(value, (str, Path)):
-        where, do = str(value), "replace the file or take it away"
+        where, do = describe_path(str(value))
     try:
         with _open_bytes(value) as content, soundfile.SoundFile(content) as file:
             if not file.frames:

@@ -3,12 +3,16 @@ read by these rules alone."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
+
+from trainers.errors import InputError
 
 if TYPE_CHECKING:
     from trainers.data.number_spellings import NumberSpelling
@@ -20,6 +24,7 @@ _PANDAS_MISSING = ("NAType", "NaTType")
 _WHOLE = re.compile(r"[+]?(-?[1-9][0-9]*|0)(?:\.0+)?")
 _ZERO = re.compile(r"-0(?:\.0+)?")
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u200e\u200f"))
+BASE64 = "base64:"
 EXACT = 2.0**53  # a larger double is no longer one whole number
 
 
@@ -45,6 +50,22 @@ def spell_value(value: Cell) -> str | None:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
+def read_encoded(value: Cell) -> Cell:
+    """The bytes of a text that says by `base64:` before it that it is their spelling, as models' examples
+    have them; anything else as it is.
+
+    Raises:
+        InputError: what follows is no base64.
+    """
+    if not isinstance(value, str) or not value.startswith(BASE64):
+        return value
+    try:
+        return base64.b64decode(value.removeprefix(BASE64).encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        must, found = f"what follows {BASE64} must be base64", f"{value[:40]!r}… of {len(value):,} characters"
+        raise InputError(must, found, "write base64.b64encode(content).decode()") from error
+
+
 def read_number(value: Cell, spelling: NumberSpelling | None = None) -> float:
     """The value as a number; NaN where it is missing.
 
@@ -53,10 +74,12 @@ def read_number(value: Cell, spelling: NumberSpelling | None = None) -> float:
 
     Raises:
         ValueError: it is none. A boolean is a word here, as it is in a file.
-        OverflowError: a whole number that no double can hold.
     """
     if isinstance(value, float) or type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # a whole number is as infinite as it is where a file spells it
+            return float("inf") if value > 0 else float("-inf")
     text = spell_value(value)
     if text is None or text.strip().lower() in (*MISSING_NUMBERS, "<na>", "nat"):
         return float("nan")

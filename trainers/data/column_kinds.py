@@ -25,6 +25,7 @@ from trainers.types import Array, Cell
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"
 LEADING_ZERO = r"^[+-]?0\d"  # a postal code or a part number, not a quantity
 BYTES_LOOKED_AT = 8  # of a column
+SOUNDS = (b"RIFF", b"fLaC", b"OggS", b"ID3")  # what clips begin with; a WebP picture has been opened before
 LIST_ROWS = 2_000_000  # more strings than this stay in Arrow's memory map
 
 
@@ -37,8 +38,7 @@ def kind_of(name: str, column: RawColumn) -> ColumnKind:
     if isinstance(column, RawFiles):
         return column.kind
     if _holds_images(column.type):
-        if not pa.types.is_struct(column.type):
-            _refuse_other_bytes(name, column)
+        _refuse_other_bytes(name, column)
         return "image"
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -66,7 +66,9 @@ def _refuse_other_bytes(name: str, column: pa.ChunkedArray) -> None:
     """Bytes are pictures where one of the first is; all damaged ones are named when they are read."""
     from PIL import Image
 
-    first = [value for value in column.slice(0, BYTES_LOOKED_AT).to_pylist() if value is not None]
+    looked_at = column.slice(0, BYTES_LOOKED_AT).to_pylist()
+    found = (value.get("bytes") if isinstance(value, Mapping) else value for value in looked_at)
+    first = [value for value in found if value is not None]
     for value in first:
         try:
             with warnings.catch_warnings(), Image.open(io.BytesIO(value)):
@@ -76,6 +78,9 @@ def _refuse_other_bytes(name: str, column: pa.ChunkedArray) -> None:
     if first:
         do = f"leave it out with data.columns.drop: [{name}], or save text: column.str.decode('utf-8')"
         must = "a column of bytes must hold pictures"
+        if any(value.startswith(SOUNDS) for value in first):
+            do = "write the clips as files in one folder a class, and audio:DIR"
+            raise InputError(must, f"sound in column {name!r}", do, key=("data", "columns"))
         raise InputError(must, f"none in the first rows of column {name!r}", do, key=("data", "columns"))
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from trainers.data.cell_values import BASE64, read_encoded
 from trainers.data.dataset import Column
 from trainers.errors import InputError
 
@@ -29,6 +30,8 @@ Fit = Literal["crop", "stretch"]
 Pixels = npt.NDArray[np.uint8]
 PIECE_ROWS = 256
 LYING = (5, 6, 7, 8)  # orientations that exchange height and width
+LONGEST_PATH = 4096
+_LETTERS = re.compile(r"(?:data:[\w/]+;base64,)?[A-Za-z0-9+/_\s-]{60,}={0,2}\s*")  # of base64
 MOST_DAMAGED = 20  # files that a refusal names
 DEEP_LOOKED_AT = 16  # pictures
 _IN_MEMORY = re.compile(
@@ -135,7 +138,8 @@ def decode_user_images(
     """A person's images as uint8 [B, H, W, C].
 
     Args:
-        values: paths, encoded bytes, PIL images, or arrays and nested lists of any size, see `as_pixels`.
+        values: paths, encoded bytes (also as text, `base64:…`), PIL images, or arrays and nested lists of any
+            size, see `as_pixels`.
         size: (H, W).
         channels: 1 for grey, 3 for colour.
         fit: as in `decode`.
@@ -148,7 +152,7 @@ def decode_user_images(
     damaged: list[InputError] = []
     for at, value in enumerate(values):
         try:
-            listed = _listed_pixels(value, one_is_white)
+            listed = _listed_pixels(read_encoded(value), one_is_white)
             images.append(_decode_image(listed, f"image {at}", size, channels, fit))
         except InputError as error:
             damaged.append(error)
@@ -161,8 +165,9 @@ def _decode_image(value: Cell, where: str, size: tuple[int, int], channels: int,
     """uint8 [H, W, C]."""
     from PIL import Image, ImageOps
 
+    do = ""
     if isinstance(value, (str, Path)):
-        where = str(value)
+        where, do = describe_path(str(value))
     mode = "L" if channels == 1 else "RGB"
     try:
         with warnings.catch_warnings():
@@ -178,9 +183,15 @@ def _decode_image(value: Cell, where: str, size: tuple[int, int], channels: int,
         raise
     except Exception as error:  # decoders of two dozen formats raise what they like at damaged files
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        do = "replace the file or take it away" if isinstance(value, (str, Path)) else ""
-        raise InputError("every image must be readable", f"{where}: {text}", do) from error
+        raise InputError("every image must be readable", f"{where}: {text[:300]}", do) from error
     return resized.reshape(*size, channels)
+
+
+def describe_path(path: str) -> tuple[str, str]:
+    """A path as an error names it, and what to do; of a file's bytes in letters their beginning."""
+    if len(path) <= LONGEST_PATH and not _LETTERS.fullmatch(path):
+        return path, "replace the file or take it away"
+    return f"{path[:40]}… ({len(path):,} characters)", f"write {BASE64} before a file's bytes in base64"
 
 
 def open_picture(value: str | Path | bytes) -> Image.Image:

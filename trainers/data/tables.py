@@ -14,7 +14,7 @@ import numpy.typing as npt
 from trainers.data.cell_values import MISSING_WORDS, category_reader, read_number, spell_value
 from trainers.data.dataset import Column, Dataset
 from trainers.data.number_spellings import NumberSpelling
-from trainers.data.prepare import CategoryEntry, NumberEntry, TableState
+from trainers.data.prepare import FLOAT32_MAX, CategoryEntry, NumberEntry, TableState
 from trainers.errors import CellError, InputError
 from trainers.nearest import advice
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PIECE_ROWS = 65_536
 EXCELS_1970 = 25_569  # the day that Excel gives this number is the first of 1970
+LARGEST = 1e30  # of a scaled number: models compute in float32, which ends at 3.4e38
 FAR = 50.0  # of the scale's units away from its middle is no time that training saw
 Numbers = npt.NDArray[np.float32]
 Categories = npt.NDArray[np.int64]
@@ -88,7 +89,7 @@ def _column_reader(
 
 
 def _prepare_numbers(entry: NumberEntry, values: Values, state: TableState) -> npt.NDArray[np.float64]:
-    read = (
+    read = given = (
         values
         if isinstance(values, np.ndarray) and values.dtype == np.float64
         else _read_numbers(entry, values)
@@ -102,7 +103,26 @@ def _prepare_numbers(entry: NumberEntry, values: Values, state: TableState) -> n
             )
         read = np.where(missing, np.nan if entry["fill"] is None else entry["fill"], read)
     scaled: npt.NDArray[np.float64] = (read - entry["shift"]) * entry["factor"]
+    _check_size(entry, values, scaled, FLOAT32_MAX if given is values else LARGEST)
     return scaled
+
+
+def _check_size(entry: NumberEntry, values: Values, scaled: npt.NDArray[np.float64], most: float) -> None:
+    """Refuses what would be infinite in float32, whose answer is no number.
+
+    Args:
+        most: of a data set's own values, which the training part's fit has held to it, all that float32 has.
+    """
+    too_large = np.flatnonzero(np.abs(scaled) > most)
+    if not len(too_large):
+        return
+    at = int(too_large[0])
+    must = f"column {entry['name']!r} must hold numbers that a model can compute with"
+    if most == LARGEST:
+        raise CellError(must, repr(values[at]), at, "correct it, or leave it empty if it is none")
+    raise InputError(
+        must, repr(values[at]), "correct it, or leave the row out", key=("data", "prepare", "scale")
+    )
 
 
 def _read_numbers(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]:
@@ -119,33 +139,46 @@ def _read_numbers(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]
 
 
 def _parse_times(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]:
+    """Seconds since 1970, each value by itself: whoever is asked together with others is answered alike."""
+    numbers = np.full(len(values), np.nan)
+    texts: dict[int, str] = {}
+    for at, value in enumerate(values):
+        text = spell_value(value)
+        if text is None or text.strip().lower() in MISSING_WORDS:
+            continue
+        try:
+            if "time_format" in entry and isinstance(value, str):
+                raise ValueError
+            numbers[at] = read_number(value)
+        except (ValueError, OverflowError):
+            texts[at] = text  # a date, then
+    seconds = _in_seconds(entry, numbers)
+    seconds[list(texts)] = _parse_dates(entry, texts)
+    return seconds
+
+
+def _parse_dates(entry: NumberEntry, texts: Mapping[int, str]) -> npt.NDArray[np.float64]:
+    """Seconds since 1970 of dates, by their rows."""
     import pandas as pd
 
-    name, time_format = entry["name"], entry.get("time_format")
-    try:
-        if time_format is None or not any(isinstance(value, str) for value in values):
-            return _in_seconds(entry, np.array([read_number(value) for value in values], np.float64))
-    except (ValueError, OverflowError):
-        pass  # dates, then
-    spelt = [spell_value(value) for value in values]
-    known = [None if text is None or text.strip().lower() in MISSING_WORDS else text for text in spelt]
-    texts = pd.Series(known, dtype=object)
-    moments = pd.to_datetime(texts, utc=True, format=time_format or "ISO8601", errors="coerce")
+    time_format = entry.get("time_format")
+    given = pd.Series(list(texts.values()), dtype=object)
+    moments = pd.to_datetime(given, utc=True, format=time_format or "ISO8601", errors="coerce")
     if time_format is not None:
-        moments = moments.fillna(pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce"))
-    wrong = next((row for row, text in enumerate(known) if text is not None and pd.isna(moments[row])), None)
+        moments = moments.fillna(pd.to_datetime(given, utc=True, format="ISO8601", errors="coerce"))
+    wrong = next((row for row, moment in zip(texts, moments, strict=True) if pd.isna(moment)), None)
     if wrong is not None:
         what = f"dates of the format {time_format!r}" if time_format else "ISO 8601 dates"
         do = "" if time_format else "write it as 2024-05-31 or 2024-05-31T12:00:00Z"
-        raise CellError(f"column {name!r} must hold {what}", repr(known[wrong]), wrong, do)
+        raise CellError(f"column {entry['name']!r} must hold {what}", repr(texts[wrong]), wrong, do)
     seconds: npt.NDArray[np.float64] = moments.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
-    return np.where(moments.isna().to_numpy(), np.nan, seconds)
+    return seconds
 
 
 def _in_seconds(entry: NumberEntry, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Numbers that stand for times as seconds since 1970. Those that would lie far outside of what training
-    saw, and as milliseconds (which pandas and JavaScript write), micro- or nanoseconds, as Excel's days or as
-    20240531 within it, are that."""
+    saw, and as milliseconds (which pandas and JavaScript write), micro- or nanoseconds, as Excel's days, as
+    20240531 or as a year within it, are that."""
 
     def distance(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.abs(seconds - entry["shift"]) * entry["factor"]
@@ -153,7 +186,8 @@ def _in_seconds(entry: NumberEntry, numbers: npt.NDArray[np.float64]) -> npt.NDA
     if entry["factor"] == 1.0 or not (distance(numbers) > FAR).any():  # prepare.scale: none tells no range
         return numbers
     days = (numbers - EXCELS_1970) * 86_400
-    for other in (numbers / 1e3, numbers / 1e6, numbers / 1e9, days, _compact_days(numbers)):
+    compact = (_compact_days(numbers), _compact_days(numbers * 10_000 + 101))  # and the first day of a year
+    for other in (numbers / 1e3, numbers / 1e6, numbers / 1e9, days, *compact):
         numbers = np.where((distance(numbers) > FAR) & (distance(other) <= FAR), other, numbers)
     return numbers
 

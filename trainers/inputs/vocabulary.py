@@ -136,5 +136,16 @@ def _parse_vocabulary(vocabulary: str) -> Tokenizer:
 
 
 def as_text(value: Cell) -> str:
-    """A text, or an empty one where it is missing (None, NaN)."""
-    return spell_value(value) or ""
+    """A text, or an empty one where it is missing (None, NaN).
+
+    Raises:
+        InputError: it holds half a character, as Python's strings may and no file does.
+    """
+    text = spell_value(value) or ""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = f"half a surrogate pair at character {error.start} of {ascii(text)[:60]}"
+        do = "leave it out: text.encode(errors='ignore').decode()"
+        raise InputError("texts must hold whole characters", found, do) from error
+    return text

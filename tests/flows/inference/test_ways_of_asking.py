@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from flows.inference.predict import predict
+from infra.errors import WrongInput
 from tests.infra.lanes.test_attempt import attempt
 from tests.infra.serving.registry_with_models import RegistryFixture
 from tests.infra.serving.scripted_server import LocalScorer, Server, run
+from trainers.errors import CellError, InputError
 
 INPUTS = ["vip", "plan", "size", "count", "price", "since", "cost", "country"]
 
@@ -153,3 +155,74 @@ def load_answers(bundle: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
     cells = pd.read_csv(pd.io.common.StringIO(rows.to_csv(index=False)), dtype=str, keep_default_na=False)
     return load_bundle(bundle).predict(cells)
+
+
+ODD: list[dict[str, Any]] = [
+    {"size": None}, {"size": -0.0}, {"since": "2020"}, {"since": 2020}, {"since": 1577836800000},
+    {"since": "1577836800"}, {"since": ""}, {"plan": 7}, {"plan": ["gold"]}, {"plan": "gold "}, {"vip": 1},
+    {"vip": "TRUE"}, {"cost": "3.500,50"}, {"cost": 3500.5}, {"country": "NA"}, {"more": {"a": 1}},
+]  # fmt: skip
+WRONG: list[dict[str, Any]] = [
+    {"size": 1e39}, {"size": 10**40}, {"size": True}, {"since": "2020-13-01"}, {"cost": "3,500.50"},
+]  # fmt: skip
+
+
+def test_odd_value_has_one_answer_by_every_way_in(
+    asked: tuple[RegistryFixture, Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    """Alone over HTTP, and beside the others in files and a frame."""
+    made, bundle, rows = asked
+    odd = [{**as_plain(rows)[3], "since": "2020-06-01", "more": None, **one} for one in ODD]
+    replies = ask_each(made, [{"dataframe_records": [row]} for row in odd])
+    replies += ask_each(made, [{"inputs": {name: [row[name]] for name in row}} for row in odd])
+    known = [reply.json["predictions"][0]["p_leaves"] for reply in replies]
+    assert known[: len(odd)] == pytest.approx(known[len(odd) :])
+    for path in write_files(odd, tmp_path):
+        assert list(ask_by_file(made, path)["p_leaves"]) == pytest.approx(known[: len(odd)], abs=1e-6)
+    frame = ask_frame(made, bundle, pd.DataFrame(odd, dtype=object), tmp_path)
+    assert list(frame["p_leaves"]) == pytest.approx(known[: len(odd)], abs=1e-6)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_wrong_value_is_refused_by_every_way_in(
+    asked: tuple[RegistryFixture, Path, pd.DataFrame], wrong: dict[str, Any], tmp_path: Path
+) -> None:
+    """1e39 was refused by HTTP alone, and NaN by every other way."""
+    made, bundle, rows = asked
+    row = {**as_plain(rows)[3], "since": "2020-06-01", **wrong}
+    (reply,) = ask_each(made, [{"dataframe_records": [row]}])
+    assert reply.status == 400
+    for path in write_files([row], tmp_path):
+        with pytest.raises((WrongInput, InputError), match="row 1 of"):
+            ask_by_file(made, path)
+    with pytest.raises(CellError):
+        ask_frame(made, bundle, pd.DataFrame([row], dtype=object), tmp_path)
+
+
+def ask_each(made: RegistryFixture, bodies: list[dict[str, Any]]) -> list[Any]:
+    """The replies of a server to one request after another."""
+    replies: list[Any] = []
+
+    async def story() -> None:
+        server = Server(LocalScorer(), made.source)
+        await server.follower.poll_once()
+        replies.extend([await server.ask(body) for body in bodies])
+
+    run(story)
+    return replies
+
+
+def write_files(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
+    """The rows as lines of JSON and as CSV."""
+    lines, table = folder / "a.jsonl", folder / "a.csv"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cells = [
+        {n: json.dumps(v) if isinstance(v, (list, dict, bool)) else v for n, v in row.items()} for row in rows
+    ]
+    pd.DataFrame(cells, dtype=object).to_csv(table, index=False)
+    return [lines, table]
+
+
+def ask_by_file(made: RegistryFixture, path: Path) -> pd.DataFrame:
+    output = Path(predict("m", path, home=made.home).output)
+    return pd.read_json(output, lines=True) if path.suffix == ".jsonl" else pd.read_csv(output)

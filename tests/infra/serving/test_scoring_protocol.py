@@ -64,6 +64,15 @@ def test_csv_request_gives_rows_by_column() -> None:
     assert found.columns == {"a": [1.0, None], "b": ["x, and\n more", "y"]}
 
 
+def test_request_mask_is_an_image_as_the_document_says() -> None:
+    assert read_json_rows({"instances": [[[True, False]]]}, IMAGE) == {"image": [[[True, False]]]}
+
+
+def test_infinite_number_of_a_csv_request_is_missing_as_in_a_file() -> None:
+    found = read_rows(b"a,b\ninf,x\n1e400,y\n-Infinity,z\n", "text/csv", TABLE, LIMITS)
+    assert found.columns["a"] == [None, None, None]
+
+
 @pytest.mark.parametrize("key", ["instances", "inputs"])
 def test_request_to_model_of_one_column_takes_bare_values(key: str) -> None:
     assert read_json_rows({key: ["one", "two"]}, TEXT) == {"text": ["one", "two"]}

@@ -11,6 +11,7 @@ import pytest
 from trainers.bundle.frames import as_frame, frame_from_json, frame_to_json
 from trainers.bundle.signature import column_specs
 from trainers.errors import InputError
+from trainers.inputs.vocabulary import as_text
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,27 @@ def test_frame_from_one_text_has_one_row() -> None:
 )
 def test_frame_from_images_has_a_row_per_image(given: Any, rows: int) -> None:
     assert len(as_frame(given, ["image"], [4, 4, 1])) == rows
+
+
+@pytest.mark.parametrize("given", [np.zeros((5, 64)), np.zeros((5, 64)).tolist(), [[0] * 64]])
+def test_images_that_are_a_row_of_numbers_each_are_refused(given: Any) -> None:
+    """As scikit-learn's digits have them: all of them were one image of 5 x 64, with one answer."""
+    with pytest.raises(InputError, match=r"rows of 64 numbers; rows\.reshape\(-1, \*\(8, 8\)\)"):
+        as_frame(given, ["image"], [8, 8, 1])
+    assert len(as_frame([np.zeros((64, 64))], ["image"], [8, 8, 1])) == 1
+
+
+def test_image_of_lists_that_differ_is_left_to_who_reads_images() -> None:
+    """NumPy raised a ValueError here."""
+    assert as_frame([[[1, 2], [3]]], ["image"], [2, 2, 1])["image"].tolist() == [[[1, 2], [3]]]
+
+
+@pytest.mark.parametrize("given", [{"plan": ["\ud800"]}, [{"plan": "\ud800"}]])
+def test_half_a_character_is_refused(given: Any) -> None:
+    with pytest.raises(InputError, match="must hold whole characters"):
+        as_frame(given, ["plan"])
+    with pytest.raises(InputError, match="must hold whole characters"):
+        as_text("a\ud800b")
 
 
 def test_frame_from_table_is_read_by_position_or_name() -> None:

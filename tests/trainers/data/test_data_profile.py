@@ -84,3 +84,15 @@ def test_column_that_gives_a_rare_class_away_is_found_and_noise_is_not(opened: O
     write_csv(tmp_path / "a.csv", **noise, copy=3 * rare, label=np.where(rare, "fraud", "fine"))
     found = profile_dataset(opened("csv:a.csv")).giveaways
     assert [(leak.column, leak.metric) for leak in found] == [("copy", "balanced_accuracy")]
+
+
+def test_huge_numbers_are_judged_by_their_order_without_a_warning(opened: Open, tmp_path: Path) -> None:
+    """Trees compute in float32: 1e304 made scikit-learn warn of an overflow, on the screen."""
+    labels = ["a", "b"] * 100
+    write_csv(
+        tmp_path / "a.csv",
+        paid=[1e304 * (1 + n % 7) if label == "a" else float(n) for n, label in enumerate(labels)],
+        noise=np.random.default_rng(0).normal(size=200),
+        label=labels,
+    )
+    assert [leak.column for leak in profile_dataset(opened("csv:a.csv")).giveaways] == ["paid"]

@@ -112,10 +112,18 @@ def test_parquet_file_that_is_cut_is_not_called_one_of_another_kind(opened: Open
         opened("parquet:a.parquet")
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04 cut", b"\x93NUMPY\x01\x00"])
-def test_what_is_no_npz_is_not_said_to_hold_objects(opened: Open, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"PK\x03\x04 cut", r"write it again by numpy.savez"),
+        (b"\x93NUMPY\x01\x00", r"an array of NumPy's without its labels; save both: numpy.savez"),
+    ],
+)
+def test_what_is_no_npz_is_not_said_to_hold_objects(
+    opened: Open, tmp_path: Path, content: bytes, says: str
+) -> None:
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"write it again by numpy.savez"):
+    with pytest.raises(InputError, match=says):
         opened("npz:a.npz")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +249,87 @@ def test_hub_folder_opens_with_its_splits_and_class_names(opened: Open, tmp_path
     assert dataset.splits["test"].tolist() == [100]
     assert dataset.target is not None
     assert list(dataset.target.values)[:100] == [["bad", "good"][i] for i in train["label"]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (
+            lambda folder: (folder / "state.json").write_text("{"),
+            "JSONDecodeError",
+        ),
+        (
+            lambda folder: next(folder.glob("*.arrow")).unlink(),
+            "FileNotFoundError",
+        ),
+        (lambda folder: next(folder.glob("*.arrow")).write_bytes(b"x"), "Arrow"),
+    ],
+)
+def test_damaged_hub_folder_is_no_matter_of_the_hub(
+    damage: Callable[[Path], object], says: str, opened: Open, tmp_path: Path
+) -> None:
+    """It was to be `on the hub or in its cache`, and to be fetched on a machine with a network."""
+    import datasets
+
+    datasets.Dataset.from_dict({"text": sentences(9)}).save_to_disk(tmp_path / "kept")
+    damage(tmp_path / "kept")
+    with pytest.raises(InputError, match=f"must be a whole folder of save_to_disk; but got {says}"):
+        opened("hf:kept")
+
+
+def test_hub_folder_without_rows_is_refused_as_empty(opened: Open, tmp_path: Path) -> None:
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"text": sentences(9)})
+    rows.select([]).save_to_disk(tmp_path / "kept")
+    with pytest.raises(InputError, match="every part must have rows"):
+        opened("hf:kept")
+
+
+def test_hub_parts_of_other_types_and_columns_are_joined_as_files_are(opened: Open, tmp_path: Path) -> None:
+    """Numbers in one part, words in another: ArrowTypeError; a column that one lacks was silent."""
+    import datasets
+
+    labels = ["a", "b"] * 30
+    train = datasets.Dataset.from_dict({"x": [float(n) for n in range(60)], "z": [1.5] * 60, "label": labels})
+    test = datasets.Dataset.from_dict({"x": [str(n) for n in range(60)], "label": labels})
+    datasets.DatasetDict(train=train, test=test).save_to_disk(tmp_path / "kept")
+    found = opened("hf:kept")
+    assert found.columns["x"].kind == "number"
+    assert "column 'z' is not in test: missing in all rows there" in found.notes
+
+
+def test_sound_in_a_column_is_not_taken_for_pictures(opened: Open, tmp_path: Path) -> None:
+    sound = {"bytes": b"RIFF0000WAVEfmt ", "path": None}
+    pd.DataFrame({"audio": [sound] * 60, "label": ["a", "b"] * 30}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="sound in column 'audio'; write the clips as files"):
+        opened("parquet:a.parquet")
+
+
+def test_hub_parts_are_known_in_any_letters(opened: Open, tmp_path: Path) -> None:
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"text": sentences(100), "label": ["a", "b"] * 50})
+    datasets.DatasetDict(Train=rows, TEST=rows.select(range(10))).save_to_disk(tmp_path / "kept")
+    assert len(opened("hf:kept").splits["test"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("hf:set", r"write parquet:set/data"),
+        ("hf:set#default", r"a folder has no configurations: write hf:set"),
+        ("hf:https://huggingface.co/datasets/owner/name", r"write hf:owner/name"),
+    ],
+)
+def test_plain_files_as_hub_data_are_refused_with_the_source_to_write(
+    source: str, says: str, opened: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    (tmp_path / "set" / "README.md").write_text("x")
+    (tmp_path / "set" / "data" / "train-00000-of-00001.parquet").write_bytes(b"x")
+    with pytest.raises(InputError, match=says):
+        opened(source)
 
 
 def test_hub_offline_says_how_to_bring_the_data(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from tests.trainers.data.conftest import Open
 from trainers.data.dataset import Column, Dataset
 from trainers.data.prepare import fit_table, read_prepare
 from trainers.data.tables import apply_table
-from trainers.errors import InputError
+from trainers.errors import CellError, InputError
 from trainers.inputs.encoded_arrays import FolderWriter
 from trainers.inputs.targets import write_target
 
@@ -170,3 +170,36 @@ def test_numbers_for_times_are_in_the_unit_in_which_training_saw_them(
     later = frame.assign(day="2031-12-31")
     as_seconds = frame.assign(day=(pd.Timestamp("2031-12-31") - pd.Timestamp(0)) // pd.Timedelta("1s"))
     np.testing.assert_allclose(apply_table(state, as_seconds)[0], apply_table(state, later)[0])
+
+
+def test_time_is_read_alike_whoever_is_asked_beside_it(opened: Open, tmp_path: Path) -> None:
+    """A year was 2020 seconds alone, and the first of January beside a date; a number of seconds beside a
+    date was refused. A server computes together what different people ask."""
+    days = pd.date_range("2020-01-01", periods=400)
+    frame = pd.DataFrame({"day": days.strftime("%Y-%m-%d"), "label": ["a", "b"] * 200})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    state = fit_table(opened("csv:a.csv"))
+    spellings = ["2020", 2020, "1577836800", 1577836800.0, "2020-01-01", "20200101", "2020-01-01T00:00:00Z"]
+    alone = [apply_table(state, pd.DataFrame({"day": [one]}, dtype=object))[0][0, 0] for one in spellings]
+    together = apply_table(state, pd.DataFrame({"day": spellings}, dtype=object))[0][:, 0]
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    np.testing.assert_allclose(alone, alone[4], atol=1e-6)
+    with pytest.raises(CellError, match=r"'2020-13-01' in row 2"):
+        apply_table(state, pd.DataFrame({"day": ["2020", None, "2020-13-01"]}, dtype=object))
+
+
+@pytest.mark.parametrize("value", [1e39, -1e308, "1e300", 10**40])
+def test_number_that_no_model_computes_with_is_refused_by_its_row(value: object) -> None:
+    """Its answer was NaN, which `predict` wrote as an empty field."""
+    state = fit_table(table())
+    with pytest.raises(CellError, match="'n' must hold numbers that a model can compute with") as caught:
+        apply_table(state, pd.DataFrame({"n": [1.0, value], "w": ["a", "a"]}, dtype=object))
+    assert caught.value.row == 1
+
+
+@pytest.mark.parametrize("value", ["inf", "1e400", float("inf"), 10**400, "1" + "0" * 400, -(10**400)])
+def test_infinite_number_is_missing_however_it_is_spelt(value: object) -> None:
+    state = fit_table(table())
+    given = apply_table(state, pd.DataFrame({"n": [value], "w": ["a"]}, dtype=object))
+    missing = apply_table(state, pd.DataFrame({"n": [None], "w": ["a"]}, dtype=object))
+    assert given[0] == pytest.approx(missing[0])

@@ -94,7 +94,7 @@ def _assemble(raw: RawDataset, spec: Mapping[str, Json], *, former: bool) -> Dat
     drop, by_time = prepare["missing"] == "drop", rule.by == "time"
     usable, starts, dropped = _select_usable(usable, roles, task, kind, drop, by_time)
     columns, target = _convert_columns(usable, roles, task, kind, read.readings)
-    classes, notes = _find_classes(target, task)
+    classes, notes = _find_classes(target, task, raw.notes)
     assert usable.inputs is not None
     assert usable.content is not None
     of_late = [name for name in read.of_late if name in (*roles.features, roles.target)]
@@ -350,8 +350,13 @@ def _target_kind(roles: ColumnRoles, task: Task | None, found: ColumnKind) -> Co
     return "category" if task == "classification" or found != "number" else found
 
 
-def _find_classes(target: Column | None, task: Task | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _find_classes(
+    target: Column | None, task: Task | None, read: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Sorted labels (numbers by their size), and notes.
+
+    Args:
+        read: what reading said, which may be why a class is not there.
 
     Raises:
         InputError: fewer than two classes, or no two rows of the same one.
@@ -362,7 +367,8 @@ def _find_classes(target: Column | None, task: Task | None) -> tuple[tuple[str, 
     key = ("data", "columns", "target")
     if task == "classification" and len(labels) < 2:
         found = f"{len(labels)} in column {target.name!r}: {', '.join(labels)}"
-        do = "name another data.columns.target, or add rows of another class"
+        why = f"; {'; '.join(read)}" if read else ""
+        do = f"name another data.columns.target, or add rows of another class{why}"
         raise InputError("classification needs two classes at least", found, do, key=key)
     rows = sum(label is not None for label in target.values)
     if task == "classification" and len(labels) > 2 and len(labels) > rows / 2:

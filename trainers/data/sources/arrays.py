@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import numpy.typing as npt
 
 from trainers.data import hashing
 from trainers.data.dataset import Part
+from trainers.data.disk.other_kinds import ARCHIVE, tell_kind_of
+from trainers.data.disk.paths import LARGE_BYTES, PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.images import FEW_GREYS
 from trainers.data.raw import RawColumn, RawDataset, RawFiles, arrow_column
-from trainers.data.sources.paths import LARGE_BYTES, PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
@@ -30,7 +32,10 @@ def read_npz(path: Path, cache: Path) -> RawDataset:
     Raises:
         InputError: not an .npz file, arrays of Python objects (never unpickled), or arrays that don't fit.
     """
-    arrays = _load_arrays(require_path(path), cache)
+    if require_path(path).is_dir():
+        found, do = f"a folder at {path.absolute()}", "name the file in it"
+        raise InputError("npz: must name a file", found, do, key=SOURCE_KEY)
+    arrays = _load_arrays(path, cache)
     inputs, labels = _group_by_part(arrays, INPUTS), _group_by_part(arrays, LABELS)
     _check_one_input(arrays)
     if not inputs:
@@ -112,8 +117,11 @@ _DAMAGES = (
 
 def _load_arrays(path: Path, cache: Path) -> dict[str, Array]:
     try:
+        if path.stat().st_size and (other := tell_kind_of(path)) and other[0] != ARCHIVE:
+            raise InputError(f"{path} must be an npz file of plain arrays", *other, key=SOURCE_KEY)
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
+            _check_members(path, archive)
         if unpacked > LARGE_BYTES:
             _check_room(path, unpacked, cache)
             return _load_mapped(path, cache)
@@ -127,9 +135,22 @@ def _load_arrays(path: Path, cache: Path) -> dict[str, Array]:
         raise InputError(f"{path} must be an npz file of plain arrays", text, do, key=SOURCE_KEY) from error
 
 
+def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    """That each array stands there once, for readers take the first or the last; and that all can be read."""
+    names = Counter(archive.namelist())
+    twice = next((name for name, count in names.items() if count > 1), None)
+    if twice is not None:
+        must, do = f"{path} must hold each array once", "write it again by numpy.savez"
+        raise InputError(must, f"{ascii(twice)[:60]} twice", do, key=SOURCE_KEY)
+    if any(entry.flag_bits & 1 for entry in archive.infolist()):
+        must, do = f"{path} must be readable without a password", "write it again by numpy.savez"
+        raise InputError(must, "an archive that is encrypted", do, key=SOURCE_KEY)
+
+
 def _check_array(name: str, found: Array | bytes) -> Array:
     if isinstance(found, bytes):  # what NumPy gives of a member that is no array
-        raise ValueError(f"{name} is no array")
+        must, do = "an npz file must hold arrays alone", "take it out, or unpack an archive of other files"
+        raise InputError(must, f"{name}, which is none", do, key=SOURCE_KEY)
     if found.dtype.kind not in "biufSUM":
         must = f"array {name!r} must hold numbers, dates or fixed-width strings"
         raise InputError(must, str(found.dtype), "save an array for each field or part of it", key=SOURCE_KEY)
@@ -177,6 +198,10 @@ def _load_mapped(path: Path, cache: Path) -> dict[str, Array]:
 
 def _input_columns(inputs: Array) -> dict[str, RawColumn]:
     inputs = _usual_numbers(inputs)
+    if not inputs.ndim or 0 in inputs.shape[1:]:
+        shape = "x".join(map(str, inputs.shape)) or "a single value"
+        must, do = "inputs of an npz file must be rows of values", "save rows: x.reshape(len(y), -1)"
+        raise InputError(must, shape, do, key=SOURCE_KEY)
     if inputs.ndim == 1:
         return {"text" if inputs.dtype.kind == "U" else "x0": arrow_column(inputs)}
     if inputs.ndim == 2:
@@ -231,7 +256,7 @@ def _check_labels(labels: Array, rows: int) -> Array:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or len(labels) != rows:
-        found = f"{'x'.join(map(str, labels.shape))} for {rows} rows"
+        found = f"{'x'.join(map(str, labels.shape)) or 'a single value'} for {rows} rows"
         do = "save numbers of classes: y.argmax(1)" if labels.shape[:1] == (rows,) else "save as many as rows"
         raise InputError("labels must be one a row", found, do, key=SOURCE_KEY)
     if labels.dtype.kind != "S":

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from trainers.data import hashing
 from trainers.data.dataset import Task
+from trainers.data.disk.paths import SOURCE_KEY
 from trainers.data.raw import RawDataset, RawFiles, arrow_column
-from trainers.data.sources.paths import SOURCE_KEY
 from trainers.errors import InputError
 
 PATCH_PIXELS = 32

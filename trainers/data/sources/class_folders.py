@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -13,9 +14,16 @@ import pyarrow as pa
 
 from trainers.data import hashing
 from trainers.data.dataset import FileKind, Part
+from trainers.data.disk.part_files import count_endings
+from trainers.data.disk.paths import (
+    PART_NAMES,
+    SOURCE_KEY,
+    is_aside,
+    require_path,
+    require_readable_name,
+)
 from trainers.data.mixing import Hashes
 from trainers.data.raw import RawColumn, RawDataset, RawFiles, arrow_column
-from trainers.data.sources.paths import PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
@@ -44,12 +52,15 @@ def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
     path, wrapped = _unwrap(path, endings)
     files = _find_files(path)
     found = [entry for entry in files if entry[2].lower().endswith(endings)]
+    for _, _, file in found:
+        require_readable_name(Path(file))
     if not found:
         do = f"put {several} ({', '.join(endings)}) into one folder a class; archives must be unpacked"
         must = f"a folder of {several} must hold one folder a class"
-        raise InputError(must, f"{path.absolute()}{_count_endings(path)}", do, key=SOURCE_KEY)
+        raise InputError(must, f"{path.absolute()}{count_endings(path)}", do, key=SOURCE_KEY)
     others = [file for _, _, file in files if not file.lower().endswith(endings)]
     notes = (*wrapped, *_note_others(others, several))
+    notes += _note_links(sorted({os.path.dirname(file) for _, _, file in files}))
     notes += (*_note_empty(path, {label for _, label, _ in found}, several), *_note_loose(path, kind))
     part = None
     if all(name is not None for name, _, _ in found):
@@ -68,13 +79,6 @@ def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
     )
 
 
-def _count_endings(path: Path) -> str:
-    """What is there instead of what was looked for."""
-    found = Counter(file.suffix.lower() for file in path.rglob("*") if file.suffix and file.is_file())
-    said = ", ".join(f"{count:,} {ending}" for ending, count in found.most_common(5))
-    return f" with files {said}" if said else ""
-
-
 def _places(path: Path, files: Sequence[tuple[Part | None, str, str]]) -> dict[str, RawColumn]:
     """Each file's name without its ending and the folders between it and its class's: speakers, say, by which
     clips may be split or judged."""
@@ -86,14 +90,14 @@ def _places(path: Path, files: Sequence[tuple[Part | None, str, str]]) -> dict[s
 
 
 def _unwrap(path: Path, endings: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
-    """The folder of the classes: an archive often holds one folder around them."""
-    folders = _list_folders(path)
-    if len(folders) != 1 or any(file.lower().endswith(endings) for file in os.listdir(folders[0])):
-        return path, ()
-    inner = [folder for folder in _list_folders(folders[0]) if _list_files(folder)]
-    if len(inner) < 2:
-        return path, ()
-    return folders[0], (f"classes are the folders in {folders[0].name}, the only one there",)
+    """The folder of the classes: an archive often holds one folder around them, or one within another."""
+    at, folders = path, _list_folders(path)
+    while len(folders) == 1 and not any(file.lower().endswith(endings) for file in os.listdir(folders[0])):
+        at, folders = folders[0], _list_folders(folders[0])
+        if sum(bool(_list_files(folder)) for folder in folders) > 1:
+            name = at.relative_to(path).as_posix()
+            return at, (f"classes are the folders in {name}, the only one there",)
+    return path, ()
 
 
 def _note_empty(path: Path, labels: Set[str], several: str) -> tuple[str, ...]:
@@ -117,6 +121,17 @@ def _note_loose(path: Path, kind: FileKind) -> tuple[str, ...]:
             said = f"{len(loose):,} {SEVERAL[kind]} {where} are left out, for `velodrome predict` to answer"
             notes.append(said)
     return tuple(notes)
+
+
+def _note_links(folders: Sequence[str]) -> tuple[str, ...]:
+    """A note of folders within the classes that links lead to, which are not gone into."""
+    linked = [
+        entry.path
+        for folder in folders
+        for entry in os.scandir(folder)
+        if entry.is_symlink() and entry.is_dir()
+    ]
+    return (f"linked folders within classes are not read: {', '.join(linked[:3])}",) if linked else ()
 
 
 def _note_others(files: list[str], several: str) -> tuple[str, ...]:
@@ -157,12 +172,19 @@ def _part_folders(path: Path) -> dict[Path, Part]:
 
 
 def _list_folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not is_aside(entry.name))
-
-
-def is_aside(name: str) -> bool:
-    """Whether a system put the file or folder there: hidden ones, and what macOS adds to an archive."""
-    return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini")
+    shown = sorted(entry for entry in path.iterdir() if not is_aside(entry.name))
+    if lost := next((entry for entry in shown if entry.is_symlink() and not entry.exists()), None):
+        found, do = (
+            f"{lost} to {os.readlink(lost)}, where nothing is",
+            "let it lead to a folder, or take it away",
+        )
+        raise InputError("a link among the classes must lead to one", found, do, key=SOURCE_KEY)
+    folders, whole = [entry for entry in shown if entry.is_dir()], path.resolve()
+    for folder in folders:
+        if folder.is_symlink() and whole.is_relative_to(folder.resolve()):
+            must, do = "a link must not lead to the folder that it lies in", "take it away"
+            raise InputError(must, f"{folder} to {folder.resolve()}", do, key=SOURCE_KEY)
+    return folders
 
 
 def _list_files(folder: Path) -> list[str]:
@@ -186,9 +208,14 @@ def _hash_files(files: list[str], path: Path, cache: Path) -> Hashes:
 
 
 def _stat_file(file: str) -> os.stat_result:
+    must, do = (
+        "every file of the data must be readable",
+        "replace it or take it away; a link must lead to a file",
+    )
     try:
-        return os.stat(file)
+        found = os.stat(file)
     except OSError as error:
-        found = f"{file}: {error.strerror}"
-        do = "replace it or take it away; a link must lead to a file"
-        raise InputError("every file of the data must be readable", found, do, key=SOURCE_KEY) from error
+        raise InputError(must, f"{file}: {error.strerror}", do, key=SOURCE_KEY) from error
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for without end
+        raise InputError(must, f"{file}: a pipe or a device", do, key=SOURCE_KEY)
+    return found

@@ -10,9 +10,10 @@ from typing import IO
 
 import pyarrow as pa
 
+from trainers.data.disk.paths import SOURCE_KEY
+from trainers.data.disk.text_encodings import propose_encoding, read_start
+from trainers.data.disk.unpacking import open_unpacked
 from trainers.data.sources.csv_rules import CsvRules
-from trainers.data.sources.paths import SOURCE_KEY
-from trainers.data.sources.text_encodings import propose_encoding, read_start
 from trainers.errors import InputError
 
 BLOCK_BYTES = 8 << 20
@@ -56,7 +57,7 @@ def _arrow_encoding(rules: CsvRules) -> str:
 
 def _open_bytes(path: Path, rules: CsvRules) -> pa.NativeFile:
     if rules.comment is None:
-        return pa.input_stream(str(path), compression="detect")
+        return open_unpacked(path)
     return pa.PythonFile(_open_bare(path, rules, rules.comment), mode="r")
 
 
@@ -80,7 +81,7 @@ def _open_bare(path: Path, rules: CsvRules, comment: str) -> IO[bytes]:
 
 
 def _open_whole(path: Path, rules: CsvRules) -> IO[str]:
-    stream = pa.input_stream(str(path), compression="detect")
+    stream = open_unpacked(path)
     return io.TextIOWrapper(stream, encoding=rules.encoding, newline="")
 
 
@@ -108,7 +109,7 @@ def _open_quote(path: Path, first: int, last: int) -> InputError:
 
 
 def _has_quotes(path: Path, mark: bytes) -> bool:
-    with pa.input_stream(str(path), compression="detect") as stream:
+    with open_unpacked(path) as stream:
         while block := bytes(stream.read(BLOCK_BYTES)):
             if mark in block:
                 return True

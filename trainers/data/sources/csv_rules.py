@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from trainers.data.disk.paths import SOURCE_KEY
+from trainers.data.disk.text_encodings import START_BYTES, find_encoding, propose_encoding, read_start
 from trainers.data.raw import check_names
-from trainers.data.sources.paths import SOURCE_KEY
 from trainers.data.sources.read_options import KEY, READ, mark_option, quote_option, text_option
-from trainers.data.sources.text_encodings import START_BYTES, find_encoding, propose_encoding, read_start
 from trainers.errors import InputError
 from trainers.types import Json
 from trainers.wording import count_of
@@ -88,7 +88,7 @@ def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
     skip, marked, text = _skip_lines(text)
     titles = _count_titles(text)
     text = "".join(io.StringIO(text, newline="").readlines()[titles:])
-    of_name = "\t" if ".tsv" in path.name and "\t" in text else ""
+    of_name = "\t" if ".tsv" in path.name.lower() and "\t" in text else ""
     usual = marked or of_name or _find_delimiter(text)
     delimiter = text_option(said, "delimiter") or usual
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '\r\n"' or delimiter.isalnum():

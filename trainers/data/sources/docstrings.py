@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainers.data.dataset import Task
+from trainers.data.disk.paths import SOURCE_KEY
 from trainers.data.raw import RawDataset, arrow_column
-from trainers.data.sources.paths import SOURCE_KEY
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
 

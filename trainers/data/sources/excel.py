@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 
 from trainers.data.cell_values import spell_value
+from trainers.data.disk.other_kinds import ARCHIVE, tell_kind_of
+from trainers.data.disk.paths import SOURCE_KEY
 from trainers.data.sources.csv_rules import UNNAMED, describe_second_header, looks_like_data
-from trainers.data.sources.paths import SOURCE_KEY
+from trainers.data.sources.unseen_cells import find_unseen
 from trainers.errors import InputError
 from trainers.types import Cell
 from trainers.wording import count_of
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from openpyxl import Workbook
 
 ERRORS = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})  # of formulas
-SMALL_BYTES = 1 << 20  # a larger workbook is streamed, without its merged cells
+SMALL_BYTES = 1 << 20  # a larger workbook is streamed
 Row = tuple[Cell, ...]
 
 
@@ -80,36 +83,53 @@ def _check_results(path: Path, names: Sequence[str], rows: Sequence[Row]) -> Non
 
 
 def _open_book(file: IO[bytes], *, values: bool) -> Workbook:
+    path = Path(file.name)
+    _refuse_other_files(path)
     try:
         from openpyxl import load_workbook
     except ImportError as error:
         do = "pip install 'velodrome[excel]', or save it as csv"
         raise InputError("workbooks need openpyxl", str(error), do, key=SOURCE_KEY) from error
-    streamed = Path(file.name).stat().st_size > SMALL_BYTES
+    streamed = path.stat().st_size > SMALL_BYTES
     return load_workbook(file, read_only=streamed, data_only=values)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Refuses what is no archive, as a workbook is: often it is another file with a workbook's name."""
+    if zipfile.is_zipfile(path):
+        return
+    found = tell_kind_of(path)
+    if found is None or found[0] == ARCHIVE:  # it begins as one
+        found = "none", "fetch it again if it is cut; of text that is named so write csv:FILE"
+    raise InputError(f"{path} must be a readable workbook", *found, key=SOURCE_KEY)
 
 
 def _first_shown(book: Workbook) -> Any:
     shown = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
-    return (shown or book.worksheets)[0]
+    sheet = (shown or book.worksheets)[0]
+    if hasattr(sheet, "reset_dimensions"):  # a streamed sheet ends where its file says, which may be wrong
+        sheet.reset_dimensions()
+    return sheet
 
 
-def _count_hidden(sheet: Any) -> str:
-    """Rows and columns that the sheet does not show; of one that is streamed nothing is known."""
-    rows = sum(bool(row.hidden) for row in getattr(sheet, "row_dimensions", {}).values())
-    spans = [column for column in getattr(sheet, "column_dimensions", {}).values() if column.hidden]
-    columns = sum(span.max - span.min + 1 if span.max else 1 for span in spans)  # neighbours share one entry
-    counts = ((rows, "row"), (columns, "column"))
-    return " and ".join(count_of(count, what) for count, what in counts if count)
+def _filled_rows(sheet: Any) -> tuple[list[Row], int]:
+    """The rows in which anything stands, all of one width, and the last one's number."""
+    rows: list[Row] = []
+    last = 0
+    for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
+        if any(cell is not None for cell in row):
+            rows.append(row)
+            last = number
+    width = max(map(len, rows), default=0)
+    return [row + (None,) * (width - len(row)) for row in rows], last
 
 
 def _read_cells(path: Path, notes: list[str]) -> list[Row]:
     try:
         with path.open("rb") as file, closing(_open_book(file, values=True)) as book:
             sheet = _first_shown(book)
-            rows = [row for row in sheet.iter_rows(values_only=True) if any(cell is not None for cell in row)]
-            merged = [str(cells) for cells in getattr(sheet, "merged_cells", ())]
-            hidden = _count_hidden(sheet)
+            rows, last = _filled_rows(sheet)
+            unseen = find_unseen(sheet, last, len(rows[0]) if rows else 0)
             others = [other.title for other in book.worksheets if other is not sheet]
     except InputError:
         raise
@@ -119,16 +139,7 @@ def _read_cells(path: Path, notes: list[str]) -> list[Row]:
         raise InputError(f"{path} must be a readable workbook", text, do, key=SOURCE_KEY) from error
     if others:
         notes.append(f"the first sheet of {path.name} is read, not {', '.join(others[:5])}")
-    if hidden:
-        notes.append(
-            f"{path.name} hides {hidden} (by a filter, say), which are read too: delete them there, or save "
-            "what is shown as csv, if they are not meant"
-        )
-    if merged:
-        notes.append(
-            f"{path.name} has {len(merged):,} merged cells, as {merged[0]}: the value counts for the first "
-            "of them, the others are empty; split them, and write it into each, if it is meant for all"
-        )
+    notes += unseen.describe(path.name)
     if not rows:
         do = f"move {others[0]!r} before it" if others else "save a sheet with a row of names and rows below"
         raise InputError("data must have rows", f"none in the first sheet of {path}", do, key=SOURCE_KEY)

@@ -12,46 +12,45 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainers.data.dataset import Part
-from trainers.data.number_spellings import NumberMarks
-from trainers.data.raw import RawDataset
-from trainers.data.sources.csv_reading import read_rows
-from trainers.data.sources.csv_rules import CsvRules, find_rules
-from trainers.data.sources.excel import read_excel
-from trainers.data.sources.joining import (
-    join_tables,
-    leave_out_headers,
-    leave_out_unlabelled,
-    leave_out_unnamed,
-)
-from trainers.data.sources.json_rows import read_jsonl
-from trainers.data.sources.paths import (
-    LARGE_BYTES,
-    SOURCE_KEY,
-    files_by_part,
-    require_path,
-    submissions,
-    total_bytes,
-)
-from trainers.data.sources.text_encodings import (
-    PARQUET,
+from trainers.data.disk.other_kinds import PARQUET, tell_kind_of
+from trainers.data.disk.part_files import files_by_part, note_deeper, note_joined, submissions
+from trainers.data.disk.paths import LARGE_BYTES, SOURCE_KEY, total_bytes
+from trainers.data.disk.text_encodings import (
+    describe_encoding,
     find_encoding,
     likely_encoding,
     propose_encoding,
     read_start,
-    tell_other_file,
 )
+from trainers.data.disk.unpacking import open_unpacked
+from trainers.data.number_spellings import PLAIN, NumberMarks
+from trainers.data.raw import RawDataset
+from trainers.data.sources.csv_reading import read_rows
+from trainers.data.sources.csv_rules import UNNAMED, CsvRules, find_rules
+from trainers.data.sources.excel import read_excel
+from trainers.data.sources.joining import (
+    join_tables,
+    leave_out_empty_files,
+    leave_out_headers,
+    leave_out_rowless,
+    leave_out_unlabelled,
+    leave_out_unnamed,
+)
+from trainers.data.sources.json_rows import read_jsonl
 from trainers.data.split import PARTS
 from trainers.errors import InputError
+from trainers.nearest import nearest
 from trainers.storage.shared_folders import shared_folder
 from trainers.types import Json
 
 ENDINGS = {
-    "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
-    "jsonl": (".jsonl", ".ndjson", ".json", ".jsonl.gz"),
+    "csv": (".csv", ".tsv"),
+    "jsonl": (".jsonl", ".ndjson", ".json"),
     "parquet": (".parquet", ".pq"),
     "excel": (".xlsx", ".xlsm"),
     "text": (".txt", ".text", ".md"),
 }
+PACKABLE = ("csv", "jsonl", "text")  # Parquet and workbooks pack what they hold themselves
 Batches = Iterator[pa.RecordBatch]
 
 
@@ -61,7 +60,9 @@ def read_files(scheme: str, path: Path, cache: Path, read: Mapping[str, Json]) -
     Args:
         read: the sweep file's `data.read`.
     """
-    found = files_by_part(require_path(path), ENDINGS[scheme])
+    found = files_by_part(path, ENDINGS[scheme], packed=scheme in PACKABLE)
+    total_bytes([file for files in found.values() for file in files])
+    found, empty = leave_out_empty_files(found) if scheme in PACKABLE else (found, [])
     paths = [file for files in found.values() for file in files]
     large = total_bytes(paths) > LARGE_BYTES
     folder = cache / "sources" / _cache_key(scheme, paths, read) if large else None
@@ -69,9 +70,11 @@ def read_files(scheme: str, path: Path, cache: Path, read: Mapping[str, Json]) -
     parts = [(part, file) for part, files in found.items() for file in files]
     read_notes: list[str] = []
     tables = [(part, _read_table(scheme, file, folder, rules.get(file), read_notes)) for part, file in parts]
+    deeper = note_deeper(path, ENDINGS[scheme], paths)
     tables, repeated = leave_out_headers(tables, paths, rules)
+    tables, paths, rowless = leave_out_rowless(tables, paths)
     tables, paths, notes = leave_out_unlabelled(tables, paths)
-    notes += [*read_notes, *repeated]
+    notes += [*empty, *rowless, *deeper, *note_joined(found), *read_notes, *repeated]
     _check_same_columns(tables, paths)
     joined = join_tables([table for _, table in tables])
     first = next(iter(rules.values()), None)
@@ -92,7 +95,7 @@ def read_files(scheme: str, path: Path, cache: Path, read: Mapping[str, Json]) -
 
 def propose_reading(path: Path) -> dict[str, Json]:
     """`data.read` of separated fields where the first file is in an encoding that is not taken unasked."""
-    first = next(iter(files_by_part(require_path(path), ENDINGS["csv"]).values()))[0]
+    first = next(iter(files_by_part(path, ENDINGS["csv"], packed=True).values()))[0]
     likely = likely_encoding(first)
     return {"encoding": likely} if likely else {}
 
@@ -120,7 +123,18 @@ def _check_same_columns(tables: list[tuple[Part | None, pa.Table]], paths: list[
         if set(table.column_names) != set(first):
             odd = sorted(set(table.column_names) ^ set(first))
             found = f"{path.name} and {paths[0].name} differ in {', '.join(odd[:5])}"
-            raise InputError("all files of a source must have the same columns", found, key=SOURCE_KEY)
+            do = _advise_on_columns(path, [name for name in table.column_names if name not in first], first)
+            raise InputError("all files of a source must have the same columns", found, do, key=SOURCE_KEY)
+
+
+def _advise_on_columns(path: Path, own: Sequence[str], others: Sequence[str]) -> str:
+    """What to do about the names of a file's columns that the first file does not have."""
+    unnamed = any(name == UNNAMED.format(place) for place, name in enumerate(own, start=1))
+    if unnamed or any(PLAIN.normalize(name) is not None for name in own):
+        return f"{path.name} seems to have no header: write the names into its first line"
+    renamed = {name: nearest(name, others) for name in own}
+    said = ", ".join(f"{name} to {found}" for name, found in renamed.items() if found)
+    return f"rename {said} in {path.name}?" if said else "give all the same columns, or take the file away"
 
 
 def _read_table(
@@ -142,13 +156,20 @@ def _read_table(
             folder.with_name(f"{folder.name}-{number}"), lambda aside: _write_batches(read(), aside)
         )
     except (pa.ArrowException, UnicodeDecodeError, EOFError, OSError) as error:
-        other = tell_other_file(read_start(path)) if isinstance(error, pa.ArrowInvalid) else None
-        usual = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
-        text, do = (str(error).splitlines()[0], usual) if other is None else other
-        if scheme == "parquet" and text == PARQUET:  # it begins as one
-            text, do = str(error).splitlines()[0], "it is cut or damaged: copy or write it again"
-        raise InputError(f"{path} must be a readable {scheme} file", text, do, key=SOURCE_KEY) from error
+        raise _unreadable(scheme, path, error) from error
     return pa.ipc.open_file(pa.memory_map(str(built / "table.arrow"))).read_all()
+
+
+def _unreadable(scheme: str, path: Path, error: Exception) -> InputError:
+    text, do = str(error).splitlines()[0], "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+    other = tell_kind_of(path) if isinstance(error, pa.ArrowInvalid) else None
+    if scheme == "parquet" and other is not None and other[0] == PARQUET:  # it begins as one
+        do = "it is cut or damaged: copy or write it again"
+    elif other is not None:
+        text, do = other
+    elif scheme == "parquet":
+        do = "fetch or write it again; tables of other kinds are csv:, jsonl: or excel:"
+    return InputError(f"{path} must be a readable {scheme} file", text, do, key=SOURCE_KEY)
 
 
 def _write_batches(batches: Batches, aside: Path) -> None:
@@ -187,12 +208,9 @@ def _read_text(path: Path, notes: list[str]) -> Batches:
     rows: list[str] = []
     start = read_start(path)
     encoding = find_encoding(path, start)
-    if encoding != "utf-8-sig":
-        likely = propose_encoding(start) if encoding == "cp1252" else None
-        otherwise = f"; its bytes look like {likely}: save it as UTF-8" if likely else ""
-        notes.append(f"{path.name} is read as {encoding}{otherwise}")
-    with pa.input_stream(str(path), compression="detect") as stream:
-        for block in text_blocks(_read_lines(stream, encoding)):
+    notes += describe_encoding(path.name, encoding, start)
+    with open_unpacked(path) as stream:
+        for block in text_blocks(_read_lines(path, stream, encoding)):
             rows.append(block)
             if len(rows) == 1000:
                 yield pa.RecordBatch.from_pydict({"text": pa.array(rows)})
@@ -201,12 +219,20 @@ def _read_text(path: Path, notes: list[str]) -> Batches:
         yield pa.RecordBatch.from_pydict({"text": pa.array(rows)})
 
 
-def _read_lines(stream: pa.NativeFile, encoding: str) -> Iterator[str]:
+def _read_lines(path: Path, stream: pa.NativeFile, encoding: str) -> Iterator[str]:
     import io
 
     text = io.TextIOWrapper(stream, encoding=encoding)  # however lines end, a text is the same
-    while line := text.readline(1 << 16):
-        yield line
+    number = 0
+    try:
+        while line := text.readline(1 << 16):
+            number += line.endswith("\n")
+            yield line
+    except UnicodeDecodeError as error:
+        likely = propose_encoding(read_start(path))
+        do = f"save it as UTF-8{f'; its bytes look like {likely}' if likely else ''}"
+        found = f"bytes after line {number:,} that are none"
+        raise InputError(f"{path} must be text in {encoding}", found, do, key=SOURCE_KEY) from error
 
 
 READERS: dict[str, Callable[[Path], Batches]] = {

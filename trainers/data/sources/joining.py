@@ -10,7 +10,9 @@ import pyarrow.compute as pc
 
 from trainers.data.cell_values import spell_value
 from trainers.data.dataset import Part
+from trainers.data.disk.paths import SOURCE_KEY
 from trainers.data.sources.csv_rules import CsvRules
+from trainers.errors import InputError
 from trainers.wording import count_of
 
 Tables = list[tuple["Part | None", pa.Table]]
@@ -27,10 +29,50 @@ def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
 
 def _spell_differing(table: pa.Table, tables: Sequence[pa.Table]) -> pa.Table:
     for place, name in enumerate(table.column_names):
-        if len({str(other.schema.field(name).type) for other in tables}) > 1:
+        held = [other for other in tables if name in other.column_names]
+        if len({str(other.schema.field(name).type) for other in held}) > 1:
             words = pa.array([spell_value(value) for value in table[name].to_pylist()], pa.string())
             table = table.set_column(place, name, pa.chunked_array([words]))
     return table
+
+
+def leave_out_empty_files(
+    found: Mapping[Part | None, Sequence[Path]],
+) -> tuple[dict[Part | None, list[Path]], list[str]]:
+    """The files that have bytes, as programs that write a file a worker leave some without any.
+
+    Raises:
+        InputError: all files of a part are empty.
+    """
+    empty = [file for files in found.values() for file in files if not file.stat().st_size]
+    kept = {part: [file for file in files if file not in empty] for part, files in found.items()}
+    return (
+        (kept, _note_empty(empty, [part for part, files in kept.items() if not files]))
+        if empty
+        else (kept, [])
+    )
+
+
+def leave_out_rowless(tables: Tables, paths: Sequence[Path]) -> tuple[Tables, list[Path], list[str]]:
+    """The tables that have rows, unless none has any.
+
+    Raises:
+        InputError: no file of a part has rows.
+    """
+    empty = [path for (_, table), path in zip(tables, paths, strict=True) if not len(table)]
+    if len(empty) in (0, len(tables)):
+        return tables, list(paths), []
+    kept = [(part, table) for part, table in tables if len(table)]
+    without = {part for part, _ in tables} - {part for part, _ in kept}
+    return kept, [path for path in paths if path not in empty], _note_empty(empty, sorted(map(str, without)))
+
+
+def _note_empty(empty: Sequence[Path], without: Sequence[Part | str | None]) -> list[str]:
+    names = ", ".join(path.name for path in empty[:5])
+    if without:
+        found, do = f"none in part {without[0]}: {names}", "take the file away, or fetch or write it again"
+        raise InputError("every part must have rows", found, do, key=SOURCE_KEY)
+    return [f"{count_of(len(empty), 'file')} without rows left out: {names}"]
 
 
 def leave_out_unlabelled(tables: Tables, paths: Sequence[Path]) -> tuple[Tables, list[Path], list[str]]:

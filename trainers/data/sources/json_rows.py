@@ -11,7 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from trainers.data.cell_values import spell_value
-from trainers.data.sources.paths import SOURCE_KEY
+from trainers.data.disk.other_kinds import LONGEST_START, refuse_other_kinds
+from trainers.data.disk.paths import SOURCE_KEY
+from trainers.data.disk.unpacking import open_unpacked, refuse_unreadable
 from trainers.errors import InputError
 from trainers.types import Json, JsonObject
 
@@ -79,21 +81,47 @@ def _read_rows(path: Path) -> Iterator[list[JsonObject]]:
         yield from (array[at : at + JSON_ROWS] for at in range(0, len(array), JSON_ROWS))
         return
     rows: list[JsonObject] = []
-    with pa.input_stream(str(path), compression="detect") as stream:
-        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), start=1):
-            if line.strip():
-                rows.append(read_json_row(line, path, number))
-            if len(rows) == JSON_ROWS:
-                yield rows
-                rows = []
+    for number, line in read_json_lines(path):
+        if line.strip():
+            rows.append(read_json_row(line, path, number))
+        if len(rows) == JSON_ROWS:
+            yield rows
+            rows = []
     if rows:
         yield rows
 
 
+def read_json_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The file's lines with their numbers, however it is packed.
+
+    Raises:
+        InputError: it is damaged, or not in UTF-8.
+    """
+    number = 0
+    try:
+        with refuse_unreadable(path), open_unpacked(path) as stream:
+            for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), start=1):
+                yield number, line
+    except UnicodeDecodeError as error:
+        raise refuse_encoding(path, number, error) from error
+
+
+def refuse_encoding(path: Path, number: int, error: UnicodeDecodeError) -> InputError:
+    """What to say of JSON that is not UTF-8, which is met behind the line of that number."""
+    found = f"byte 0x{error.object[error.start]:02x} after line {number:,}"
+    return InputError(f"{path} must be text in UTF-8", found, "save it as UTF-8", key=SOURCE_KEY)
+
+
 def is_json_array(path: Path) -> bool:
-    """Whether the file is one array of objects, and not an object a line."""
-    with pa.input_stream(str(path), compression="detect") as stream:
-        return bytes(stream.read(1 << 10)).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+    """Whether the file is one array of objects, and not an object a line.
+
+    Raises:
+        InputError: it is of another kind, or damaged.
+    """
+    with refuse_unreadable(path), open_unpacked(path) as stream:
+        start = bytes(stream.read(LONGEST_START))
+    refuse_other_kinds(path, start, "JSON objects, one a line or all in one array")
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
 
 
 def read_json_array(path: Path) -> list[JsonObject]:
@@ -104,8 +132,10 @@ def read_json_array(path: Path) -> list[JsonObject]:
     """
     must = f"{path} must hold JSON objects, one a line or all in one array"
     try:
-        with pa.input_stream(str(path), compression="detect") as stream:
+        with refuse_unreadable(path), open_unpacked(path) as stream:
             rows = parse_json(bytes(stream.read()).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise refuse_encoding(path, error.object[: error.start].count(b"\n"), error) from error
     except (ValueError, RecursionError) as error:
         raise InputError(must, str(error), AS_OBJECTS, key=SOURCE_KEY) from error
     assert isinstance(rows, list)
@@ -123,7 +153,7 @@ def read_json_row(line: str, path: Path, number: int) -> JsonObject:
     """
     must = f"{path} must hold one JSON object a line"
     try:
-        row = parse_json(line)
+        row = parse_json(line.strip())  # also of the sign that parts records in JSON text sequences
     except (ValueError, RecursionError) as error:
         raise InputError(must, f"line {number}: {error}", _advise(line.strip()), key=SOURCE_KEY) from error
     if not isinstance(row, dict):
@@ -136,6 +166,10 @@ def _advise(line: str) -> str:
         return "each object must stand on one line: jq -c . FILE"
     if line.endswith(("},", "}]")):
         return "leave out the commas between lines, or put [ before the first and ] behind the last"
+    if "}{" in line.replace(" ", ""):
+        return "each object must stand on a line of its own: jq -c . FILE"
+    if line.startswith("{") and not line.endswith("}"):
+        return "the object does not end on its line: is the file cut, or has a text a line break in it?"
     if line.startswith(("//", "#")):
         return "leave out the comments"
     return "write each row by json.dumps, whose strings have double quotes"

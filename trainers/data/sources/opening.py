@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from trainers.data.dataset import Dataset, Task
+from trainers.data.disk.paths import locate_source
 from trainers.data.raw import RawDataset, check_names
 from trainers.data.sources.schemes import SCHEMES
 from trainers.errors import InputError
@@ -51,7 +52,7 @@ def open_dataset(
 
     if not isinstance(listed, str) or not listed:
         raise InputError("data.drop_rows must name a CSV file", repr(listed), key=("data", "drop_rows"))
-    hashes = read_listed_rows(base / Path(listed).expanduser())  # wrong, it is told before all is read
+    hashes = read_listed_rows(locate_source(base, listed))  # wrong, it is told before all is read
     whole = assemble_dataset(_read_rows(scheme, rest, spec, base, cache), spec)
     return leave_out_rows(whole, hashes, listed)
 
@@ -72,7 +73,7 @@ def _read_rows(scheme: str, rest: str, spec: Mapping[str, Json], base: Path, cac
         from trainers.data.sources.hub import read_hub
 
         return read_hub(rest, base)
-    path = base / Path(rest).expanduser()
+    path = locate_source(base, rest)
     if scheme == "npz":
         from trainers.data.sources.arrays import read_npz
 
@@ -132,8 +133,9 @@ def _empty_dataset(spec: Mapping[str, Json]) -> Dataset:
 
 def _suggest_scheme(source: str) -> str | None:
     """What to write for a path whose kind its ending tells."""
+    from trainers.data.disk.unpacking import bare_name
     from trainers.data.sources.files import ENDINGS
 
-    endings = {**ENDINGS, "npz": (".npz",)}
-    found = next((kind for kind, ends in endings.items() if source.lower().endswith(ends)), None)
+    endings = {**ENDINGS, "npz": (".npz", ".npy")}
+    found = next((kind for kind, ends in endings.items() if bare_name(source).endswith(ends)), None)
     return f"write {found}:{source}" if found else None

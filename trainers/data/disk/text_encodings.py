@@ -5,13 +5,11 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import pyarrow as pa
-
-from trainers.data.sources.paths import SOURCE_KEY
+from trainers.data.disk.other_kinds import refuse_other_kinds
+from trainers.data.disk.paths import SOURCE_KEY
+from trainers.data.disk.unpacking import open_unpacked, refuse_unreadable
 from trainers.errors import InputError
 
 START_BYTES = 1 << 20
@@ -27,52 +25,12 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-PARQUET = "Parquet"
-_OTHERS = (
-    (b"PK\x03\x04", "a zip archive or a workbook", "unpack it, or write excel:FILE.xlsx"),
-    (b"\xd0\xcf\x11\xe0", "a workbook of an old kind", "save it as .xlsx or .csv"),
-    (b"\x1f\x8b", "gzip", "let its name end with .gz"),
-    (b"\x28\xb5\x2f\xfd", "zstandard", "let its name end with .zst"),
-    (b"\xfd7zXZ", "xz", "unpack it: unxz FILE"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it"),
-    (b"PAR1", PARQUET, "write parquet:FILE"),
-    (b"ARROW1", "Arrow's or Feather's", "save it as Parquet: pandas.read_feather(FILE).to_parquet(OTHER)"),
-    (b"\xff\xff\xff\xff", "a stream of Arrow's", "save it as Parquet: pyarrow.parquet.write_table"),
-    (b"\x93NUMPY", "an array of NumPy's", "save it by numpy.savez, and write npz:FILE"),
-    (b"\x89HDF", "HDF5", "save the table as CSV or Parquet"),
-    (b"@relation", "ARFF", "save it as CSV: pandas.DataFrame(scipy.io.arff.loadarff(FILE)[0]).to_csv(OTHER)"),
-    (b"Obj\x01", "Avro", "save the table as CSV or Parquet"),
-    (b"\x89PNG", "a picture", "write images:DIR for a folder of them"),
-    (b"\xff\xd8\xff", "a picture", "write images:DIR for a folder of them"),
-    (b"%PDF", "a PDF", "save its text"),
-    (b"SQLite format 3", "a SQLite database", "export the table as CSV"),
-    (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself: git lfs pull"),
-    (b"<!doctype html", "a web page", "download the file itself"),
-    (b"<html", "a web page", "download the file itself"),
-    (b"<table", "a table in HTML", "save it as CSV: pandas.read_html(FILE)[0].to_csv(OTHER, index=False)"),
-    (b"<?xml", "XML", "save the table as CSV: pandas.read_xml(FILE).to_csv(OTHER, index=False)"),
-)
 _CONTROLS = bytes([*range(2, 9), *range(14, 26), 27])  # what no text has; \x01, \x1c to \x1f part fields
-
-
-@contextmanager
-def refuse_unreadable(path: Path) -> Iterator[None]:
-    """Damaged archives, disks and folders as wrong input.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        yield
-    except (OSError, EOFError, pa.ArrowException) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        do = "fetch or pack it again: what its name ends with must be how it is packed"
-        raise InputError(f"{path} must be a readable file", text, do, key=SOURCE_KEY) from error
 
 
 def read_start(path: Path) -> bytes:
     """The file's first bytes, unpacked."""
-    with refuse_unreadable(path), pa.input_stream(str(path), compression="detect") as stream:
+    with refuse_unreadable(path), open_unpacked(path) as stream:
         return bytes(stream.read(START_BYTES))
 
 
@@ -85,9 +43,9 @@ def find_encoding(path: Path, start: bytes) -> str:
     for mark, name in _BOMS:
         if start.startswith(mark):
             return name
-    _refuse_other_files(path, start)
+    _refuse_other_content(path, start)
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with refuse_unreadable(path), pa.input_stream(str(path), compression="detect") as stream:
+    with refuse_unreadable(path), open_unpacked(path) as stream:
         several = False
         try:
             while piece := bytes(stream.read(START_BYTES)):
@@ -98,27 +56,12 @@ def find_encoding(path: Path, start: bytes) -> str:
             if several or len(whole.decode("utf-8", "replace")) < len(whole):
                 line = error.object[: error.start].count(b"\n") + 1
                 name = propose_encoding(start) or "cp1252"
-                do = f"repair the line, or name what the file is in: data.read: {{encoding: {name}}}"
+                do = f"repair the line, or save all as UTF-8; of csv data.read: {{encoding: {name}}} says it"
                 found = f"byte 0x{error.object[error.start]:02x} in line {line:,}, and UTF-8 before it"
                 raise InputError(f"{path} must be in one encoding", found, do, key=SOURCE_KEY) from error
             _refuse_control_signs(path, start)
             return "cp1252"
     return "utf-8-sig"
-
-
-def tell_other_file(start: bytes) -> tuple[str, str] | None:
-    """What a file is that begins so, and what to do about it; None of text and of what is not known."""
-    if start[257:262] == b"ustar":
-        return "a tar archive", "unpack it: tar xf FILE"
-    beginnings = (other for other in _OTHERS if start[:64].lower().startswith(other[0].lower()))
-    return next(((what, do) for _, what, do in beginnings), None)
-
-
-def _refuse_other_files(path: Path, start: bytes) -> None:
-    if found := tell_other_file(start):
-        raise InputError(f"{path} must be text", *found, key=SOURCE_KEY)
-    if b"\0" in start:
-        raise _zero_bytes(path, start)
 
 
 def likely_encoding(path: Path) -> str | None:
@@ -130,7 +73,7 @@ def likely_encoding(path: Path) -> str | None:
     start = read_start(path)
     if start.startswith(tuple(mark for mark, _ in _BOMS)):
         return None
-    _refuse_other_files(path, start)
+    _refuse_other_content(path, start)
     return propose_encoding(start)
 
 
@@ -148,6 +91,21 @@ def propose_encoding(start: bytes) -> str | None:
     latin = sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
     few = len({*letters}) < FEWEST_LETTERS or latin > len(letters) / 10
     return None if found is None or few else found.encoding
+
+
+def describe_encoding(name: str, encoding: str, start: bytes) -> list[str]:
+    """A note of a text that is not in UTF-8, and of what else its bytes may be in."""
+    if encoding == "utf-8-sig":
+        return []
+    likely = propose_encoding(start) if encoding == "cp1252" else None
+    otherwise = f"; its bytes look like {likely}: save it as UTF-8" if likely else ""
+    return [f"{name} is read as {encoding}{otherwise}"]
+
+
+def _refuse_other_content(path: Path, start: bytes) -> None:
+    refuse_other_kinds(path, start, "text")
+    if b"\0" in start:
+        raise _zero_bytes(path, start)
 
 
 def _is_utf8(start: bytes) -> bool:
@@ -170,9 +128,8 @@ def _zero_bytes(path: Path, start: bytes) -> InputError:
     """UTF-16 has them in every second place; alone they are damage."""
     first, second = start[:1000:2].count(0), start[1:1000:2].count(0)
     if max(first, second) > len(start[:1000]) / 4 and min(first, second) < max(first, second) / 4:
-        do = (
-            f"is it UTF-16 without a mark? data.read: {{encoding: utf-16-{'be' if first > second else 'le'}}}"
-        )
+        name = f"utf-16-{'be' if first > second else 'le'}"
+        do = f"is it UTF-16 without a mark? save it as UTF-8; of csv data.read: {{encoding: {name}}} says it"
         return InputError(f"{path} must be text", "bytes of zero", do, key=SOURCE_KEY)
     line = start[: start.index(b"\0")].count(b"\n") + 1
     do = "repair the line: an interrupted copy leaves zeros"

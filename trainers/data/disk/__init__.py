@@ -1,0 +1,1 @@
+"""What lies where a source points: files, their parts, how they are packed and in what encoding."""

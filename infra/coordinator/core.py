@@ -406,9 +406,8 @@ class Coordinator:
     def _asks_for_stack(self, shape: str, request: StackRequest) -> bool:
         """Asks for one more trial, unless one of another structure is next in the family's line."""
         in_shape = self._shape_filter(shape)
-        if self.book.has_fresh(lambda trial: trial.family == request.family and in_shape(trial)):
-            return False
-        return self._questions.ask_for_stack(self.spec, shape, request.family)
+        other = self.book.has_fresh(lambda trial: trial.family == request.family and in_shape(trial))
+        return not other and self._questions.ask_for_stack(self.spec, shape, request.family)
 
     def _start_attempt(self, trial: TrialRow, hello: LaneHandshake) -> Assignment:
         attempt = f"{self.sweep.id}-{trial.role}-{trial.family}-{trial.number}-{trial.attempts + 1}"

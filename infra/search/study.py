@@ -125,7 +125,7 @@ class Studies:
         fixed = {} if point is None else {"fixed_params": space.encode(point)}
         # `study.ask` would look through all trials for waiting ones; we queue in the ledger, not in Optuna.
         template = FrozenTrial(
-            number=-1, trial_id=-1, state=TrialState.RUNNING, value=None, datetime_start=None,
+            number=number, trial_id=number, state=TrialState.RUNNING, value=None, datetime_start=None,
             datetime_complete=None, params={}, distributions={}, user_attrs={}, system_attrs=fixed,
             intermediate_values={},
         )  # fmt: skip

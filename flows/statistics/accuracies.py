@@ -176,10 +176,10 @@ def _f1_of_kinds(kinds: Floats) -> tuple[Floats, Floats]:
     """Both models' F1 from counts of the kinds [..., 8], whose number is 4 named + 2 one + other."""
     named = kinds[..., 4:].sum(axis=-1)
 
-    def f1(said: list[int]) -> Floats:
-        hits = kinds[..., [kind for kind in said if kind >= 4]].sum(axis=-1)
-        both = named + kinds[..., said].sum(axis=-1)
+    def f1(right: list[int], wrong: list[int]) -> Floats:
+        hits = kinds[..., right].sum(axis=-1)
+        both = named + hits + kinds[..., wrong].sum(axis=-1)
         found = np.divide(2 * hits, both, out=np.zeros_like(both), where=both > 0)
         return np.asarray(found, dtype=np.float64)
 
-    return f1([2, 3, 6, 7]), f1([1, 3, 5, 7])
+    return f1([6, 7], [2, 3]), f1([5, 7], [1, 3])

@@ -72,9 +72,7 @@ def _studentised_test(
     low = max(mean - float(highest) * error, float(differences.min()))
     high = min(mean - float(lowest) * error, float(differences.max()))
     p_value = (1 + above) / (1 + resamples)
-    if (
-        p_value >= tail
-    ):  # a resample more or less decides: the quantile may lie beyond the margin all the same
+    if p_value >= tail:  # one resample decides: the quantile may lie beyond the margin all the same
         low = min(low, margin)
     return low, high, p_value if low > margin else max(p_value, tail)
 

@@ -296,7 +296,9 @@ def test_test_part_is_read_only_when_asked_with_the_kept_weights() -> None:
     module.eval()
     rows = encoded.splits["test"]
     guess = module(torch.from_numpy(encoded.arrays["inputs"][rows])).argmax(1).numpy()
-    assert outcome.metrics["test/accuracy"] == pytest.approx((guess == encoded.arrays["target"][rows]).mean())
+    right = guess == encoded.arrays["target"][rows]
+    assert outcome.metrics["test/accuracy"] == pytest.approx(right.mean())
+    assert outcome.test_scores["accuracy"].tolist() == right.astype(float).tolist()
 
 
 # -- not finite -------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from infra.tracking.client import TrackingUnavailable
 
 FIRST_S = 1.0
 LONGEST_S = 30.0
+MOST_DOUBLINGS = 32  # a server that is away for a night is asked a thousand times, and 2.0**1024 is no number
 LONGEST_ASKED_S = 300.0
 PROBE_TIMEOUT_S = 5.0
 
@@ -42,7 +43,8 @@ class Backoff:
 
     def wait_s(self) -> float:
         """Seconds until the next try."""
-        own = min(FIRST_S * 2.0 ** max(self._failures - 1, 0), LONGEST_S)
+        own = FIRST_S * 2.0 ** min(max(self._failures - 1, 0), MOST_DOUBLINGS)
+        own = min(own, LONGEST_S)
         return max(own, self._asked_until - self._clock())
 
     def probe_server(self) -> None:

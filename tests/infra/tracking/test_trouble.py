@@ -293,6 +293,9 @@ def test_retry_after_is_honoured_and_waits_double(server: Any) -> None:
         waiting.record_failure()
         waits.append(waiting.wait_s())
     assert waits == [1, 2, 4, 8, 16, 30, 30]
+    for _ in range(2_000):  # a server that is away for a night
+        waiting.record_failure()
+    assert waiting.wait_s() == 30
     waiting.record_success()
     waiting.record_failure()
     server.mode = "503"

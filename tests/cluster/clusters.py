@@ -33,7 +33,7 @@ objective: {{metric: accuracy, direction: maximize}}
 budget: {{trials: {trials}, epochs: {epochs}}}
 search: {{sampler: random, pruner: none}}
 resources: {{lanes: auto, gpus: 0}}
-checkpoint: {{every: 1 epoch}}
+checkpoint: {{every: {every}}}
 families:
   tests.faults.scripted:train:
     space: {{learning_rate: {{type: float, low: 1.0e-5, high: 1.0e-1, log: true}}}}
@@ -117,9 +117,9 @@ class RayCluster:
         return {name for name, machine in self.network.machines.items() if alive & {name, machine.address}}
 
 
-def scripted_sweep(name: str, trials: int, epochs: int, seed: int = 0) -> str:
+def scripted_sweep(name: str, trials: int, epochs: int, seed: int = 0, every: str = "1 epoch") -> str:
     """A sweep file whose trials take `SCRIPTED_SLEEP` seconds an epoch, on every lane there is room for."""
-    return FILE.format(name=name, seed=seed, trials=trials, epochs=epochs, root=ROOT)
+    return FILE.format(name=name, seed=seed, trials=trials, epochs=epochs, every=every, root=ROOT)
 
 
 def ray(*words: str) -> tuple[str, ...]:

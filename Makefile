@@ -30,7 +30,8 @@ test: setup
 test-all: setup
 	EVERY_WRITE=1 PYTHON=$(BIN)/python scripts/check
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/run.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py --count 64
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py --watch build/mutants
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py --map build/mutants --count 300 --seed 6 --least 0.9
 
 # On machines in Linux namespaces, with PostgreSQL and MLflow's server on machines of their own: half an hour.
 test-cluster: setup

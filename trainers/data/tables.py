@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 PIECE_ROWS = 65_536
 EXCELS_1970 = 25_569  # the day that Excel gives this number is the first of 1970
-LARGEST = 1e30  # of a scaled number: models compute in float32, which ends at 3.4e38
+LARGEST = 1e30  # of a number that a model is asked about: models compute in float32, which ends at 3.4e38
+LARGEST_SCALED = 1e35  # of a column whose values differ by a hundred thousandth
 FAR = 50.0  # of the scale's units away from its middle is no time that training saw
 Numbers = npt.NDArray[np.float32]
 Categories = npt.NDArray[np.int64]
@@ -103,22 +104,25 @@ def _prepare_numbers(entry: NumberEntry, values: Values, state: TableState) -> n
             )
         read = np.where(missing, np.nan if entry["fill"] is None else entry["fill"], read)
     scaled: npt.NDArray[np.float64] = (read - entry["shift"]) * entry["factor"]
-    _check_size(entry, values, scaled, FLOAT32_MAX if given is values else LARGEST)
+    own = given is values
+    beyond = np.abs(scaled) > (FLOAT32_MAX if own else LARGEST_SCALED)
+    _check_size(entry, values, beyond if own else beyond | (np.abs(read) > LARGEST), own=own)
     return scaled
 
 
-def _check_size(entry: NumberEntry, values: Values, scaled: npt.NDArray[np.float64], most: float) -> None:
+def _check_size(entry: NumberEntry, values: Values, beyond: npt.NDArray[np.bool_], *, own: bool) -> None:
     """Refuses what would be infinite in float32, whose answer is no number.
 
     Args:
-        most: of a data set's own values, which the training part's fit has held to it, all that float32 has.
+        own: they are a data set's own values, which the training part's fit has held to it: all that float32
+            has is left to them.
     """
-    too_large = np.flatnonzero(np.abs(scaled) > most)
+    too_large = np.flatnonzero(beyond)
     if not len(too_large):
         return
     at = int(too_large[0])
     must = f"column {entry['name']!r} must hold numbers that a model can compute with"
-    if most == LARGEST:
+    if not own:
         raise CellError(must, repr(values[at]), at, "correct it, or leave it empty if it is none")
     raise InputError(
         must, repr(values[at]), "correct it, or leave the row out", key=("data", "prepare", "scale")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from infra.serving.column_values import LARGEST
 from tests.trainers.data.conftest import Open
 from trainers.data.dataset import Column, Dataset
 from trainers.data.prepare import fit_table, read_prepare
@@ -195,6 +196,18 @@ def test_number_that_no_model_computes_with_is_refused_by_its_row(value: object)
     with pytest.raises(CellError, match="'n' must hold numbers that a model can compute with") as caught:
         apply_table(state, pd.DataFrame({"n": [1.0, value], "w": ["a", "a"]}, dtype=object))
     assert caught.value.row == 1
+
+
+def test_number_that_a_server_says_to_take_is_taken_by_a_column_of_little_spread(
+    opened: Open, tmp_path: Path
+) -> None:
+    pd.DataFrame({"n": np.arange(200) / 1e5, "label": ["a", "b"] * 100}).to_csv(
+        tmp_path / "a.csv", index=False
+    )
+    state = fit_table(opened("csv:a.csv"))
+    numbers, _ = apply_table(state, pd.DataFrame({"n": [LARGEST, -LARGEST]}, dtype=object))
+    assert np.isfinite(numbers).all()
+    assert numbers[0, 0] > LARGEST
 
 
 @pytest.mark.parametrize("value", ["inf", "1e400", float("inf"), 10**400, "1" + "0" * 400, -(10**400)])

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,12 +97,17 @@ class Bench:
                 return test
         return "" if outcome.failed else outcome.word
 
-    def _batches(self, mutant: Mutant) -> list[Batch]:
-        """Tests that pass the changed lines; the room's where none does, or Python as it imports the file."""
+    def _batches(self, mutant: Mutant) -> Iterator[Batch]:
+        """Tests that pass the changed lines, then the room's: a line that is passed once a process, for what
+        is kept from then on, is known of the first test alone that needs it."""
+        yield from self._known_batches(mutant)
+        yield Batch(tests=ROOMS[mutant.room].tests, limit_s=self._limit(mutant.room))
+
+    def _known_batches(self, mutant: Mutant) -> list[Batch]:
+        if self.known is None:
+            return []
         last = mutant.mutation.line + mutant.mutation.before.count("\n")
-        found = self.known.tests_of(mutant.path, mutant.mutation.line, last) if self.known else []
-        if self.known is None or not found:
-            return [Batch(tests=ROOMS[mutant.room].tests, limit_s=self._limit(mutant.room))]
+        found = self.known.tests_of(mutant.path, mutant.mutation.line, last)
         tests: list[str] = []
         total = 0.0
         for test in found:

@@ -44,6 +44,8 @@ def finding_of(case: GateInputs) -> GateFinding:
     [
         ([(300, 285), (300, 282)], "passed"),  # 0.95 and 0.94
         ([(300, 285), (300, 240)], "refused"),  # 0.95 and 0.80
+        ([(3_000, 2_850), (3_000, 2_700)], "passed"),  # 0.95 and 0.90: as far apart as they may be
+        ([(3_000, 2_850), (3_000, 2_699)], "refused"),  # one answer further
         ([(30, 28), (30, 25)], "passed"),  # 0.93 and 0.83 of few
         ([(300, 285), (19, 0)], "not applicable"),  # too few to say
         ([(100, 84), (100, 74)] + [(100, 79)] * 6, "passed"),  # the extremes of eight like ones

@@ -198,6 +198,28 @@ def test_number_that_is_not_finite_ends_the_step_before_the_weights_move(where: 
     assert all(torch.equal(new, old) for new, old in zip(stepper.module.parameters(), before, strict=True))
 
 
+@pytest.mark.parametrize("player", ["classifier", "critic"])
+def test_own_step_s_loss_that_is_not_finite_ends_it_before_that_player_moves(player: str) -> None:
+    """Its gradient may be finite all the same."""
+
+    class Own(TwoPlayers):
+        def train_step(self, module: Any, batch: Any, step: Any) -> dict[str, float]:
+            loss = torch.nn.functional.cross_entropy(self.outputs(module, batch), batch["target"])
+            for name, part in self.players(module).items():
+                step.optimizers[name].zero_grad()
+                own = loss if name == "classifier" else sum(one.sum() for one in part.parameters())
+                step.backward(own * 0.0 + float("nan") if name == player else own)
+                step.optimizers[name].step()
+            return {}
+
+    stepper = make_stepper(Own())
+    before = [one.detach().clone() for one in stepper.module.get_submodule(player).parameters()]
+    with pytest.raises(NotFinite, match="the loss must be a finite number"):
+        stepper.step(group_of(16), SOURCE)
+    after = stepper.module.get_submodule(player).parameters()
+    assert all(torch.equal(new, old) for new, old in zip(after, before, strict=True))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_only_finite_numbers_are_let_through(value: float) -> None:
     require_finite("it", 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -148,6 +149,16 @@ def test_folder_that_cannot_be_emptied_is_gone_under_its_name(
     atomic_folders.remove_folder(folder)
     atomic_folders.sweep_aside(tmp_path)
     assert not folder.exists()
+
+
+def test_folder_that_an_earlier_version_wrote_is_read(tmp_path: Path) -> None:
+    """Its format's number is what all versions go by."""
+    (tmp_path / "file").write_bytes(b"1")
+    told = {"size": 1, "sha256": hashlib.sha256(b"1").hexdigest()}
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "files": {"file": told}}))
+    assert atomic_folders.read_folder(tmp_path) == {"file": b"1"}
+    written = atomic_folders.write_folder(tmp_path / "a", {"file": b"1"})
+    assert json.loads((written / "manifest.json").read_text())["format"] == 1
 
 
 def test_folder_with_mlflow_s_own_file_is_whole_and_with_any_other_is_damaged(tmp_path: Path) -> None:

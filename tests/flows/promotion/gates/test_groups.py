@@ -65,6 +65,14 @@ def test_gap_says_each_group_and_its_interval() -> None:
     assert found.do == "more training examples like those of b"
 
 
+@pytest.mark.parametrize(("right", "is_chance"), [(90, False), (89, True)])
+def test_gap_beyond_the_limit_alone_is_said_to_be_chance(right: int, is_chance: bool) -> None:
+    found = finding_of(a_case([(100, 95), (100, right)]))
+    assert found.verdict == "passed"
+    assert ("cannot be told from chance" in found.found) is is_chance
+    assert ("within" in found.by) is not is_chance
+
+
 def test_groups_of_many_are_told_from_chance_as_all_their_pairs() -> None:
     two, three = [(200, 170), (200, 154)], [(200, 170), (200, 154), (200, 162)]
     narrow, wide = (finding_of(a_case(groups)).found for groups in (two, three))

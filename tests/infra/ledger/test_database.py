@@ -191,8 +191,11 @@ def test_ledger_says_its_schema_among_other_notes(bench: Bench) -> None:
     bench.ledger.run_transaction(
         lambda connection: connection.execute(insert(schema.meta).values(key="a", value="b"))
     )
+    bench.ledger.create_sweep(sweep(), fingerprint="f", facts={}, at=1.0)
     for create in (False, True):
-        Ledger(bench.url, create=create).close()
+        opened = Ledger(bench.url, create=create)
+        assert [row.spec.name for row in views.sweeps(opened)] == ["try"]
+        opened.close()
 
 
 def test_database_that_cannot_be_read_is_closed_and_told_in_one_line(

@@ -27,7 +27,7 @@ _KINDS = (
     (b"\xff\xff\xff\xff", "a stream of Arrow's", "save it as Parquet: pyarrow.parquet.write_table"),
     (
         b"\x93NUMPY",
-        "an array of NumPy's without its labels",
+        ARRAY,
         "save both: numpy.savez('data.npz', x=numpy.load(FILE), y=labels), and write npz:data.npz",
     ),
     (b"\x89HDF", "HDF5", "save the table as CSV or Parquet"),

@@ -30,7 +30,7 @@ from infra.tracking.summary import summarize_trials
 from infra.wheel import build_wheel, pin_distributions, pin_requirements, read_project
 from trainers.bundle.bundle import infer_signature, load_bundle, read_description
 from trainers.bundle.requirements import library_distributions, required_distributions
-from trainers.bundle.signature import ColumnSpec, Signature
+from trainers.bundle.signature import ColumnType, Signature
 from trainers.errors import InputError, TrainerError
 from trainers.storage.atomic_folders import MANIFEST, folder_key, manifest_hash
 
@@ -274,16 +274,15 @@ def _mlflow_signature(plain: Signature) -> ModelSignature | None:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema
 
-    def schema(columns: tuple[ColumnSpec, ...]) -> Schema:
-        return Schema([_column_spec(column) for column in columns])
+    # MLflow refuses whole numbers for a `double`, numbers for a `string`, and a number as a text or beside an
+    # empty cell: the model's own reading of cells, which all other ways in go through, would not be asked.
+    inputs = Schema([_column_spec(column.name, "any") for column in plain.inputs])
+    outputs = Schema([_column_spec(column.name, column.type) for column in plain.outputs])
+    return ModelSignature(inputs=inputs, outputs=outputs)
 
-    return ModelSignature(inputs=schema(plain.inputs), outputs=schema(plain.outputs))
 
-
-def _column_spec(column: ColumnSpec) -> ColSpec:
+def _column_spec(name: str, kind: ColumnType) -> ColSpec:
     from mlflow.types import ColSpec
     from mlflow.types.schema import AnyType
 
-    anything = column.type == "any" or column.whole
-    kind = AnyType() if anything else column.type  # type: ignore[no-untyped-call]  # MLflow's own
-    return ColSpec(kind, column.name)
+    return ColSpec(AnyType() if kind == "any" else kind, name)  # type: ignore[no-untyped-call]  # MLflow's

@@ -264,14 +264,9 @@ def infer_signature(predictor: Predictor) -> Signature:
     if predictor.example.empty:
         return Signature(inputs=(), outputs=())
     answers = predictor.predict(predictor.example)
-    state = predictor.document.get("state") or {}
-    whole, spelt = _whole_numbers(state), spelt_numbers(state)
-    if "family" not in predictor.document:  # people's own rows, as their example has them
-        whole = {str(name) for name, kind in predictor.example.dtypes.items() if kind.kind in "iu"}
+    spelt = spelt_numbers(predictor.document.get("state") or {})
     inputs = [
-        replace(column, type="any")
-        if column.name in spelt
-        else replace(column, whole=column.type == "double" and column.name in whole)
+        replace(column, type="any") if column.name in spelt else column
         for column in column_specs(predictor.example, of_inputs=True)
     ]
     return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
@@ -280,11 +275,3 @@ def infer_signature(predictor: Predictor) -> Signature:
 def spelt_numbers(state: State) -> set[str]:
     """Columns of a family's state whose cells may be texts that stand for numbers."""
     return {entry["name"] for entry in (state.get("table") or {}).get("numbers", ()) if "spelling" in entry}
-
-
-def _whole_numbers(state: State) -> set[str]:
-    """Columns that held whole numbers alone: a table's, and the seeds that images are made of."""
-    if state.get("task") == "generation":
-        return {"seed"}
-    numbers = (state.get("table") or {}).get("numbers", ())
-    return {entry["name"] for entry in numbers if entry.get("whole")}

@@ -19,16 +19,10 @@ ColumnType = Literal["double", "long", "boolean", "string", "any"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnSpec:
     """One column. `any` is for images and clips (paths, encoded bytes or nested lists of numbers) and for
-    numbers that training found in a spelling of people's.
-
-    Attributes:
-        whole: of numbers, all of them whole in training: a frame of such rows has int64 there, which MLflow
-            does not take for a `double`.
-    """
+    numbers that training found in a spelling of people's."""
 
     name: str
     type: ColumnType
-    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +38,12 @@ class Signature:
 
     @classmethod
     def from_json(cls, document: Document) -> Signature:
-        """What `to_json` gave."""
-        return cls(
-            inputs=tuple(ColumnSpec(**column) for column in document["inputs"]),
-            outputs=tuple(ColumnSpec(**column) for column in document["outputs"]),
+        """What `to_json` gave, also that of a former version, which said more of a column."""
+        inputs, outputs = (
+            tuple(ColumnSpec(name=column["name"], type=column["type"]) for column in document[side])
+            for side in ("inputs", "outputs")
         )
+        return cls(inputs=inputs, outputs=outputs)
 
 
 def column_specs(rows: pd.DataFrame, *, of_inputs: bool = False) -> tuple[ColumnSpec, ...]:

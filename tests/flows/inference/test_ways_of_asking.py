@@ -79,9 +79,7 @@ def ask_frame(_made: RegistryFixture, bundle: Path, rows: pd.DataFrame, _folder:
 def ask_mlflow(made: RegistryFixture, _bundle: Path, rows: pd.DataFrame, _folder: Path) -> pd.DataFrame:
     import mlflow.pyfunc
 
-    model = mlflow.pyfunc.load_model(made.location("m", "1"))
-    strings = rows.assign(since=rows["since"].dt.strftime("%Y-%m-%d"), vip=rows["vip"].map(str))
-    found: pd.DataFrame = model.predict(strings.assign(count=rows["count"].astype(float)))
+    found: pd.DataFrame = mlflow.pyfunc.load_model(made.location("m", "1")).predict(rows)
     return found
 
 
@@ -130,6 +128,9 @@ WAYS: dict[str, Callable[..., pd.DataFrame]] = {
         made, bundle, rows.astype(object).where(rows.notna(), None), folder
     ),
     "mlflow": ask_mlflow,
+    "mlflow with objects": lambda made, bundle, rows, folder: ask_mlflow(
+        made, bundle, rows.astype(object).where(rows.notna(), None), folder
+    ),
     "http records": over_http(lambda rows: {"dataframe_records": as_plain(rows)}),
     "http split": over_http(split_body),
 }
@@ -179,8 +180,9 @@ def test_odd_value_has_one_answer_by_every_way_in(
     assert known[: len(odd)] == pytest.approx(known[len(odd) :])
     for path in write_files(odd, tmp_path):
         assert list(ask_by_file(made, path)["p_leaves"]) == pytest.approx(known[: len(odd)], abs=1e-6)
-    frame = ask_frame(made, bundle, pd.DataFrame(odd, dtype=object), tmp_path)
-    assert list(frame["p_leaves"]) == pytest.approx(known[: len(odd)], abs=1e-6)
+    for ask in (ask_frame, ask_mlflow):
+        frame = ask(made, bundle, pd.DataFrame(odd, dtype=object), tmp_path)
+        assert list(frame["p_leaves"]) == pytest.approx(known[: len(odd)], abs=1e-6)
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
@@ -195,8 +197,9 @@ def test_wrong_value_is_refused_by_every_way_in(
     for path in write_files([row], tmp_path):
         with pytest.raises((WrongInput, InputError), match="row 1 of"):
             ask_by_file(made, path)
-    with pytest.raises(CellError):
-        ask_frame(made, bundle, pd.DataFrame([row], dtype=object), tmp_path)
+    for ask in (ask_frame, ask_mlflow):
+        with pytest.raises(CellError):
+            ask(made, bundle, pd.DataFrame([row], dtype=object), tmp_path)
 
 
 def ask_each(made: RegistryFixture, bodies: list[dict[str, Any]]) -> list[Any]:

@@ -28,6 +28,7 @@ from tests.infra.tracking.conftest import runs_of
 from tests.infra.tracking.failing import FailingClient
 from tests.infra.tracking.story import SPACE, Story
 from trainers.bundle.bundle import MODEL, load_bundle
+from trainers.errors import CellError
 from trainers.storage.atomic_folders import MANIFEST, write_folder
 
 Tell = Callable[..., Story]
@@ -168,7 +169,7 @@ def test_model_signature_is_read_or_found_by_predicting(
 
 
 @pytest.mark.filterwarnings("ignore:.*inferred as AnyType:UserWarning")
-def test_logged_model_accepts_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logged_model_takes_what_other_ways_in_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow.pyfunc import load_model
 
     wheel = tmp_path / "velodrome.whl"
@@ -182,15 +183,17 @@ def test_logged_model_accepts_whole_numbers(tmp_path: Path, monkeypatch: pytest.
         model_logger.write_mlflow_model(tmp_path / name / "model", made, sweep)
         loaded[name] = load_model(str(tmp_path / name / "model"))
     line = loaded["linear_regression"]
-    kinds = {column.name: str(column.type) for column in line.metadata.signature.inputs}
-    assert (kinds["age"], kinds["bmi"]) == ("Any", "DataType.double")
     rows = line.input_example.astype({"age": "int64", "sex": "int64"})
     answers = line.predict(rows)
     assert answers.equals(line.predict(line.input_example))
+    whole = line.predict(rows.assign(bmi=[30, 20]))  # a column of fractions
+    assert whole.equals(line.predict(rows.assign(bmi=["30", "20.0"])))
     missing = line.predict(rows.assign(age=[None, 50.5]))
     assert missing["prediction"].notna().all()
-    with pytest.raises(MlflowException, match="schema"):
+    with pytest.raises(CellError, match="heavy"):
         line.predict(rows.assign(bmi="heavy"))
+    with pytest.raises(MlflowException, match="missing"):
+        line.predict(rows.drop(columns="bmi"))
     images = loaded["gan"].predict(pd.DataFrame({"seed": [3, 4]}))
     assert len(images) == 2
 

@@ -163,15 +163,6 @@ def test_bundle_of_an_estimator_has_a_signature_and_names_its_libraries(
     assert "sklearn.tree._tree.Tree" in document["kept"]["trusted"]
 
 
-def test_whole_numbers_of_an_example_may_come_whole(keep: Callable[..., Predictor], tmp_path: Path) -> None:
-    """MLflow takes no int64 for a double."""
-    rows = ROWS.astype({"a": "int64"})
-    keep(keeping(lambda: forest(), example=rows))
-    signature = read_description(tmp_path / "trial/model-1").signature
-    assert signature is not None
-    assert [column.whole for column in signature.inputs] == [True, False]
-
-
 def test_model_without_an_example_takes_rows_without_names(keep: Callable[..., Predictor]) -> None:
     loaded = keep(keeping(ridge_of_arrays))
     assert len(loaded.predict(ROWS.to_numpy())) == len(ROWS)

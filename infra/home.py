@@ -11,6 +11,7 @@ from pathlib import Path
 from infra.errors import WrongInput
 from infra.ray_job import is_job
 from infra.spec import SweepSpec
+from trainers.user_paths import expand_user
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
@@ -26,7 +27,7 @@ class Home:
         """`VELODROME_HOME`, or `.velodrome` in the current folder; that of a job goes with it, so there it is
         the one in the user's own folder."""
         usual = "~/.velodrome" if is_job(environ) else ".velodrome"
-        return cls(Path(environ.get("VELODROME_HOME") or usual).expanduser().absolute())
+        return cls(expand_user(environ.get("VELODROME_HOME") or usual).absolute())
 
     @property
     def ledger_url(self) -> str:
@@ -106,7 +107,7 @@ def storage_place(home: Home, written: str | None, environ: Mapping[str, str] = 
             redact(place),
             "mount it and name the folder: storage: /mnt/velodrome (or VELODROME_STORAGE)",
         )
-    return Path(place.removeprefix("file://")).expanduser().absolute()
+    return expand_user(place.removeprefix("file://")).absolute()
 
 
 def tracking_uri(home: Home, spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.home import Home
+from trainers.user_paths import expand_user
 
 # As .gitignore has them: below the folder, at any depth.
 SECRET_FILES = (
@@ -27,7 +28,7 @@ def excluded_files(folder: Path, home: Home, environ: Mapping[str, str] = os.env
     named = [environ[name] for name in NAMED_BY if environ.get(name)]
     own = [str(home.path), *named]
     root = folder.resolve()
-    inside = [Path(path).expanduser().resolve() for path in own]
+    inside = [expand_user(path).resolve() for path in own]
     return [
         *SECRET_FILES,
         ".velodrome/",

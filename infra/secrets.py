@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.errors import WrongInput
+from trainers.user_paths import expand_user
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -47,7 +48,7 @@ def _variable_value(name: str, environ: Mapping[str, str]) -> str:
         raise WrongInput("a variable must have a name that a shell could set", repr(name[:80]), do)
     value = environ.get(name)
     if value is None and environ.get(f"{name}_FILE"):
-        return _file_value(name, Path(environ[f"{name}_FILE"]).expanduser())
+        return _file_value(name, expand_user(environ[f"{name}_FILE"]))
     if not value:
         state = "it is empty" if value == "" else "it is not set"
         do = f"export {name}=…, or {name}_FILE=… with the path of a file that holds it"

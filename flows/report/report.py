@@ -14,6 +14,7 @@ from flows.report.report_data import ReportData, gather_report_data
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.names import quote_input
+from trainers.user_paths import expand_user
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject
@@ -93,7 +94,7 @@ def _attach_importances(material: ReportData, home: Home) -> None:
 
 def _check_out(out: Path | str) -> Path:
     text = str(out)
-    path = Path(text).expanduser().absolute() if "\0" not in text else Path("\ufffd")
+    path = expand_user(text).absolute() if "\0" not in text else Path("\ufffd")
     if "\0" in text or not path.parent.is_dir() or path.is_dir():
         raise WrongInput(
             "--out must be a file in a folder that exists", quote_input(text), "--out digits.html"

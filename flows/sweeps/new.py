@@ -22,6 +22,7 @@ from trainers.data.sources.schemes import PATHS
 from trainers.data.split import has_few_different
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
+from trainers.user_paths import expand_user
 
 if TYPE_CHECKING:
     from flows.sweeps.preparation import SweepSource
@@ -215,7 +216,7 @@ def suitable_families(dataset: Dataset) -> list[str]:
 def rebase_source(data: Mapping[str, Json], before: Path, after: Path) -> JsonObject:
     """The data mapping with a relative path of its source starting from another folder."""
     scheme, _, rest = str(data["source"]).partition(":")
-    path = Path(rest).expanduser()
+    path = expand_user(rest)
     if scheme not in PATHS or path.is_absolute() or before.resolve() == after.resolve():
         return dict(data)
     return {**data, "source": f"{scheme}:{os.path.relpath(before / path, after)}"}

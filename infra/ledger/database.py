@@ -93,6 +93,11 @@ def _parse_url(url: str) -> URL:
         ) from error
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
         raise WrongInput("the ledger must be SQLite or PostgreSQL", parsed.drivername)
+    if parsed.get_backend_name() == "sqlite" and (parsed.database or "").startswith("~"):
+        # SQLite takes it for a folder of that name, here.
+        raise WrongInput(
+            "a ledger's path must be written out", parsed.database or "", "sqlite:////home/me/ledger.db"
+        )
     return parsed
 
 

@@ -37,7 +37,7 @@ from trainers.storage.atomic_folders import MANIFEST, folder_key, manifest_hash
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec
 
     from trainers.bundle.contents import BundleDocument
 

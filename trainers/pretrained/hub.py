@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from trainers.errors import InputError
+from trainers.user_paths import expand_user
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +66,8 @@ def find_folder(name: str, *, option: str = "pretrained") -> Path:
     Raises:
         InputError: there is no such folder, or the hub cannot be reached and the cache does not have it.
     """
-    path, key = Path(name).expanduser(), ("options", option)
+    key = ("options", option)
+    path = expand_user(name, key=key)
     if path.is_dir():
         if not (path / CONFIG).is_file():
             raise InputError(f"{option} must be a folder with {CONFIG}", f"{path} has none", key=key)

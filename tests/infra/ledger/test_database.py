@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event, insert, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from infra.errors import LedgerAbsent, LedgerDamaged, LedgerUnavailable
+from infra.errors import LedgerAbsent, LedgerDamaged, LedgerUnavailable, WrongInput
 from infra.ledger import database, schema, views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import TrialRow
@@ -114,6 +114,15 @@ def test_ledger_is_made_in_folders_that_are_not_there_yet(tmp_path: Path) -> Non
     Ledger(f"sqlite:///{path}").close()
     path.unlink()
     Ledger(f"sqlite:///{path}", create=True).close()  # in a folder that is there
+
+
+def test_tilde_in_a_ledger_s_path_is_refused_and_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WrongInput, match=r"written out.*~/ledger\.db"):
+        Ledger("sqlite:///~/ledger.db", create=True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("size", "words"), [(0, "an empty file"), (1, "1 bytes"), (511, "511 bytes")])

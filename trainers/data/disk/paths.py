@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trainers.data.dataset import Part
 from trainers.errors import InputError
+from trainers.user_paths import expand_user
 
 PART_NAMES: dict[str, Part] = {
     "train": "train",
@@ -30,13 +31,7 @@ def locate_source(base: Path, rest: str) -> Path:
     Raises:
         InputError: it begins with the `~` of a user that this machine does not know.
     """
-    try:
-        return base / Path(rest).expanduser()
-    except RuntimeError as error:
-        do = "write the path out, or ./~… for a name that begins so"
-        raise InputError(
-            "a path's ~ must be of a user that is known here", rest, do, key=SOURCE_KEY
-        ) from error
+    return base / expand_user(rest, key=SOURCE_KEY)
 
 
 def require_path(path: Path) -> Path:

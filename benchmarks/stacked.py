@@ -10,6 +10,7 @@ Bars: linear and logistic regression 15, mlp 8, text_cnn 3, image_cnn and transf
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import time
 from collections.abc import Callable
@@ -104,6 +105,8 @@ def main() -> None:
     given = arguments.parse_args()
     torch.set_num_threads(1)
     figures = Measurements("A member of a stack beside a trial by hand", given.json)
+    gc.collect()
+    gc.freeze()  # as a lane does: what was imported is not looked through again, for either side
     for case in CASES:
         if case.family in given.families:
             with tempfile.TemporaryDirectory() as folder:

@@ -59,7 +59,7 @@ class Reports:
 
 
 def read_promises(text: str) -> list[Promise]:
-    """The rows of the page's table of promises; those that stand for other tables name no test."""
+    """The rows of the page's table of promises."""
     section = text.partition("\n## Promises\n")[2].partition("\n## ")[0]
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
     promises = []

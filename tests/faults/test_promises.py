@@ -14,7 +14,7 @@ def test_promise_of_the_page_names_a_test_that_shows_it() -> None:
     promises = read_promises(PAGE.read_text())
     assert len(promises) >= 22
     unshown = [promise.text for promise in promises if not promise.tests and not promise.cases]
-    assert len(unshown) == 2, "two rows stand for the page's other tables"
+    assert not unshown
     known = {case.run.__name__ for case in catalogue().values()}
     assert {name for promise in promises for name in promise.cases} <= known
 

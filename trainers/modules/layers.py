@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from trainers.errors import InputError
 from trainers.inputs.vocabulary import PAD
+from trainers.modules.pooling import MaxPool
 from trainers.modules.stacked_values import most_in_stack
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -240,8 +241,13 @@ def _conv_block(before: int, after: int, shape: ConvShape) -> nn.Sequential:
     block.add_module("convolution", conv)
     if shape.batch_norm:
         block.add_module("norm", nn.BatchNorm2d(after))
-    block.add_module("activation", ACTIVATIONS[shape.activation]())
-    block.add_module("pooling", nn.MaxPool2d(2) if shape.pooling == "max" else nn.AvgPool2d(2))
+    activation = ACTIVATIONS[shape.activation]()
+    pooling = MaxPool() if shape.pooling == "max" else nn.AvgPool2d(2)
+    # The largest of some numbers, and its gradient, are the same before and after ReLU, which then has a
+    # quarter of them to do; of other functions' equal results another would be taken.
+    swapped = shape.pooling == "max" and shape.activation == "relu"
+    for name, layer in sorted({"activation": activation, "pooling": pooling}.items(), reverse=swapped):
+        block.add_module(name, layer)
     return block
 
 

@@ -149,7 +149,8 @@ class StackedOptimizer:
         if own.l1 is not None:
             for weight, gradient in zip(weights, gradients, strict=True):
                 gradient.addcmul_(weight.sign(), own.l1)
-        peaks = [torch.linalg.vector_norm(gradient, ord=math.inf, dim=1) for gradient in gradients]
+        # torch's norm of order infinity, which is the same, takes twenty times as long
+        peaks = [torch.maximum(gradient.amax(1), -gradient.amin(1)) for gradient in gradients]
         if own.clip is not None:
             norms = [torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients]
             norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)[:, None]

@@ -24,7 +24,7 @@ from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.cluster import list_leaving_nodes, list_nodes
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
-from infra.sharing.growth import ClusterGrowth, missing_workers
+from infra.sharing.growth import ClusterGrowth, held_workers, missing_workers
 from infra.sharing.shares import choose_returned_runs
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class RunPool:
         settled = standing.lanes >= sum(plan.lanes for plan in plans)
         room = leave_to_others(self._nodes, plans, self._room, settled=settled)
         self._room = [node for node in room if node.name not in self._left_out]
-        self._ask_for_more(standing)
+        self._ask_for_more(standing, plans, room)
 
     def _find_leaving(self) -> bool:
         """Has lanes leave nodes that will soon be gone. True: there are more of these than before."""
@@ -217,11 +217,17 @@ class RunPool:
             self._actor.evacuate.remote(sorted(self._leaving))
         return bool(more)
 
-    def _ask_for_more(self, standing: CoordinatorStatus) -> None:
-        if self._growth is not None:
-            wanted = {shape: count for shape, (_, count) in standing.wanted.items()}
-            plans = list(self._staying().values())
-            self._growth.ask(missing_workers(_shapes(standing), wanted, self._lane_limit(), plans))
+    def _ask_for_more(
+        self, standing: CoordinatorStatus, plans: Sequence[RunPlan], room: Sequence[Node]
+    ) -> None:
+        if self._growth is None:
+            return
+        wanted = {shape: count for shape, (_, count) in standing.wanted.items()}
+        staying = list(self._staying().values())
+        missing = missing_workers(_shapes(standing), wanted, self._lane_limit(), staying)
+        # Beside other sweeps what is not ours is mostly theirs, and in their own demands.
+        strangers = self._nodes if self.allowed is None else ()
+        self._growth.ask(missing, held_workers(plans, strangers, room))
 
     def _leave_out_sick(self, standing: CoordinatorStatus) -> None:
         out = choose_left_out(self._nodes, standing.sick_nodes)

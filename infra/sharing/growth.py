@@ -13,13 +13,17 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast
 
-from infra.coordinator.placement import RunPlan
+from infra.coordinator.placement import Node, RunPlan
 from infra.spec import Resources
 
 WorkerNeeds: TypeAlias = dict[str, float]  # by the names that Ray gives resources
 EXPIRES_S = 60.0  # after which the demand of a driver that died is gone
+JUDGED_AFTER_S = 8.0  # Ray's second autoscaler looks at demands every five seconds
+FORGET_S = 300.0  # after which a demand that was refused is tried again: others leave, limits are raised
+STATUS_LIMIT_S = 10
 # What Ray's monitor calls the nodes of a cluster that somebody else made: each its own kind.
 _FIXED_NODE = re.compile(r"node_[0-9a-f]+")
 _log = logging.getLogger(__name__)
@@ -35,37 +39,103 @@ class DemandChannel(Protocol):
         """Asks for nothing any more."""
 
 
+@dataclass(slots=True)
+class DemandLimit:
+    """How many workers a cluster can have in all, as answers to former demands tell it.
+
+    Ray's second autoscaler brings nothing of a demand that it cannot meet whole. After a refusal the demand
+    therefore begins again from what was accepted, doubles, and near the refused one lies half-way to it.
+    """
+
+    accepted: int = 0
+    refused: int | None = None
+
+    def allow(self, held: int, missing: int) -> int:
+        """How many of the missing workers to ask for beside those that are held."""
+        if self.refused is None or held + missing < self.refused:
+            return missing
+        floor = max(self.accepted, held)
+        total = 2 * floor or 1
+        if total >= self.refused:
+            total = (floor + self.refused) // 2
+        return min(missing, max(0, total - held))
+
+    def learn(self, total: int, *, refused: bool) -> None:
+        """Takes in what became of a demand of so many."""
+        if refused:
+            self.refused, self.accepted = total, min(self.accepted, total - 1)
+            return
+        self.accepted = max(self.accepted, total)
+        if self.refused is not None and self.refused <= total:
+            self.refused = None
+
+
 class ClusterGrowth:
     """What one sweep asks an autoscaler for."""
 
-    def __init__(self, channel: DemandChannel, steady: Callable[[], float] = time.monotonic) -> None:
-        """Nothing is asked for yet."""
-        self._channel, self._steady = channel, steady
-        self._asked: list[WorkerNeeds] = []
-        self._asked_at = 0.0
+    def __init__(
+        self,
+        channel: DemandChannel,
+        steady: Callable[[], float] = time.monotonic,
+        is_refused: Callable[[], bool | None] = lambda: False,
+    ) -> None:
+        """Nothing is asked for yet.
+
+        Args:
+            is_refused: whether the autoscaler says that it cannot bring what all ask for; None: not known.
+        """
+        self._channel, self._steady, self._is_refused = channel, steady, is_refused
+        self._demand: list[WorkerNeeds] = []
+        self._more = 0
+        self._told_at = self._changed_at = self._refused_at = 0.0
+        self._limit = DemandLimit()
 
     @property
     def words(self) -> str:
         """What is asked for, to go on after what lanes wait for; empty where nothing is."""
-        count = len(self._asked)
-        return f"the autoscaler is asked for {count} worker{'s' if count > 1 else ''} more" if count else ""
+        if self._more:
+            return f"the autoscaler is asked for {self._more} worker{'s' if self._more > 1 else ''} more"
+        return "the autoscaler brings no more" if self._limit.refused is not None else ""
 
-    def ask(self, bundles: list[WorkerNeeds]) -> None:
-        """Asks for this beside what there is; again before it expires."""
+    def ask(self, missing: Sequence[WorkerNeeds], held: Sequence[WorkerNeeds] = ()) -> None:
+        """Asks for the missing beside what is held; again before it expires.
+
+        An autoscaler compares a demand with all that its nodes have, not with what is free of them.
+        """
         now = self._steady()
-        if bundles == self._asked and (not bundles or now - self._asked_at < EXPIRES_S / 2):
+        self._learn(now)
+        more = self._limit.allow(len(held), len(missing))
+        demand = [*held, *missing[:more]] if more else []
+        if more != self._more:
+            _log.info("the autoscaler is asked for %d worker(s) beside %d", more, len(held))
+        changed = demand != self._demand
+        self._more = more
+        if not changed and (not demand or now - self._told_at < EXPIRES_S / 2):
             return
-        if bundles != self._asked:
-            _log.info("the autoscaler is asked for %d worker(s)", len(bundles))
-        self._asked, self._asked_at = bundles, now
-        if bundles:
-            self._channel.request_resources(bundles, EXPIRES_S)
+        self._demand, self._told_at = demand, now
+        if changed:
+            self._changed_at = now
+        if demand:
+            self._channel.request_resources(demand, EXPIRES_S)
         else:
             self._channel.cancel_request()
 
+    def _learn(self, now: float) -> None:
+        if self._limit.refused is not None and now - self._refused_at >= FORGET_S:
+            self._limit = DemandLimit()
+        if not self._demand or now - self._changed_at < JUDGED_AFTER_S:
+            return
+        refused = self._is_refused()
+        if refused:
+            self._refused_at = now
+        if refused is not None:
+            self._limit.learn(len(self._demand), refused=refused)
+
     def close(self) -> None:
         """Asks for nothing any more."""
-        self.ask([])
+        if self._demand:
+            self._channel.cancel_request()
+        self._demand, self._more, self._limit = [], 0, DemandLimit()
 
 
 def find_growth() -> ClusterGrowth | None:
@@ -74,8 +144,28 @@ def find_growth() -> ClusterGrowth | None:
         return None
     from ray.data._internal.cluster_autoscaler import default_autoscaling_coordinator as asking
 
-    name = f"velodrome-{uuid.uuid4().hex}"
-    return ClusterGrowth(cast("DemandChannel", asking.DefaultAutoscalingCoordinator(name)))
+    channel = asking.DefaultAutoscalingCoordinator(f"velodrome-{uuid.uuid4().hex}")
+    return ClusterGrowth(cast("DemandChannel", channel), is_refused=is_demand_refused)
+
+
+def is_demand_refused() -> bool | None:
+    """Whether Ray's second autoscaler cannot bring what the connected cluster asks for; None: it does not
+    answer. The first brings what it can."""
+    import ray
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
+    from ray.autoscaler.v2.utils import is_autoscaler_v2
+    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply  # type: ignore[attr-defined]
+
+    if not is_autoscaler_v2():
+        return False
+    reply = GetClusterStatusReply()
+    client = GcsClient(ray.get_runtime_context().gcs_address)
+    try:
+        reply.ParseFromString(client.get_cluster_status(timeout_s=STATUS_LIMIT_S))
+    except ray.exceptions.RpcError:
+        return None
+    asked = list(reply.cluster_resource_state.cluster_resource_constraints)
+    return bool(asked) and asked == list(reply.autoscaling_state.infeasible_cluster_resource_constraints)
 
 
 def missing_workers(
@@ -102,6 +192,25 @@ def missing_workers(
             left -= lanes
         bundles += [_bundle(resources)] * (lanes * resources.workers)
     return bundles
+
+
+def held_workers(
+    running: Sequence[RunPlan], nodes: Sequence[Node], room: Sequence[Node]
+) -> list[WorkerNeeds]:
+    """What the workers of the planned lanes hold, and what strangers do of each node.
+
+    Args:
+        room: what strangers leave of the nodes.
+    """
+    own = [_bundle(plan.resources) for plan in running for _ in range(plan.lanes * plan.resources.workers)]
+    left = {node.name: node for node in room}
+    strangers = [
+        {"CPU": node.cpus - left[node.name].cpus, "GPU": node.gpus - left[node.name].gpus}
+        for node in nodes
+        if node.name in left
+    ]
+    kept = ({name: amount for name, amount in needs.items() if amount > 0} for needs in strangers)
+    return [*own, *filter(None, kept)]
 
 
 def _bundle(resources: Resources) -> WorkerNeeds:

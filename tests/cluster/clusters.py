@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -66,14 +66,22 @@ class RayCluster:
         """Of the head."""
         return f"head:{PORT}"
 
-    def join(self, machine: Machine, cpus: int, *, wait: bool = True) -> None:
-        """Ray on a machine, and its answer waited for."""
+    def join(
+        self,
+        machine: Machine,
+        cpus: int,
+        *,
+        more: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        wait: bool = True,
+    ) -> None:
+        """Ray on a machine, started with more words, and its answer waited for."""
         words = ["--head", f"--port={PORT}"] if machine is self.head else [f"--address={self.address}"]
         log = (machine.home / "ray.log").open("w")
         with log:
             machine.start(
                 *ray("start", "--block", "--disable-usage-stats", f"--num-cpus={cpus}"),
-                *words, f"--node-ip-address={machine.address}", output=log,
+                *words, *more, f"--node-ip-address={machine.address}", output=log, environment=environment,
             )  # fmt: skip
         if wait:
             until(lambda: machine.name in self.nodes(), START_LIMIT_S)

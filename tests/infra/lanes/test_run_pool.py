@@ -196,7 +196,8 @@ def test_cluster_that_grows_is_asked_for_lanes_that_find_no_room(monkeypatch: py
     assert cluster.pass_time(15.0) == [("a", 2)]
     cluster.free = {"a": 0.0}
     cluster.pass_time(15.0, run_0=2)
-    assert channel.request_resources.call_args.args[0] == [{"CPU": 1.0}]
+    assert channel.request_resources.call_args.args[0] == [{"CPU": 1.0}] * 3  # two of them are held
+    assert cluster.pool.describe_shortage(cluster.status).endswith("is asked for 1 worker more")
 
 
 def test_cluster_that_does_not_grow_refuses_a_lane_that_fits_nowhere(cluster: Cluster) -> None:

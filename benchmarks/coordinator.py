@@ -1,16 +1,18 @@
 """What the coordinator costs: its core without Ray, its actor under 64 lanes, and its lanes while they train.
 
     python -m benchmarks.coordinator [--parts core rate actor lanes] [--trials 2000] [--json coordinator.json]
-    python -m benchmarks.coordinator --parts actor --simulated 1000 --pace 1000
+    python -m benchmarks.coordinator --parts actor --simulated 1000 --pace 1000 --events 1000000
 
 `core`: a trial that trains nothing (ask, start, reports, finish, in a ledger on disk), at the beginning and
 at the end, with `random` and with ASHA. `rate`: reports committed a second, as heartbeats bring them.
-`actor`: 64 simulated lanes that report 2,000 times a second, or as many as are asked for. `lanes`: a report
+`actor`: 64 simulated lanes that report 2,000 times a second, or as many as are asked for, beside a former
+sweep of so many `--events` in the ledger. `lanes`: a report
 and a deciding report in two real lanes that train, and a whole trial that does nothing in one real lane.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 import tempfile
@@ -21,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import insert
+
 from benchmarks.figures import Measurements, parser, print_progress
 from benchmarks.sweeps import run_sweep, temporary_home
 from benchmarks.work import calibrate
@@ -29,6 +33,8 @@ from infra.coordinator.core import Coordinator
 from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, HeartbeatReply, LaneHandshake
 from infra.coordinator.status import ActorSettings
 from infra.lanes.attempt_hooks import AttemptHooks
+from infra.ledger import schema
+from infra.ledger.database import open_engine
 from infra.ledger.liveness import describe_this_process
 from infra.ledger.store import Ledger
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
@@ -50,6 +56,7 @@ SPACE: dict[str, ParamValue] = {
 }
 REPORTS = 5
 LANES, A_SECOND, LONG = 64, 2_000, 25
+EVENTS_AT_ONCE = 50_000
 CALL_LIMIT_S = 60.0
 FILE = """
 name: lanes
@@ -277,12 +284,32 @@ class SimulatedLane:
             ended = AttemptResult(attempt=work.attempt, outcome="complete", objective=(0.5,), epoch=LONG)
 
 
-def measure_actor(figures: Measurements, folder: Path, seconds: float, load: ActorLoad) -> None:
+def fill_ledger(url: str, count: int) -> None:
+    """Reports of a sweep that is over, 25 a trial."""
+    engine = open_engine(url, create=False)
+    payload = json.dumps({"epoch": 1, "metrics": _report(1).metrics})
+    for start in range(0, count, EVENTS_AT_ONCE):
+        numbers = range(start, min(start + EVENTS_AT_ONCE, count))
+        rows = [
+            {"sweep_id": 1_000_000, "at": 1.8e9 + number, "kind": "report", "role": "search",
+             "family": "noop", "number": number // LONG, "payload": payload}
+            for number in numbers
+        ]  # fmt: skip
+        with engine.begin() as connection:
+            connection.execute(insert(schema.events), rows)
+    engine.dispose()
+
+
+def measure_actor(figures: Measurements, folder: Path, seconds: float, load: ActorLoad, events: int) -> None:
     """Simulated lanes that report to one actor."""
     import ray
 
     scene = Scene(folder, sweep_spec(1_000_000, "asha", LONG))
+    fill_ledger(scene.url, events)
+    began = time.perf_counter()
+    Ledger(scene.url).close()
     scene.coordinator()
+    figures.add(f"opened and taken over, {events:,} events", time.perf_counter() - began, "s")
     ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
     try:
         settings = ActorSettings(
@@ -373,6 +400,7 @@ def main() -> None:
     made.add_argument("--seconds", type=float, default=10.0, help="how long rates are measured")
     made.add_argument("--simulated", type=int, default=LANES, help="lanes of the part `actor`")
     made.add_argument("--pace", type=float, default=A_SECOND, help="reports a second of all of them")
+    made.add_argument("--events", type=int, default=0, help="of a former sweep, for the part `actor`")
     made.add_argument("--limit", type=float, default=600, help="seconds that one sweep may take")
     options = made.parse_args()
     figures = Measurements("coordinator", options.json)
@@ -385,7 +413,7 @@ def main() -> None:
                 measure_rate(figures, Path(folder), options.seconds)
             elif part == "actor":
                 load = ActorLoad(options.simulated, options.pace)
-                measure_actor(figures, Path(folder), options.seconds, load)
+                measure_actor(figures, Path(folder), options.seconds, load, options.events)
             else:
                 measure_lanes(figures, 40, options.limit)
     figures.conclude()

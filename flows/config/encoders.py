@@ -88,7 +88,7 @@ def _best_model(
     from flows.config.lookup import open_sweep
     from infra.home import storage_root
     from infra.ledger import views
-    from infra.tracking.summary import summarize_trials
+    from infra.ledger.summary import summarize_trials
     from trainers.storage.atomic_folders import MANIFEST
 
     try:

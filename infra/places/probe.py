@@ -95,12 +95,16 @@ class NodeProbe:
         )
 
     def list_unseen(self, nodes: Sequence[str]) -> tuple[str, ...]:
-        """Those of the nodes whose file is not there, or not theirs."""
+        """Those of the nodes whose file is not there, or not theirs; none where no storage is asked for."""
+        if not self._places.storage:
+            return ()
         self._step = f"read in {self._places.bucket or self._places.storage}"
         return tuple(node for node in nodes if not self._is_seen(node))
 
     def clean(self) -> None:
         """Takes away what it made: its file, and folders that are empty then."""
+        if not self._places.storage:
+            return
         with contextlib.suppress(OSError):
             (self._places.folder / self._node).unlink(missing_ok=True)
         with contextlib.suppress(StorageUnavailable):

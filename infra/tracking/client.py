@@ -18,6 +18,7 @@ from infra.errors import Unavailable
 from infra.home import Home
 from infra.secrets import redact
 from infra.tracking.mlflow_environment import set_defaults
+from infra.tracking.moved_home import follow_artifacts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -214,7 +215,8 @@ Connect = Callable[[str], TrackingStore]
 
 
 def prepare_tracking(uri: str, home: Home) -> None:
-    """Makes the embedded store, whole and in WAL mode, before anything else opens it.
+    """Makes the embedded store, whole and in WAL mode, before anything else opens it; that of a home which
+    was moved names the artifacts beside it again.
 
     Two processes that open a new file at once break each other's migrations in MLflow, hence the lock.
 
@@ -230,13 +232,15 @@ def prepare_tracking(uri: str, home: Home) -> None:
         home.artifacts.mkdir(parents=True, exist_ok=True)
         with (
             _lock_file(path.with_name(path.name + ".lock")),
-            closing(sqlite3.connect(path, timeout=60)) as raw,
+            closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as raw,
         ):
             with closing(raw.execute("PRAGMA journal_mode=WAL")):
                 pass
             fresh = not raw.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if fresh:
                 connect(uri).call("get_experiment", "0")
+            elif path.parent == home.path:
+                follow_artifacts(raw, home.artifacts)
     except (OSError, sqlite3.Error, TrackingError) as error:
         raise Unavailable(
             "the tracking store must be readable and writable",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from infra.ledger.rows import SweepRow, TrialRow
+from infra.ledger.summary import SweepSummary
 from infra.secrets import redact
 from infra.spec import FamilySpec
 from infra.tracking.mapping import run_name, space_names, truncate_text
-from infra.tracking.summary import SweepSummary
 
 _NOTE_CHARACTERS = 5_000
 _FRONT_ROWS = 10

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from infra.errors import Unavailable
 from infra.ledger.ranking import rank_trials
 from infra.ledger.rows import SweepRow, TrialRow
+from infra.ledger.summary import summarize_trials
 from infra.mirror import fetch
 from infra.tracking.client import MissingEntity, RequestRejected
 from infra.tracking.description import model_note
@@ -26,7 +27,6 @@ from infra.tracking.mapping import KEY, SWEEP, Point, clean_name, run_name, tria
 from infra.tracking.outbox import SentState
 from infra.tracking.run_index import RunIndex
 from infra.tracking.run_notes import write_note
-from infra.tracking.summary import summarize_trials
 from infra.wheel import build_wheel, pin_distributions, pin_requirements, read_project
 from trainers.bundle.bundle import infer_signature, load_bundle, read_description
 from trainers.bundle.requirements import library_distributions, required_distributions

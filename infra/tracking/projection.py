@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from infra.ledger.rows import EventRow, SweepRow, TrialRow, strip_measurements
+from infra.ledger.summary import summarize_trials
 from infra.spec import FamilySpec
 from infra.tracking import shared_view
 from infra.tracking.client import MissingEntity, RequestRejected, TrackingStore
@@ -43,7 +44,6 @@ from infra.tracking.run_writer import (
     send_write,
     set_status,
 )
-from infra.tracking.summary import summarize_trials
 from trainers.registry import COMMAND
 
 if TYPE_CHECKING:

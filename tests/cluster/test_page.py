@@ -124,6 +124,8 @@ def test_page_of_clusters_typed_word_by_word_ends_in_finished_sweeps(typist: Typ
     exports = typist.take("export RAY_AUTH_MODE")
     for name in ("head", "worker", "laptop"):
         typist.export(name, exports)
+        token_path = str(machines[name].home / "ray_token")  # for what this test itself asks there
+        machines[name].environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": token_path}
     typist.type("db", typist.take("createuser"), answers=f"{password}\n{password}\n")
     typist.type("db", typist.take("createdb"))
     typist.type("db", typist.take("createdb"))

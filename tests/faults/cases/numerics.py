@@ -14,8 +14,8 @@ import torch
 from infra.coordinator.messages import AttemptResult
 from infra.ledger import views
 from infra.ledger.rows import TrialRow
+from infra.ledger.summary import summarize_trials
 from infra.storage.checkpoints import CheckpointStore
-from infra.tracking.summary import summarize_trials
 from tests.faults.outcome import Outcome, Pace, case
 from tests.infra.conftest import GOAL, Bench, family, hello, sweep
 from tests.trainers import tiny

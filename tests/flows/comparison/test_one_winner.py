@@ -16,7 +16,7 @@ from infra.ledger.ranking import best_trial
 from infra.ledger.rows import PARAMETERS, strip_measurements
 from infra.ledger.snapshot import make_snapshot
 from infra.ledger.store import Ledger
-from infra.tracking.summary import summarize_trials
+from infra.ledger.summary import summarize_trials
 from tests.flows.ledger_sweeps import spec_of, trial_of, write_sweep
 
 TIED = [("text_cnn", 0), ("image_cnn", 2), ("image_cnn", 1), ("text_cnn", 3)]

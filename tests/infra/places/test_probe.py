@@ -78,3 +78,15 @@ def test_node_of_a_busy_machine_gets_its_time_to_answer(monkeypatch: pytest.Monk
     monkeypatch.setattr("os.getloadavg", lambda: (20.0, 1.0, 1.0))
     check.probe_nodes([Node(name="n0", cpus=1.0)], SharedPlaces(name=".probe-1", storage="/"), limit_s=60.0)
     assert given == [pytest.approx(600.0, abs=10.0)]
+
+
+def test_storage_that_is_not_asked_for_is_neither_written_nor_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`doctor` said that a machine's own storage is not looked at elsewhere, and missed it there."""
+    monkeypatch.chdir(tmp_path)
+    probe = NodeProbe("n0", SharedPlaces(name=".probe-1"))
+    assert probe.look(0.0).storage == ""
+    assert probe.list_unseen(["n0", "n1"]) == ()
+    probe.clean()
+    assert not list(tmp_path.iterdir())

@@ -32,6 +32,10 @@ WITH_PASSWORD = "host all all 10.77.0.0/16 scram-sha-256\n"
 START_LIMIT_S = 300.0
 SMALL = ("--set", "budget.trials=4", "--set", "budget.epochs=1")  # what is tried is the way there
 PROGRAMS = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+MLFLOW = (
+    "mlflow server --host 0.0.0.0 --port 5000 --allowed-hosts mlflow:5000,localhost:5000"
+    " --backend-store-uri sqlite:///mlflow.db"
+)
 PROBE = """
 import sys
 from urllib.request import Request, urlopen
@@ -79,6 +83,11 @@ def start(machine: Machine, command: str | list[str], name: str) -> Any:
     words = shlex.split(command) if isinstance(command, str) else command
     with (machine.home / f"{name}.log").open("w") as log:
         return machine.start(*words, output=log)
+
+
+def without_dollars(command: Any) -> Any:
+    """As compose reads it, for which `$$` is a `$`."""
+    return [word.replace("$$", "$") for word in command] if isinstance(command, list) else command
 
 
 def wait_for_nodes(head: Machine, count: int) -> None:
@@ -131,11 +140,14 @@ def test_compose_s_commands_make_a_cluster_that_trains(tmp_path: Path) -> None:
                 machine.mount(tmp_path / "secrets", "/run/secrets")
             if "shared:/shared" in service["volumes"]:
                 machine.mount(network.shared, "/shared")
-        with database_on(machines["db"], made["ledger-password"]):
+        compose = load(DEPLOY / "compose" / "compose.yaml")
+        with database_on(machines["db"], made["ledger-password"]) as database:
             healthy = services["db"]["healthcheck"]["test"][1:]
             machines["db"].wait_for(*healthy, "--host=127.0.0.1")
+            for entry in services["db"]["configs"]:
+                database.ask(compose["configs"][entry["source"]]["content"])
             for name in ("mlflow", "head", "worker1", "worker2"):
-                start(machines[name], services[name.rstrip("12")]["command"], name)
+                start(machines[name], without_dollars(services[name.rstrip("12")]["command"]), name)
             head = machines["head"]
             wait_for_nodes(head, 3)
             until(lambda: probe(head, "http://mlflow:5000/health") is not None, START_LIMIT_S)
@@ -190,7 +202,7 @@ def test_kubernetes_pods_run_a_job_and_serve_its_champion(tmp_path: Path) -> Non
         tracking = network.machines["mlflow"]
         tracking.environment = dict(PROGRAMS)
         tracking.mount(network.shared, "/shared")
-        start(tracking, load(DEPLOY / "compose" / "compose.yaml")["services"]["mlflow"]["command"], "mlflow")
+        start(tracking, f"{MLFLOW} --artifacts-destination /shared/mlflow", "mlflow")
         with database_on(network.machines["db"], made["ledger-password"]):
             head_words = ["ray", "start", "--head", "--block", *params(cluster["headGroupSpec"])]
             head = start_pod(network, "head", head_words, **token)
@@ -234,40 +246,67 @@ def check_serving(network: Network, token: str) -> None:
     assert process.returncode in (0, 143)
 
 
-def test_slurm_s_script_runs_a_sweep_on_two_nodes(tmp_path: Path) -> None:
-    with make_network(tmp_path, ["db", "mlflow", "n1", "n2"]) as network:
+@contextlib.contextmanager
+def two_nodes(folder: Path) -> Iterator[list[Machine]]:
+    """Two bare nodes with a small sweep file, which reach a ledger, a tracking server and a shared folder."""
+    with make_network(folder, ["db", "mlflow", "n1", "n2"]) as network:
         password = secrets.token_hex(16)
         nodes = [network.machines[name] for name in ("n1", "n2")]
         tracking = network.machines["mlflow"]
         tracking.environment = dict(PROGRAMS)
-        with database_on(network.machines["db"], password) as _:
-            words = "mlflow server --host 0.0.0.0 --port 5000 --allowed-hosts mlflow:5000,localhost:5000"
-            start(tracking, f"{words} --backend-store-uri sqlite:///mlflow.db", "mlflow")
+        with database_on(network.machines["db"], password):
+            start(tracking, MLFLOW, "mlflow")
             until(lambda: probe(nodes[0], "http://mlflow:5000/health") is not None, START_LIMIT_S)
-            programs = write_slurm(tmp_path)
             for node in nodes:
                 node.environment = PROGRAMS | {
-                    "PATH": f"{programs}{os.pathsep}{PROGRAMS['PATH']}",
-                    "RAY_AUTH_TOKEN_PATH": str(network.shared / "ray_token"),
-                    "VELODROME_LEDGER": f"postgresql+psycopg://velodrome:{password}@db/velodrome",
+                    "LEDGER_PASSWORD": password,
+                    "VELODROME_LEDGER": "postgresql+psycopg://velodrome:${LEDGER_PASSWORD}@db/velodrome",
                     "VELODROME_STORAGE": str(network.shared / "storage"),
                     "MLFLOW_TRACKING_URI": "http://mlflow:5000",
-                    "SLURM_JOB_NODELIST": "n[1-2]",
-                    "SLURM_NNODES": "2",
-                    "SLURM_CPUS_PER_TASK": "2",
-                    "SLURM_JOB_ID": "4711",
                 }
                 sweep = load(KUBERNETES / "job" / "sweep.yaml")
                 sweep["budget"] = {"trials": 4, "epochs": 1}
                 (node.home / "sweep.yaml").write_text(yaml.safe_dump(sweep))
-            tasks = threading.Thread(target=answer_srun, args=(tmp_path, nodes))
-            tasks.start()
-            script = str(DEPLOY / "slurm" / "sweep.sbatch")
-            done = nodes[0].run("bash", script, "sweep.yaml", limit_s=1200)
-            tasks.join()
-            told = [(node.home / "task.log").read_text() for node in nodes]
-            assert done.returncode == 0, "\n".join([done.stderr, *told])
-            check_sweep(nodes[0], "digits")
+            yield nodes
+
+
+def test_slurm_s_script_runs_a_sweep_on_two_nodes(tmp_path: Path) -> None:
+    with two_nodes(tmp_path) as nodes:
+        programs = write_slurm(tmp_path)
+        for node in nodes:
+            node.environment |= {
+                "PATH": f"{programs}{os.pathsep}{PROGRAMS['PATH']}",
+                "RAY_AUTH_TOKEN_PATH": str(tmp_path / "shared" / "ray_token"),
+                "SLURM_JOB_NODELIST": "n[1-2]",
+                "SLURM_NNODES": "2",
+                "SLURM_CPUS_PER_TASK": "2",
+                "SLURM_JOB_ID": "4711",
+            }
+        tasks = threading.Thread(target=answer_srun, args=(tmp_path, nodes))
+        tasks.start()
+        script = str(DEPLOY / "slurm" / "sweep.sbatch")
+        done = nodes[0].run("bash", script, "sweep.yaml", limit_s=1200)
+        tasks.join()
+        told = [(node.home / "task.log").read_text() for node in nodes]
+        assert done.returncode == 0, "\n".join([done.stderr, *told])
+        check_sweep(nodes[0], "digits")
+
+
+def test_skypilot_s_task_runs_a_sweep_on_two_nodes(tmp_path: Path) -> None:
+    """What SkyPilot starts on each node at once, with the variables that it gives them."""
+    task = load(DEPLOY / "skypilot" / "sweep.yaml")
+    with two_nodes(tmp_path) as nodes:
+        own = {"SWEEP": "sweep.yaml", "RAY_TOKEN": secrets.token_hex(32)}
+        told = {
+            "SKYPILOT_NODE_IPS": "\n".join(node.address for node in nodes),
+            "SKYPILOT_NUM_NODES": str(task["num_nodes"]),
+        }
+        for node in nodes:
+            node.environment |= own | told
+        started = [start(node, ["bash", "-c", task["run"]], "task") for node in nodes]
+        statuses = [process.wait(1200) for process in started]
+        assert statuses == [0, 0], "\n".join((node.home / "task.log").read_text() for node in nodes)
+        check_sweep(nodes[0], "digits")
 
 
 def write_slurm(folder: Path) -> Path:

@@ -19,6 +19,7 @@ import yaml
 from typer.main import get_command
 
 from flows.cli.app import app
+from infra.bucket import Bucket
 from infra.home import Home, ledger_url
 from infra.secrets import holds_secret
 from infra.serving.http.access_control import OPEN_PATHS
@@ -126,7 +127,11 @@ def test_services_of_compose_run_commands_that_ray_and_mlflow_take() -> None:
 
     compose = load(DEPLOY / "compose" / "compose.yaml")
     for service in ("head", "worker", "mlflow"):
-        words = shlex.split(compose["services"][service]["command"])
+        command = compose["services"][service]["command"]
+        if isinstance(command, list):  # of a shell: what it becomes stands last
+            assert subprocess.run(["sh", "-n", "-c", command[-1]], check=False).returncode == 0
+            command = command[-1].partition("exec ")[2]
+        words = shlex.split(command)
         parse_command({"ray": ray, "mlflow": mlflow}[words[0]], words)
     volumes = {text.partition(":")[0] for entry in compose["services"].values() for text in entry["volumes"]}
     assert volumes == compose["volumes"].keys()
@@ -134,6 +139,23 @@ def test_services_of_compose_run_commands_that_ray_and_mlflow_take() -> None:
     assert secrets == compose["secrets"].keys()
     ports = [port for entry in compose["services"].values() for port in entry.get("ports", ())]
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_object_store_of_compose_is_where_the_nodes_look_for_it() -> None:
+    base = load(DEPLOY / "compose" / "compose.yaml")
+    made = load(DEPLOY / "compose" / "object-store.yaml")
+    services = made["services"]
+    assert services["head"] == services["worker"]
+    assert {"head", "worker"} == services.keys() & base["services"].keys()
+    environ = services["head"]["environment"]
+    bucket = Bucket.parse(environ["VELODROME_STORAGE"]).url.removeprefix("s3://").partition("/")[0]
+    assert f"store/{bucket}" in services["bucket"]["entrypoint"][-1]
+    assert environ["AWS_ENDPOINT_URL"].startswith("http://store:")
+    mounted = {name for service in services.values() for name in service.get("secrets", ())}
+    assert mounted == made["secrets"].keys()
+    paths = [value for service in services.values() for value in service.get("environment", {}).values()]
+    assert {path.rpartition("/")[2] for path in paths if path.startswith("/run/secrets/")} <= mounted
+    assert not any("ports" in service for service in services.values())
 
 
 def test_image_runs_as_a_user_and_copies_what_there_is() -> None:
@@ -156,6 +178,52 @@ def test_batch_script_is_one_of_bash_and_its_command_one_of_rays() -> None:
     parse_command(ray, own[: own.index("--num-cpus")])
     parse_command(ray, ["ray", "start", *own[own.index("--num-cpus") :]])
     parse_command(get_command(app), sweep)
+
+
+def test_task_of_skypilot_names_what_its_scripts_read_and_runs_commands_that_there_are() -> None:
+    from ray.scripts.scripts import cli as ray
+
+    path = DEPLOY / "skypilot" / "sweep.yaml"
+    task = load(path)
+    assert task.keys() <= {"name", "workdir", "num_nodes", "resources", "envs", "secrets", "setup", "run"}
+    assert set(task["envs"].values()) | set(task["secrets"].values()) == {None}  # all are asked for
+    for script in (task["setup"], task["run"]):
+        done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    read = set(re.findall(r"\$\{?(\w+)", task["run"])) - {"HOME", "PATH", "head"}
+    ours = {name for name in read if not name.startswith("SKYPILOT_")}
+    assert ours <= {*task["envs"], *task["secrets"]}
+    (line,) = re.findall(r"^ray symmetric-run .*$", task["run"].replace("\\\n", " "), re.MULTILINE)
+    words = shlex.split(re.sub(r"\$\{?\w+\}?", "1", line))
+    own, sweep = words[: words.index("--")], words[words.index("--") + 1 :]
+    parse_command(ray, own)
+    parse_command(get_command(app), sweep)
+    remarks = [line.removeprefix("# ") for line in path.read_text().splitlines() if line.startswith("#")]
+    asked = set(re.findall(r"--(?:env|secret) (\w+)", " ".join(remarks)))
+    assert asked == {*task["envs"], *task["secrets"]}
+
+
+def test_cluster_grows_from_nothing_by_ray_s_second_autoscaler() -> None:
+    spec = load(KUBERNETES / "cluster" / "raycluster.yaml")["spec"]
+    assert spec["enableInTreeAutoscaling"] is True
+    assert spec["autoscalerOptions"]["version"] == "v2"
+    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    groups = {group["groupName"]: group for group in spec["workerGroupSpecs"]}
+    for group in groups.values():
+        assert group["minReplicas"] == group["replicas"] == 0 < group["maxReplicas"]
+    (container,) = groups["gpus"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_queue_s_label_is_put_on_the_job_that_there_is() -> None:
+    (patch,) = load(KUBERNETES / "kueue" / "kustomization.yaml")["patches"]
+    manifest = load(KUBERNETES / "job" / "rayjob.yaml")
+    assert patch["target"] == {"kind": manifest["kind"], "name": manifest["metadata"]["name"]}
+    (change,) = yaml.safe_load(patch["patch"])
+    assert (change["op"], change["path"]) == ("add", "/metadata/labels")
+    assert "labels" not in manifest["metadata"]  # which `add` would replace
+    assert change["value"].keys() == {"kueue.x-k8s.io/queue-name"}
+    assert manifest["spec"]["shutdownAfterJobFinishes"] is True  # Kueue takes no other
 
 
 # -- KubeRay's schemas -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Python compiles what it imports, when it does: of 25,000 files most are never read.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-all test-cluster docs clean
+.PHONY: setup demo test test-all test-cluster test-gpu docs clean
 
 setup: $(VENV)/ready
 
@@ -37,6 +37,10 @@ test-all: setup
 test-cluster: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m cluster tests/cluster
 	OMP_NUM_THREADS=1 $(BIN)/python tests/cluster/chaos.py
+
+# With a torch of CUDA's: the tests that need a GPU, and the figures of stacks on it.
+test-gpu: setup
+	$(BIN)/python -m pytest -n 0 -rs -m gpu tests/gpu
 
 # Into build/site; any warning is an error.
 docs: setup

@@ -20,7 +20,7 @@ SURFACE: Mapping[str, Sequence[str]] = {
     "ray._private.state": ("actors", "available_resources_per_node", "state.get_draining_nodes"),
     "ray._private.utils": ("get_num_cpus",),
     "ray._private.worker": ("print_to_stdstream",),
-    "ray._raylet": ("AuthenticationTokenLoader.instance", "PlacementGroupID"),
+    "ray._raylet": ("AuthenticationTokenLoader.instance", "GcsClient", "PlacementGroupID"),
     "ray.train.backend": ("Backend.has_replica_groups",),
     "ray.train.v2.api.data_parallel_trainer": (
         "DataParallelTrainer._create_default_callbacks",

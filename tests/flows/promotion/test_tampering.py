@@ -76,7 +76,9 @@ def _swap_wheel(shop: Shop) -> None:
 
 def _swap_signature(shop: Shop) -> None:
     path = _files(shop, 2).parent / "MLmodel"
-    path.write_text(path.read_text().replace('"double"', '"long"'))
+    before = path.read_text()
+    path.write_text(before.replace('"required": true', '"required": false'))
+    assert path.read_text() != before
 
 
 def _add_file(shop: Shop) -> None:

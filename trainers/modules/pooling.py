@@ -41,7 +41,7 @@ class _PoolByChannels(torch.autograd.Function):
     def forward(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         x_BHWC = x_BCHW.permute(0, 2, 3, 1).contiguous()
         pooled, places = functional.max_pool2d_with_indices(x_BHWC.permute(0, 3, 1, 2), (2, 2))
-        return pooled.contiguous(), places.contiguous()
+        return pooled.contiguous(), places
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:

@@ -200,6 +200,25 @@ def test_cluster_that_grows_is_asked_for_lanes_that_find_no_room(monkeypatch: py
     assert cluster.pool.describe_shortage(cluster.status).endswith("is asked for 1 worker more")
 
 
+def test_what_strangers_hold_is_asked_for_beside_by_a_sweep_that_is_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    channel = MagicMock()
+    cluster = Cluster(monkeypatch)
+    cluster.free = {"a": 1.0}
+    cluster.pool = RunPool(
+        MagicMock(spec=LaneSettings), cluster.nodes(), cluster.actor, Path("scratch"), 3, start_s=120.0,
+        own_ray=False, growth=ClusterGrowth(channel, Clock()), steady=cluster.clock,
+    )  # fmt: skip
+    cluster.pass_time(15.0)
+    cluster.free = {"a": 0.0}
+    cluster.pass_time(15.0, run_0=1)
+    assert len(channel.request_resources.call_args.args[0]) == 4  # a lane, a stranger, two that are missing
+    cluster.pool.allowed = 3  # another sweep is there: what is not ours may be its, and in its own demand
+    cluster.pass_time(15.0, run_0=1)
+    assert len(channel.request_resources.call_args.args[0]) == 3
+
+
 def test_cluster_that_does_not_grow_refuses_a_lane_that_fits_nowhere(cluster: Cluster) -> None:
     cluster.free = {}
     cluster.pool = RunPool(

@@ -70,7 +70,8 @@ def _split(location: str, artifacts: Path) -> tuple[Path, Path] | None:
     """A former home's folder of artifacts and the path in it; None for what is none, or is here already."""
     parts = urlparse(location)
     path = Path(unquote(parts.path))
-    if parts.scheme not in ("", "file") or not path.is_absolute() or path.is_relative_to(artifacts):
+    plain = parts.scheme in ("", "file") and path.is_absolute() and ".." not in path.parts
+    if not plain or path.is_relative_to(artifacts):
         return None
     above = [folder for folder in path.parents if folder.name == artifacts.name]
     return (above[0], path.relative_to(above[0])) if above else None

@@ -200,7 +200,7 @@ def test_cluster_that_grows_is_asked_for_lanes_that_find_no_room(monkeypatch: py
     assert cluster.pool.describe_shortage(cluster.status).endswith("is asked for 1 worker more")
 
 
-def test_what_strangers_hold_is_asked_for_beside_by_a_sweep_that_is_alone(
+def test_sweep_that_is_alone_asks_for_what_strangers_hold_beside_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     channel = MagicMock()

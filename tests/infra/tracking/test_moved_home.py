@@ -78,12 +78,15 @@ def test_home_that_another_path_leads_to_stays_as_it_is(former: Home, tmp_path: 
         ("s3://bucket/artifacts/digits", False),
         ("artifacts/digits", False),
         ("file:///old/artifacts", False),
+        ("file:///old/artifacts/../../elsewhere", False),
+        ("file:///old/artifacts/%2e%2e/%2e%2e/elsewhere", False),
         ("file:///old%20one/artifacts/digits/7", False),
     ],
 )
 def test_address_of_a_former_home_is_moved_and_no_other(location: str, moved: bool, tmp_path: Path) -> None:
     artifacts = tmp_path / "new home" / "artifacts"
     (artifacts / "digits").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
     moves = plan_moves(["file:///old/artifacts/digits", location], artifacts)
     assert (location in moves) is moved
     assert moves["file:///old/artifacts/digits"] == (artifacts / "digits").as_uri()

@@ -243,10 +243,12 @@ def check_registry_uri(uri: str) -> None:
     Raises:
         WrongInput: another scheme, characters that end an address early, or a server without a name.
     """
-    if not uri.startswith(_SCHEMES) or re.search(r"[\s\x00-\x1f\x7f#\\]", uri):
+    is_path = uri.startswith("sqlite:///") and uri == uri.strip()  # folders of people's have blanks in them
+    checked = uri.replace(" ", "") if is_path else uri
+    if not uri.startswith(_SCHEMES) or re.search(r"[\s\x00-\x1f\x7f#\\]", checked):
         known = ", ".join(_SCHEMES)
         raise WrongInput(
-            f"a registry's address must begin with one of {known}",
+            f"a registry's address must begin with one of {known}, without # and \\ (blanks only in a path)",
             quote_input(redact(uri)),
             "name an MLflow server",
         )

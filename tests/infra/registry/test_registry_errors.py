@@ -143,6 +143,23 @@ def test_address_without_a_server_is_refused(uri: str) -> None:
         check_registry_uri(uri)
 
 
+def test_registry_in_a_folder_with_a_blank_in_its_name_is_one() -> None:
+    """A sweep there trained, and its model could not be promoted."""
+    check_registry_uri("sqlite:////home of mine/mlflow.db")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sqlite:////a/mlflow.db ", "sqlite:////a\n/mlflow.db", "sqlite:////a\t/mlflow.db", "sqlite:////a#b/m.db",
+        "http://mlflow example:5000", "postgresql://u@h /db",
+    ],
+)  # fmt: skip
+def test_address_with_what_ends_it_early_is_refused(uri: str) -> None:
+    with pytest.raises(WrongInput, match=r"must begin.*blanks only in a path"):
+        check_registry_uri(uri)
+
+
 def test_history_whose_root_lost_its_tag_says_so(registry: Registry) -> None:
     records = Records(registry, "shop")
     records.store_document({"a": 1})

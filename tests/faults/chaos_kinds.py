@@ -10,6 +10,7 @@ where something of this does not hold.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import signal
 import sys
@@ -65,11 +66,8 @@ def _scripts(lanes: Sequence[int]) -> list[psutil.Process]:
     """Processes of the command below the lanes."""
     found = []
     for lane in lanes:
-        try:
-            below = psutil.Process(lane).children(recursive=True)
-            found += [process for process in below if kinds.SCRIPT in process.cmdline()]
-        except psutil.NoSuchProcess:
-            continue
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += children(psutil.Process(lane), kinds.SCRIPT)
     return found
 
 

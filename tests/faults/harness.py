@@ -241,15 +241,13 @@ def under_way(count: int) -> Callable[[list[TrialRow]], bool]:
     return lambda trials: have_ended(count)(trials) and any(trial.state == "running" for trial in trials)
 
 
-def children(process: subprocess.Popen[str], title: str) -> list[psutil.Process]:
-    """Processes below a command whose title holds a text (`CoordinatorActor`, `RayTrainWorker`)."""
+def children(process: subprocess.Popen[Any] | psutil.Process, title: str) -> list[psutil.Process]:
+    """Running processes below one whose title holds a text (`CoordinatorActor`, `RayTrainWorker`)."""
     found = []
     for child in psutil.Process(process.pid).children(recursive=True):
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended since it was listed, or a zombie
             if title in " ".join(child.cmdline()):
                 found.append(child)
-        except psutil.NoSuchProcess:
-            continue
     return found
 
 

@@ -114,11 +114,10 @@ def _kill_node(node: Any) -> None:
 def _kill_machine(node: Any) -> None:
     """SIGKILL to a node and to all that runs on it, as when its machine is gone: without its raylet alone
     Ray's workers live on for as long as they have work."""
-    workers = [
-        child.pid
-        for info in _services(node)
-        for child in psutil.Process(info.process.pid).children(recursive=True)
-    ]
+    workers = []
+    for info in _services(node):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            workers += [child.pid for child in psutil.Process(info.process.pid).children(recursive=True)]
     _kill_node(node)
     for pid in workers:
         kill(pid)

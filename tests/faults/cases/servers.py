@@ -3,6 +3,7 @@ all that listens while a sweep runs."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import random
 import threading
@@ -167,9 +168,10 @@ def _open_ports(pid: int) -> dict[int, str]:
     found = {}
     first = psutil.Process(pid)
     for process in (first, *first.children(recursive=True)):
-        for connection in process.net_connections("inet"):
-            if connection.status == psutil.CONN_LISTEN and not is_loopback(connection.laddr.ip):
-                found[connection.laddr.port] = connection.laddr.ip
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended since it was listed
+            for connection in process.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN and not is_loopback(connection.laddr.ip):
+                    found[connection.laddr.port] = connection.laddr.ip
     return found
 
 

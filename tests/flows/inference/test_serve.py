@@ -26,7 +26,7 @@ from flows.inference.serve_options import ServeOptions
 from flows.inference.server_limits import read_limits
 from infra.errors import WrongInput
 from infra.home import Home
-from tests.faults.harness import stretch_limit
+from tests.faults.harness import children, stretch_limit
 from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle, answers, shift_bias
 from trainers.bundle.bundle import read_description
 
@@ -165,6 +165,7 @@ def test_serve_follows_champion_under_load_without_lost_requests(
     log = tmp_path / "serve.log"
     with run_server(command, port, environ, log) as server:
         processes = psutil.Process(server.pid).children(recursive=True)
+        (replica,) = children(server, "ServeReplica")
         with Clients(port, body) as clients:
             registered.move("m", "champion", 2)
             seconds_until(lambda: ask(port, body)[1] == "m/2", SWAP_LIMIT_S)
@@ -172,7 +173,6 @@ def test_serve_follows_champion_under_load_without_lost_requests(
             seconds_until(lambda: "m/3" in ask(port, path="/version")[2]["refused"], 10)
             assert ask(port, body)[:2] == (200, "m/2")
             assert ask(port, path="/health/ready")[0] == 200
-            (replica,) = [p for p in processes if "ServeReplica" in " ".join(p.cmdline())]
             replica.suspend()
             seconds_until(lambda: ask(port, path="/health/ready")[0] == 503, 10)
             assert ask(port, path="/health/live")[0] == 200

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
+from infra.busy_machine import stretch_limit
 from infra.coordinator.actor import actor_class
 from infra.coordinator.core import Coordinator
 from infra.coordinator.placement import MANY, Node, check_placeable, plan_runs, resolve_shapes, shape_name
@@ -32,7 +33,6 @@ from infra.errors import (
     StorageUnavailable,
     VelodromeError,
 )
-from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
 from infra.lanes.run_pool import RunPool
 from infra.lanes.runs import end_runs

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.busy_machine import stretch_limit
 from infra.coordinator.lane_health import choose_left_out
 from infra.coordinator.placement import (
     LANES_A_RUN,
@@ -20,7 +21,6 @@ from infra.coordinator.placement import (
 )
 from infra.coordinator.shortage import PLACE_LIMIT_S, RunProgress, describe_shortage, find_hopeless_runs
 from infra.errors import ClusterUnavailable
-from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.cluster import list_leaving_nodes, list_nodes
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings

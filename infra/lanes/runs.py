@@ -168,7 +168,7 @@ class LaneRun:
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             callbacks=[RunStartCallback(self.name, self._coordinator, independent=alone)],  # type: ignore[list-item]  # for users, its hint says
         )
-        from infra.lanes.worker import run_lane
+        from infra.lanes.ray_worker import run_lane
 
         config = {"settings": self._settings, "coordinator": self._coordinator}
         if alone:

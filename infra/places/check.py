@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from infra.busy_machine import stretch_limit
 from infra.errors import ClusterUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
-from infra.lanes.busy_machine import stretch_limit
 from infra.mirror import find_mirror
 from infra.places.judging import NodeFinding, NodeReport, judge_nodes
 from infra.places.probe import NodeProbe, SharedPlaces, read_software

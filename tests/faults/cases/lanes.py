@@ -175,7 +175,7 @@ here = socket.gethostname
 
 def gethostname():
     caller = sys._getframe(1).f_code.co_filename
-    return "elsewhere" if caller.endswith("infra/lanes/worker.py") else here()
+    return "elsewhere" if caller.endswith("infra/lanes/ray_worker.py") else here()
 
 
 if os.environ.get("LANES_ELSEWHERE"):

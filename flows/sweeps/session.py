@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from infra.coordinator.placement import Node
     from infra.coordinator.run_requests import KnownRuns
     from infra.coordinator.status import CoordinatorStatus
+    from infra.head_start.process import HeadStart
     from infra.lanes.driver import DriveJob, StopSignals
     from infra.ledger.rows import TrialRow
     from infra.spec import SweepSpec
@@ -59,9 +60,18 @@ class SessionEnd:
 
 
 def run_session(
-    ledger: Ledger, sweep: SweepRow, home: Home, *, address: str | None = None, role: str = "search"
+    ledger: Ledger,
+    sweep: SweepRow,
+    home: Home,
+    *,
+    address: str | None = None,
+    role: str = "search",
+    spare: HeadStart | None = None,
 ) -> SessionEnd:
     """Runs a sweep from where its ledger stands.
+
+    Args:
+        spare: a process that may train while a Ray of our own starts; None: one is made where one may be.
 
     Raises:
         OwnedElsewhere: another living process runs it.
@@ -72,7 +82,7 @@ def run_session(
     with own_sweep(ledger, sweep) as ownership, background_sender(ledger, sweep, home) as sender:
         _note_key(ledger, sweep, ownership)
         try:
-            signals = _drive_lanes(ledger, sweep, home, ownership.token, sender, address, role)
+            signals = _drive_lanes(ledger, sweep, home, ownership.token, sender, address, role, spare)
         except HeadGone:
             sender.drain(STOPPED_DRAIN_LIMIT_S)
             raise
@@ -129,8 +139,17 @@ def background_sender(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[S
 
 
 def _drive_lanes(
-    ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
+    ledger: Ledger,
+    sweep: SweepRow,
+    home: Home,
+    token: str,
+    sender: Sender,
+    address: str | None,
+    role: str,
+    spare: HeadStart | None,
 ) -> StopSignals:
+    from infra.head_start.begin import begin_training
+    from infra.head_start.process import spare_process
     from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection
     from infra.lanes.driver import SecondSignal, StopSignals, drive_sweep
 
@@ -138,28 +157,30 @@ def _drive_lanes(
     address = address or job_address()
     own_ray = address is None and not has_own_connection()
     check_writable(storage_root(home, sweep.spec))
-    if own_ray:
-        check_local_placeable(sweep.spec)
+    here = check_local_placeable(sweep.spec) if own_ray else None
     print_stderr(f"{sweep.label}: {'starting' if own_ray else 'joining'} Ray, then its lanes")
     own_code = sweep.facts.get("own_code")
-    sender.prepare()
     with (
         signals.catch_signals(),
+        spare_process(here is not None) if spare is None else nullcontext(spare) as process,
         _log_to_file(written_logs_folder(home, sweep.spec) / DRIVER_LOG),
         suppress(SecondSignal),
     ):
+        job = _job(sweep, home, token, role, own_ray=own_ray)
+        early = None if here is None or process is None else begin_training(process, ledger, job, here)
+        if early is None:
+            sender.prepare()
         ray = connect_ray(address, home, working_dir=own_code, trains=True, starting=signals.raise_on_second)
         # Ray takes SIGTERM for itself when it starts.
         with ray as nodes, signals.catch_signals():
             check_shared_places(sweep.spec, home, nodes)
             with _show_progress(ledger, sweep, sender, role) as show:
-                job = _job(sweep, home, token, role, own_ray=own_ray)
 
                 def watch(standing: CoordinatorStatus) -> KnownRuns | None:
                     show(standing)
                     return sender.find_runs(standing.wanted_runs) if standing.wanted_runs else None
 
-                drive_sweep(job, nodes, signals, watch)
+                drive_sweep(job, nodes, signals, watch, early)
     return signals
 
 
@@ -267,6 +288,8 @@ def _message(standing: CoordinatorStatus) -> str:
         return ""
     if standing.waits_for:
         return standing.waits_for
+    if standing.head_start:
+        return "lanes are starting"
     return "" if standing.lanes else "waiting for a lane"
 
 

@@ -27,6 +27,7 @@ from flows.sweeps.warm_start import check_warm_start
 from flows.terminal.next_command import next_command
 from infra.coordinator.policy import exhausted_budget
 from infra.errors import LedgerUnavailable, RefusedError, VelodromeError
+from infra.head_start.process import HeadStart, spare_process
 from infra.home import Home, ledger_url, storage_root
 from infra.ledger import views
 from infra.ledger.batch import SweepChange, WriteBatch
@@ -34,6 +35,7 @@ from infra.ledger.broken_families import find_broken_families
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.mirror import check_writable
+from infra.ray_job import job_address
 from infra.storage.trial_logs import written_logs_folder
 from infra.tracking.sent_runs import run_ids
 
@@ -81,14 +83,15 @@ def sweep(
     source = find_sweep(
         file, space=space, objective=objective, direction=direction, trials=trials, epochs=epochs, name=name
     )
-    prepared = prepare_sweep(source, overrides, place)
-    check_writable(storage_root(place, prepared.spec))
-    ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
-    try:
-        row = _register_sweep(ledger, prepared, new=new, accept_code_change=accept_code_change)
-        return _run_sweep(ledger, row, place, address)
-    finally:
-        ledger.close()
+    with spare_process(address is None and job_address() is None) as spare:
+        prepared = prepare_sweep(source, overrides, place)
+        check_writable(storage_root(place, prepared.spec))
+        ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
+        try:
+            row = _register_sweep(ledger, prepared, new=new, accept_code_change=accept_code_change)
+            return _run_sweep(ledger, row, place, address, spare)
+        finally:
+            ledger.close()
 
 
 def resume_sweep(label: str, *, home: Home | None = None, address: str | None = None) -> SweepStatus:
@@ -101,17 +104,21 @@ def resume_sweep(label: str, *, home: Home | None = None, address: str | None = 
         ledger.close()
 
 
-def _run_sweep(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> SweepStatus:
+def _run_sweep(
+    ledger: Ledger, row: SweepRow, place: Home, address: str | None, spare: HeadStart | None = None
+) -> SweepStatus:
     """Runs it; an error that ends it knows how the sweep stands then."""
     try:
-        return _run_to_end(ledger, row, place, address)
+        return _run_to_end(ledger, row, place, address, spare)
     except VelodromeError as error:
         with suppress(LedgerUnavailable):
             error.document = _status(ledger, row, place).to_json()
         raise
 
 
-def _run_to_end(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> SweepStatus:
+def _run_to_end(
+    ledger: Ledger, row: SweepRow, place: Home, address: str | None, spare: HeadStart | None
+) -> SweepStatus:
     nothing_left = _nothing_left_reason(ledger, row, address)
     if nothing_left is not None:
         with background_sender(ledger, row, place) as sender:
@@ -122,7 +129,7 @@ def _run_to_end(ledger: Ledger, row: SweepRow, place: Home, address: str | None)
         state = "failed" if row.state == "failed" else "finished"
         print_stderr(f"{row.label} is {state}: {nothing_left}{sent}.")
     else:
-        _warn_unsent(run_session(ledger, row, place, address=address).unsent)
+        _warn_unsent(run_session(ledger, row, place, address=address, spare=spare).unsent)
     ended = _status(ledger, row, place)
     for broken in ended.stopped_families:
         print_stderr(str(broken))

@@ -76,7 +76,7 @@ class CoordinatorActor:
     """One sweep's coordinator as an actor."""
 
     def __init__(self, settings: ActorSettings) -> None:
-        """Takes the sweep over from the ledger."""
+        """Takes the sweep over from the ledger, or waits until it is told to."""
         self._settings = settings
         self._turns: GroupCommit[Event] = GroupCommit(self._answer_all)
         self._host = socket.gethostname()
@@ -92,15 +92,33 @@ class CoordinatorActor:
         again = bool(ray.get_runtime_context().was_current_actor_reconstructed)
         self._structures = Structures(settings.sys_path)
         self._ledger: Ledger | None = None
-        self._core = self._build_core(same_driver=again)
-        self._settle_due = threading.Event()
+        self._core: Coordinator
+        self._settle_due, self._has_begun = threading.Event(), threading.Event()
+        self._waiting: set[str] = set()
+        if not settings.waits:
+            self._begin(same_driver=again)
+
+    @ray.method(concurrency_group="begin")
+    def take_over(self, same_driver: bool) -> None:
+        """Takes the sweep over from the ledger, where it was somebody else's until now.
+
+        Args:
+            same_driver: see `Coordinator`.
+        """
+        if not self._has_begun.is_set():
+            self._begin(same_driver=same_driver)
+
+    def _begin(self, *, same_driver: bool) -> None:
+        self._core = self._build_core(same_driver=same_driver)
         self._settle_due.set()
         for loop in (self._tick_loop, self._prefetch_loop):
             threading.Thread(target=loop, daemon=True).start()
+        self._has_begun.set()
 
     def register_lane(self, hello: LaneHandshake, handle: AnyHandle | None = None) -> None:
         """A lane's process is there; `handle` is its actor, to end it if it stops answering."""
         self._handles[hello.lane] = handle
+        self._waiting.add(hello.lane)
         self._call(lambda core: core.register_lane(hello))
 
     @ray.method(concurrency_group="quick")
@@ -212,6 +230,10 @@ class CoordinatorActor:
     @ray.method(concurrency_group="quick")
     def status(self) -> CoordinatorStatus:
         """How the sweep stands; while the ledger is away, how it stood."""
+        if not self._has_begun.is_set():
+            return CoordinatorStatus(
+                waits=True, waiting_lanes=len(self._waiting), start_failures=tuple(self._start_failures)
+            )
         with self._turns.exclusive_access(STANDING_WAIT_S) as mine:
             if mine:
                 core = self._core
@@ -225,6 +247,8 @@ class CoordinatorActor:
         )  # fmt: skip
 
     def _call(self, event: Callable[[Coordinator], Answer]) -> Answer:
+        if not self._has_begun.wait(LEDGER_WAIT_S):
+            raise RuntimeError("the coordinator was not told to take the sweep over")
         answer: Answer = self._turns.call(event)
         return answer
 
@@ -336,7 +360,7 @@ def _discard_stored(folder: Path) -> None:
 
 def actor_class() -> ActorClass[CoordinatorActor]:
     """The class that Ray makes an actor of."""
-    groups = {"quick": 1}
+    groups = {"quick": 1, "begin": 1}
     decorate = ray.remote(max_concurrency=TOGETHER, concurrency_groups=groups)  # type: ignore[call-overload]  # Ray's hints leave both out
     made: ActorClass[CoordinatorActor] = decorate(CoordinatorActor)
     return made

@@ -292,6 +292,14 @@ class Coordinator:
             self._set_state(state, self.stopping or "")
         self._commit()
 
+    def hand_over(self) -> None:
+        """Writes what is known here alone, for a coordinator that goes on under the same driver."""
+        self.prefetch_trials()
+        self._update_usage(self._steady())
+        if self._role == "search":
+            self._set_facts(spent=self._spending.used)
+        self._commit()
+
     @property
     def is_done(self) -> bool:
         """Whether every trial that was asked for, and every one that may be, has ended."""

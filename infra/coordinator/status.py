@@ -11,7 +11,11 @@ from infra.spec import Resources
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorSettings:
-    """What a coordinator is started with; the same again after its process died."""
+    """What a coordinator is started with; the same again after its process died.
+
+    Attributes:
+        waits: somebody else has the sweep until `take_over` is called; lanes that come up wait for it.
+    """
 
     ledger_url: str
     sweep_id: int
@@ -22,6 +26,7 @@ class ActorSettings:
     storage: str
     sys_path: tuple[str, ...] = ()  # folders from which people's own families are imported
     tracking: str = ""  # MLflow's URI, for lanes whose trials call it
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,8 @@ class CoordinatorStatus:
         planned: how many lanes there are to be, as the driver has planned them.
         waits_for: what lanes wait for, in words, as the driver sees it; empty where they wait for nothing.
         wanted_runs: the trials whose runs in MLflow are waited for.
+        waits: whether the sweep is still somebody else's, and `waiting_lanes`: how many lanes wait for it.
+        head_start: whether a process of the driver's trains while lanes come up.
     """
 
     state: str = "running"
@@ -52,3 +59,6 @@ class CoordinatorStatus:
     planned: int = 0
     waits_for: str = ""
     wanted_runs: tuple[TrialKey, ...] = ()
+    waits: bool = False
+    waiting_lanes: int = 0
+    head_start: bool = False

@@ -237,8 +237,8 @@ def _forget_token() -> None:
     AuthenticationTokenLoader.instance().reset_cache()
 
 
-def check_local_placeable(spec: SweepSpec) -> None:
-    """Refuses before Ray is started what a Ray of our own could never place here."""
+def check_local_placeable(spec: SweepSpec) -> Node:
+    """Refuses before Ray is started what a Ray of our own could never place here; gives this machine."""
     import psutil
     from ray._private.accelerators import get_accelerator_manager_for_resource
     from ray._private.utils import get_num_cpus
@@ -253,6 +253,7 @@ def check_local_placeable(spec: SweepSpec) -> None:
     for family, resources in resolve_shapes(spec, [here]).items():
         # Kinds of accelerators and labels are known to a running Ray alone.
         check_placeable(family, replace(resources, accelerator=None, labels={}), [here])
+    return here
 
 
 def list_nodes() -> list[Node]:

@@ -12,12 +12,12 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
 
 from infra.busy_machine import stretch_limit
 from infra.coordinator.actor import actor_class
@@ -42,7 +42,7 @@ from infra.mirror import discard
 from infra.sharing.claims import claim_fact
 from infra.sharing.growth import ClusterGrowth, find_growth
 from infra.sharing.negotiation import LaneShare, ShareKeeper
-from infra.spec import SweepLimits, SweepSpec
+from infra.spec import Resources, SweepLimits, SweepSpec
 
 if TYPE_CHECKING:
     import ray
@@ -85,6 +85,39 @@ class DriveJob:
     role: str = "search"
     own_ray: bool = True
     tracking: str = ""
+
+
+class EarlyTraining(Protocol):
+    """A process that trains while lanes come up, and writes into the ledger until it has ended.
+
+    Attributes:
+        demand: for each shape, its resources and how many trials had not ended when it began.
+        stopping: why it was told to stop.
+    """
+
+    demand: Mapping[str, tuple[Resources, int]]
+    stopping: str | None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has not ended."""
+
+    @property
+    def state(self) -> str | None:
+        """The sweep's state, where it came to its end there; None where others go on with it."""
+
+    @property
+    def is_to_blame(self) -> bool:
+        """Whether its end is charged to what it trained."""
+
+    def leave(self) -> None:
+        """Tells it that lanes are there."""
+
+    def stop(self, why: str) -> None:
+        """Tells it to stop with a checkpoint."""
+
+    def kill(self) -> None:
+        """Ends it at once."""
 
 
 class SecondSignal(BaseException):
@@ -150,10 +183,12 @@ def drive_sweep(
     nodes: Sequence[Node],
     signals: StopSignals,
     watch: Watch = lambda standing: None,
+    early: EarlyTraining | None = None,
 ) -> CoordinatorStatus:
     """Runs a sweep on the connected Ray until it ends or is stopped.
 
     Args:
+        early: has the sweep already, until lanes are there.
         watch: called with each new standing, some times a second, from this thread; gives what is known of
             the runs that it asks for.
     """
@@ -161,7 +196,7 @@ def drive_sweep(
     growth = None if job.own_ray else find_growth()
     for family, resources in families.items() if growth is None else ():
         check_placeable(family, resources, nodes)
-    driver = _Driver(job, nodes, signals, watch, growth)
+    driver = _Driver(job, nodes, signals, watch, growth, early)
     try:
         return driver.run()
     except HeadGone:
@@ -192,8 +227,10 @@ class _Driver:
         signals: StopSignals,
         watch: Watch,
         growth: ClusterGrowth | None,
+        early: EarlyTraining | None,
     ) -> None:
-        self._growth = growth
+        self._growth, self._early = growth, early
+        self._peeked: ray.ObjectRef[CoordinatorStatus] | None = None
         self._job, self._nodes, self._signals, self._watch = job, nodes, signals, watch
         self._by_family = resolve_shapes(job.spec, nodes)
         self._seen_lane_at = time.monotonic()
@@ -270,6 +307,7 @@ class _Driver:
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
             role=self._job.role, lanes=max(1, sum(plan.lanes for plan in plans)), resources=self._by_family,
             storage=self._job.lanes.storage, sys_path=self._job.lanes.sys_path, tracking=self._job.tracking,
+            waits=self._early is not None,
         )  # fmt: skip
         here = ray.get_runtime_context().get_node_id()
         options = {
@@ -282,6 +320,9 @@ class _Driver:
         return cast("CoordinatorHandle", actor_class().options(**options).remote(settings))
 
     def _stop_actor(self, why: str) -> None:
+        if self._early is not None:
+            self._early.stop(why)
+            return
         self._call_actor(lambda: self._actor.stop.remote(why))
 
     def _call_actor(
@@ -330,9 +371,41 @@ class _Driver:
         return ClusterUnavailable("the coordinator must live", last_line(cause) or type(error).__name__)
 
     def _fetch_status(self) -> CoordinatorStatus:
-        standing: CoordinatorStatus = self._call_actor(lambda: self._actor.status.remote())
+        standing = None if self._early is None else self._look_ahead(self._early)
+        if standing is None:
+            standing = self._call_actor(lambda: self._actor.status.remote())
+        if standing.waits:  # its process has died since it was told
+            self._call_actor(lambda: self._actor.take_over.remote(True))
+            standing = self._call_actor(lambda: self._actor.status.remote())
         self._last = standing
         return standing
+
+    def _look_ahead(self, early: EarlyTraining) -> CoordinatorStatus | None:
+        """How the sweep stands while it is trained ahead of the lanes; None once it is the coordinator's."""
+        if not early.is_at_work:
+            if early.state is not None:
+                return CoordinatorStatus(state=early.state, stopping=early.stopping)
+            self._call_actor(lambda: self._actor.take_over.remote(early.is_to_blame))
+            self._early = None
+            return None
+        lanes = self._peek()
+        if lanes.waiting_lanes:
+            early.leave()
+        return CoordinatorStatus(
+            stopping=early.stopping, lanes=int(early.stopping is not None), running=1, head_start=True,
+            wanted=early.demand, start_failures=lanes.start_failures,
+        )  # fmt: skip
+
+    def _peek(self) -> CoordinatorStatus:
+        """What the actor last said: its process, too, takes seconds to come up, and nobody waits for it."""
+        import ray
+
+        if self._peeked is None:
+            self._peeked = self._actor.status.remote()
+        if not ray.wait([self._peeked], timeout=0)[0]:
+            return CoordinatorStatus(waits=True)
+        reference, self._peeked = self._peeked, None
+        return self._call_actor(lambda: reference)
 
     def _renew_heartbeat(self) -> None:
         if time.monotonic() - self._beaten_at < BEAT_S:
@@ -377,7 +450,8 @@ class _Driver:
             if waits_for:
                 _log.warning("%d of %d lanes are up; %s", told.lanes, told.planned, waits_for)
             # Nobody waits for it: the ledger may be away for longer than a driver waits for an answer.
-            self._actor.record_supply.remote(told.planned, waits_for, claim)
+            if not told.head_start:
+                self._actor.record_supply.remote(told.planned, waits_for, claim)
         return told
 
     def _take_share(self, standing: CoordinatorStatus) -> LaneShare | None:
@@ -395,7 +469,11 @@ class _Driver:
         return Path(self._job.lanes.storage) / ".ray" / job_id
 
     def _conclude_sweep(self) -> CoordinatorStatus:
-        if self._signals.has_second:
+        if self._early is not None and self._early.is_at_work:  # it was told to stop, and did not in time
+            self._early.kill()
+            with contextlib.suppress(VelodromeError):
+                _return_to_waiting(self._job)
+        elif self._signals.has_second:
             # What runs is found by the next command and goes on from its checkpoint then.
             with contextlib.suppress(VelodromeError):
                 self._call_actor(lambda: self._actor.conclude_stop.remote(), limit_s=HURRIED_ANSWER_S)

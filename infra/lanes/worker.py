@@ -107,8 +107,14 @@ def choose_device(gpus: float) -> str:
 class LaneLoop:
     """One lane's life: pull, train, tell, until there is nothing more."""
 
-    def __init__(self, settings: LaneSettings, ranks: Ranks, line: LaneChannel) -> None:
-        """Imports what training needs, so that the first attempt does not pay for it."""
+    def __init__(
+        self, settings: LaneSettings, ranks: Ranks, line: LaneChannel, *, beat_s: float = BEAT_S
+    ) -> None:
+        """Imports what training needs, so that the first attempt does not pay for it.
+
+        Args:
+            beat_s: seconds between two heartbeats.
+        """
         import torch
 
         self._settings, self._ranks, self._line = settings, ranks, line
@@ -120,7 +126,7 @@ class LaneLoop:
             device = str(ray.train.torch.get_device())
         self._runner = AttemptRunner(settings, device=device, ranks=ranks, runs=line)
         self._widths = StackWidths(self._runner, line.record_stack_choice)
-        self._watch = Watchdog(self._runner.spec.limits.stall_s, line, ranks)
+        self._watch = Watchdog(self._runner.spec.limits.stall_s, line, ranks, beat_s)
 
     def run_attempts(self) -> None:
         """Attempts, one after another; returns when told to leave."""
@@ -250,16 +256,17 @@ class LaneLoop:
 
 
 class Watchdog:
-    """A thread beside training: a heartbeat every two seconds, and an end to attempts that stand still."""
+    """A thread beside training: heartbeats, and an end to attempts that stand still."""
 
-    def __init__(self, stall_s: float, line: LaneChannel, ranks: Ranks) -> None:
+    def __init__(self, stall_s: float, line: LaneChannel, ranks: Ranks, beat_s: float = BEAT_S) -> None:
         """Nothing runs yet.
 
         Args:
             stall_s: without a step for so long an attempt counts as hung.
             ranks: which one this is; the coordinator hears the heartbeat of the first.
+            beat_s: seconds between two heartbeats.
         """
-        self._stall_s, self._line, self._ranks = stall_s, line, ranks
+        self._stall_s, self._line, self._ranks, self._beat_s = stall_s, line, ranks, beat_s
         self._training = threading.get_ident()
         self._now: tuple[Assignment, LaneHooks] | None = None
         self._steps, self._moved_at = 0, time.monotonic()
@@ -285,7 +292,7 @@ class Watchdog:
             self._now = None
 
     def _watch_loop(self) -> None:
-        while not self._end.wait(min(BEAT_S, self._stall_s / 2)):
+        while not self._end.wait(min(self._beat_s, self._stall_s / 2)):
             now = self._now
             self._check_progress(now)
             read_energy()  # often enough that no counter begins anew twice in between

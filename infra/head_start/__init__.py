@@ -1,0 +1,1 @@
+"""Training that begins while Ray and its lanes come up."""

@@ -251,7 +251,7 @@ def _show_progress(
             began_at = time.monotonic()
             if not ended and began_at < show_next_at:
                 return
-            if standing.lanes:  # until then there is nothing to say
+            if standing.lanes or standing.running:  # until then there is nothing to say
                 sender.start()
             if ended:  # while Ray's processes end
                 sender.wake()
@@ -273,6 +273,7 @@ def _show_progress(
                         lanes_starting=0 if ended else max(0, standing.planned - standing.lanes),
                         unsent=sender.count_unsent(),
                         message=_message(standing),
+                        first_value=follower.first_value(sweep.spec.objectives[0].metric),
                     )
                 )
             took_s = time.monotonic() - began_at

@@ -54,6 +54,7 @@ class LiveProgress:
         self._live: Live | None = None
         self._said: tuple[object, ...] = ()
         self._said_at: float | None = None
+        self._had_value = False
         self._gone = False
         self._block = NotebookBlock() if out is None and in_notebook() else None
 
@@ -109,14 +110,16 @@ class LiveProgress:
             snapshot.running_count,
             snapshot.lanes_up,
             snapshot.message,
+            bool(snapshot.first_value),
             tuple(family.failed for family in snapshot.families),
         )
         if saying == self._said:
             return False
         now = self._clock()
-        ended = snapshot.state != "running"
-        if self._said_at is not None and now - self._said_at < self._every_s and not ended:
+        ended, first = snapshot.state != "running", bool(snapshot.first_value) and not self._had_value
+        if self._said_at is not None and now - self._said_at < self._every_s and not (ended or first):
             return False
+        self._had_value = self._had_value or first
         self._said, self._said_at = saying, now
         return True
 
@@ -191,7 +194,8 @@ def _status_parts(snapshot: Snapshot) -> list[str]:
     lanes = f"{snapshot.lanes_up} lane{'' if snapshot.lanes_up == 1 else 's'}"
     if snapshot.lanes_starting:
         lanes += f" (+{snapshot.lanes_starting} starting)"
-    parts = [lanes, f"{seconds(snapshot.elapsed_s)} so far"]
+    parts = [snapshot.first_value] if snapshot.first_value else []
+    parts += [lanes, f"{seconds(snapshot.elapsed_s)} so far"]
     if snapshot.state == "running" and snapshot.eta_s:
         parts.append(f"about {seconds(snapshot.eta_s)} left")
     if snapshot.state != "running":

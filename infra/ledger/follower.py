@@ -27,3 +27,18 @@ class TrialFollower:
             self._trials[trial.key] = strip_measurements(trial, params=False)
         self._seq = seq
         return [self._trials[key] for key in sorted(self._trials)]
+
+    def first_value(self, goal: str) -> str:
+        """While no trial has ended, what the newest report said of the goal; empty where nothing is to say.
+
+        Trials may take minutes: that they learn is seen from their first epoch.
+        """
+        trials = self._trials.values()
+        if any(trial.has_ended for trial in trials) or not any(trial.epochs for trial in trials):
+            return ""
+        told = views.last_event(self._ledger, self._sweep_id, "reported")
+        value = None if told is None else told.payload["metrics"].get(goal)
+        if told is None or value is None or told.role != self._role:
+            return ""
+        name = goal.removeprefix("val/")
+        return f"{told.family} #{told.number}: {name} {value:.4g} after epoch {told.payload['epoch']}"

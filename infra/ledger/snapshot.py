@@ -50,6 +50,7 @@ class Snapshot:
         eta_s: seconds left at the pace since then; None while no trial has ended.
         unsent: things that tracking has not been told yet.
         message: one line on what is going on beside the trials ("waiting for a lane"); may be empty.
+        first_value: what a trial has reported, while none has ended.
     """
 
     sweep: str
@@ -62,6 +63,7 @@ class Snapshot:
     eta_s: float | None = None
     unsent: int = 0
     message: str = ""
+    first_value: str = ""
 
     @property
     def ended_count(self) -> int:
@@ -91,6 +93,7 @@ def make_snapshot(
     lanes_starting: int = 0,
     unsent: int = 0,
     message: str = "",
+    first_value: str = "",
 ) -> Snapshot:
     """The snapshot that these rows amount to.
 
@@ -118,6 +121,7 @@ def make_snapshot(
         eta_s=_estimate_time_left(spec, own, left, now, started_at),
         unsent=unsent,
         message=message,
+        first_value=first_value,
     )
 
 

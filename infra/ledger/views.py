@@ -139,6 +139,13 @@ def trial_events(ledger: Ledger, sweep_id: int, trial: TrialRow, kind: str | Non
     return _build_rows(_event_row, _fetch_rows(ledger, query.order_by(schema.events.c.seq)))
 
 
+def last_event(ledger: Ledger, sweep_id: int, kind: str) -> EventRow | None:
+    """The newest event of a kind; None where there is none."""
+    query = select(schema.events).where(schema.events.c.sweep_id == sweep_id, schema.events.c.kind == kind)
+    found = _build_rows(_event_row, _fetch_rows(ledger, query.order_by(schema.events.c.seq.desc()).limit(1)))
+    return found[0] if found else None
+
+
 def events_of_kind(ledger: Ledger, sweep_id: int, kind: str) -> list[EventRow]:
     """All events of one kind, in order; meant for kinds of which there are few."""
     query = select(schema.events).where(schema.events.c.sweep_id == sweep_id, schema.events.c.kind == kind)

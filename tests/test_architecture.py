@@ -23,8 +23,8 @@ ROOMS = {
         "installation", "config", "functions", "terminal", "statistics",
     ),
     "infra": (
-        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "lanes",
-        "tracking", "sharing",
+        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "head_start",
+        "lanes", "tracking", "sharing",
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (

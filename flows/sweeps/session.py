@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -162,13 +162,13 @@ def _drive_lanes(
     own_code = sweep.facts.get("own_code")
     with (
         signals.catch_signals(),
-        spare_process(here is not None) if spare is None else nullcontext(spare) as process,
+        spare_process(here is not None) if spare is None else closing(spare) as process,
         _log_to_file(written_logs_folder(home, sweep.spec) / DRIVER_LOG),
         suppress(SecondSignal),
     ):
         job = _job(sweep, home, token, role, own_ray=own_ray)
         early = None if here is None or process is None else begin_training(process, ledger, job, here)
-        if early is None:
+        if early is None:  # a core idles while Ray starts
             sender.prepare()
         ray = connect_ray(address, home, working_dir=own_code, trains=True, starting=signals.raise_on_second)
         # Ray takes SIGTERM for itself when it starts.

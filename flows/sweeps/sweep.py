@@ -27,6 +27,7 @@ from flows.sweeps.warm_start import check_warm_start
 from flows.terminal.next_command import next_command
 from infra.coordinator.policy import exhausted_budget
 from infra.errors import LedgerUnavailable, RefusedError, VelodromeError
+from infra.head_start.orders import may_have_head_start
 from infra.head_start.process import HeadStart, spare_process
 from infra.home import Home, ledger_url, storage_root
 from infra.ledger import views
@@ -85,6 +86,8 @@ def sweep(
     )
     with spare_process(address is None and job_address() is None) as spare:
         prepared = prepare_sweep(source, overrides, place)
+        if spare is not None and not may_have_head_start(prepared.spec):
+            spare.kill()
         check_writable(storage_root(place, prepared.spec))
         ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
         try:

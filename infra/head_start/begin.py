@@ -18,7 +18,7 @@ LANE = "head-start"
 
 
 def begin_training(process: HeadStart, ledger: Ledger, job: DriveJob, here: Node) -> HeadStart | None:
-    """Lets it train until lanes are there; None where its work is none for such a process.
+    """Lets it train until lanes are there; ends it, and gives None, where there is no work for it.
 
     Args:
         here: this machine, on which a Ray of the driver's own starts.
@@ -27,6 +27,7 @@ def begin_training(process: HeadStart, ledger: Ledger, job: DriveJob, here: Node
     shape = choose_shape(job.spec, resources)
     demand = find_demand(ledger, job.sweep_id, job.role, resources)
     if shape is None or shape not in demand:
+        process.kill()  # it would only hold memory
         return None
     shapes = {shape_name(needs): needs for needs in resources.values()}
     plans = plan_runs(shapes, dict.fromkeys(shapes, MANY), [here], job.spec.lanes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from infra.coordinator.placement import shape_name
@@ -52,6 +52,16 @@ def choose_shape(spec: SweepSpec, resources: Mapping[str, Resources]) -> str | N
         if all(family.reference in BUILT_IN and _is_plain(resources[family.name]) for family in families):
             return shape
     return None
+
+
+def may_have_head_start(spec: SweepSpec) -> bool:
+    """Whether anything of the sweep could be trained so on some machine: on one without a GPU."""
+    return (
+        choose_shape(
+            spec, {f.name: replace(f.resources, gpus=f.resources.gpus or 0.0) for f in spec.families}
+        )
+        is not None
+    )
 
 
 def _is_plain(resources: Resources) -> bool:

@@ -15,10 +15,11 @@ from sqlalchemy.exc import IntegrityError
 
 from infra.coordinator import actor as actor_module
 from infra.coordinator.actor import CoordinatorActor
+from infra.coordinator.core import Coordinator
 from infra.coordinator.group_commit import GroupCommit, PendingCall
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneWork
 from infra.coordinator.status import ActorSettings
-from infra.errors import LedgerUnavailable
+from infra.errors import FencedError, LedgerUnavailable
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.liveness import describe_this_process
@@ -132,7 +133,7 @@ class Shaky:
             raise LedgerUnavailable("the ledger must take writes", "told to")
 
 
-def make_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> CoordinatorActor:
+def make_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> CoordinatorActor:
     """The actor's own code in this process, on a sweep of the bench."""
     spec = sweep(family(trials=TRIALS, pruner={"name": "asha"}))
     bench.sweep_id = bench.ledger.create_sweep(spec, fingerprint="f", facts={}, at=time.time())
@@ -143,20 +144,20 @@ def make_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> CoordinatorActo
     monkeypatch.setattr(actor_module, "LEDGER_RETRY_S", 0.001)
     settings = ActorSettings(
         ledger_url=bench.url, sweep_id=bench.sweep_id, token=me.token, role="search", lanes=LANES,
-        resources={"noop": spec.families[0].resources}, storage=str(bench.folder),
+        resources={"noop": spec.families[0].resources}, storage=str(bench.folder), **changes,
     )  # fmt: skip
     return CoordinatorActor(settings)
 
 
 @contextmanager
-def run_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[CoordinatorActor]:
+def run_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Iterator[CoordinatorActor]:
     """An actor whose loops end with the block."""
     before = set(threading.enumerate())
-    actor = make_actor(bench, monkeypatch)
-    loops = set(threading.enumerate()) - before
+    actor = make_actor(bench, monkeypatch, **changes)
     try:
         yield actor
     finally:
+        loops = {thread for thread in set(threading.enumerate()) - before if "ThreadPool" not in thread.name}
         actor._failure = RuntimeError("the test is over")
         actor._settle_due.set()
         for loop in loops:
@@ -236,3 +237,31 @@ def test_row_that_the_ledger_refuses_ends_the_coordinator_without_a_second_try(
                 time.sleep(0.01)
         failure = actor.status().failure
     assert "IntegrityError" in str(failure)
+
+
+def test_actor_that_waits_leaves_the_sweep_alone_until_it_takes_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has the sweep writes on; a lane that is up is counted, and answered later."""
+    with run_actor(bench, monkeypatch, waits=True) as actor, ThreadPoolExecutor(1) as pool:
+        me = hello("lane-0", pid=7)
+        other = Coordinator(
+            bench.ledger,
+            bench.sweep_id,
+            epoch=bench.ledger.raise_epoch(bench.sweep_id, actor._settings.token),
+        )
+        registered = pool.submit(actor.register_lane, me)
+        until(lambda: actor.status().waiting_lanes == 1)
+        assert actor.status().waits
+        other.register_lane(hello("ahead"))
+        (trained,) = other.next_attempts(hello("ahead")).attempts
+        assert not registered.done()
+        actor.take_over(False)
+        registered.result(10)
+        standing = actor.status()
+        assert (standing.waits, standing.lanes, standing.state) == (False, 1, "running")
+        actor.take_over(True)  # said again: it has the sweep
+        with pytest.raises(FencedError):
+            other.heartbeat(hello("ahead"), trained.attempt, [EpochReport(epoch=1, metrics={}, at=0.0)])
+        (again,) = actor.next_attempts(me).attempts
+        assert (again.number, again.ordinal) == (trained.number, 2)

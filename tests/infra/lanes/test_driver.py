@@ -1,8 +1,11 @@
-"""What Ray's errors come to in one line."""
+"""What the driver makes of what it is told: Ray's errors in one line, limits, who has the sweep."""
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +15,7 @@ from infra.coordinator.status import CoordinatorStatus
 from infra.errors import ClusterUnavailable
 from infra.lanes.driver import _Driver, last_line
 from infra.lanes.run_pool import first_room
-from infra.spec import SweepLimits
+from infra.spec import Resources, SweepLimits
 
 
 def test_last_line_of_coloured_traceback_is_plain() -> None:
@@ -42,3 +45,95 @@ def test_lanes_of_a_machine_with_twenty_programs_a_core_get_their_time_to_start(
     monkeypatch.setattr("os.getloadavg", lambda: (1.0, 40.0, 40.0))
     with pytest.raises(ClusterUnavailable, match=r"within 60 s \(limits.start\); but got none did in 60 s"):
         driver._check_lanes(CoordinatorStatus())
+
+
+@dataclass
+class Early:
+    """Stands for a process that trains ahead of the lanes."""
+
+    is_at_work: bool = True
+    state: str | None = None
+    is_to_blame: bool = False
+    stopping: str | None = None
+    demand: Mapping[str, tuple[Resources, int]] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+
+    def leave(self) -> None:
+        self.told.append("leave")
+
+    def stop(self, why: str) -> None:
+        self.stopping = why
+
+    def kill(self) -> None:
+        self.told.append("kill")
+        self.is_at_work = False
+
+
+class Actor:
+    """Stands for the coordinator's, which answers at once."""
+
+    def __init__(self) -> None:
+        self.standing = CoordinatorStatus(waits=True)
+        self.taken: list[bool] = []
+        self.status = SimpleNamespace(remote=lambda: self.standing)
+        self.take_over = SimpleNamespace(remote=self._take_over)
+
+    def _take_over(self, same_driver: bool) -> None:
+        self.taken.append(same_driver)
+        self.standing = CoordinatorStatus(lanes=2)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> _Driver:
+    """One with an actor that waits, and no Ray."""
+    made = object.__new__(_Driver)
+    made._early, made._peeked, made._actor = Early(), None, Actor()  # type: ignore[assignment]
+    made._call_actor = lambda send, limit_s=0.0: send()  # type: ignore[method-assign,assignment]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(wait=lambda refs, timeout: (refs, [])))
+    return made
+
+
+def test_process_ahead_of_the_lanes_has_the_sweep_until_one_is_up(driver: _Driver) -> None:
+    early, actor = driver._early, driver._actor
+    assert driver._fetch_status().head_start
+    assert early.told == []  # type: ignore[union-attr]
+    actor.standing = CoordinatorStatus(waits=True, waiting_lanes=1)  # type: ignore[attr-defined]
+    assert driver._fetch_status().head_start
+    assert early.told == ["leave"]  # type: ignore[union-attr]
+    assert actor.taken == []  # type: ignore[attr-defined]
+    early.is_at_work = False  # type: ignore[union-attr,misc]
+    standing = driver._fetch_status()
+    assert (standing.lanes, standing.head_start) == (2, False)
+    assert actor.taken == [False]  # type: ignore[attr-defined]
+    assert driver._fetch_status().lanes == 2
+    assert actor.taken == [False]  # type: ignore[attr-defined]
+
+
+def test_process_that_was_killed_leaves_its_trial_to_be_charged(driver: _Driver) -> None:
+    driver._early = Early(is_at_work=False, is_to_blame=True)
+    driver._fetch_status()
+    assert driver._actor.taken == [True]  # type: ignore[attr-defined]
+
+
+def test_sweep_that_ended_ahead_of_the_lanes_is_never_the_coordinators(driver: _Driver) -> None:
+    driver._early = Early(is_at_work=False, state="finished")
+    assert driver._fetch_status().state == "finished"
+    assert driver._fetch_status().state == "finished"
+    assert driver._actor.taken == []  # type: ignore[attr-defined]
+
+
+def test_coordinator_that_came_back_after_its_death_is_told_again(driver: _Driver) -> None:
+    driver._early = None
+    assert driver._fetch_status().lanes == 2
+    assert driver._actor.taken == [True]  # type: ignore[attr-defined]
+
+
+def test_stop_goes_to_whoever_has_the_sweep_and_waits_for_it(driver: _Driver) -> None:
+    driver._stop_actor("signal SIGINT")
+    standing = driver._fetch_status()
+    assert (standing.stopping, standing.lanes) == ("signal SIGINT", 1), "it would not be waited for"
+
+
+def test_lanes_that_cannot_begin_are_heard_of_while_others_train(driver: _Driver) -> None:
+    driver._actor.standing = CoordinatorStatus(waits=True, start_failures=("boom",))  # type: ignore[attr-defined]
+    assert driver._fetch_status().start_failures == ("boom",)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from infra.head_start.process import SWITCH
 from infra.ledger.rows import TrialRow
 from tests.faults.harness import Stage, check_tracking, have_ended, kill
 
@@ -49,11 +50,13 @@ def exact_outcomes(trials: list[TrialRow]) -> list[dict[str, Any]]:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_sweep_with_killed_lanes_gives_the_same_bits(tmp_path: Path) -> None:
-    """One lane is killed in the midst of its first trial, the next one later: no number differs."""
-    quiet = Stage(tmp_path / "quiet")
+    """What trains ahead of the lanes is killed in the midst of its first trial, a lane later: no number
+    differs from those of a lane that nothing disturbed."""
+    quiet = Stage(tmp_path / "quiet", {SWITCH: "0"})
     quiet.write("exact.yaml", FILE)
     done = quiet.run("sweep", "exact.yaml")
     assert done.returncode == 0, done.stderr
+    assert all(attempt.lane.startswith("lanes-") for attempt in quiet.attempts("exact"))
     trials = quiet.trials("exact")
     expected = exact_outcomes(trials)
     assert {metric.partition("/")[0] for metric in expected[0]["metrics"]} >= {"train", "val"}
@@ -78,5 +81,7 @@ def test_sweep_with_killed_lanes_gives_the_same_bits(tmp_path: Path) -> None:
     assert driver.returncode == 0, err
     trials = stage.trials("exact")
     assert trials[0].attempts == 2
+    first, *_, last = [attempt.lane for attempt in stage.attempts("exact")]
+    assert (first, last.partition("-")[0]) == ("head-start-0", "lanes")
     assert exact_outcomes(trials) == expected
     check_tracking(stage, "exact")

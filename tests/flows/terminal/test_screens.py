@@ -60,6 +60,18 @@ def test_progress_without_terminal_prints_changes_at_most_every_few_s():
     assert "\x1b" not in out.getvalue()
 
 
+def test_first_value_is_told_at_once_and_others_wait_their_turn():
+    out, clock = io.StringIO(), Clock()
+    with LiveProgress(spec_of(), out, clock=clock, every_s=5) as progress:
+        progress.update(snapshot())
+        clock.now = 0.5
+        progress.update(snapshot(first_value="mlp #0: accuracy 0.5 after epoch 1"))
+        assert "mlp #0: accuracy 0.5 after epoch 1" in out.getvalue()
+        progress.update(snapshot())
+        progress.update(snapshot(first_value="mlp #1: accuracy 0.6 after epoch 1"))
+    assert out.getvalue().count("\n") == 2
+
+
 def test_progress_line_has_counts_best_lanes_time_and_unsent():
     line = snapshot_line(spec_of(), snapshot(unsent=3, message="waiting for a lane"))
     for part in (

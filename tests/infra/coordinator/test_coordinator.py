@@ -12,6 +12,7 @@ from infra.coordinator.policy import MAX_FAILURES
 from infra.errors import FencedError
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
+from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import TrialRow
 from tests.infra.conftest import GOAL, Bench, drive, family, hello, run_attempt, sweep
 
@@ -473,3 +474,23 @@ def test_supply_of_lanes_stands_in_the_ledger_and_is_written_when_it_changes(ben
     coordinator.record_supply(5, "2 lanes wait for 2 CPU on one node; free: 1 + 1")
     told = {"planned": 5, "up": 3, "waits_for": "2 lanes wait for 2 CPU on one node; free: 1 + 1"}
     assert views.sweep_by_id(bench.ledger, bench.sweep_id).facts["lanes"] == told
+
+
+def test_first_value_is_the_newest_report_until_a_trial_has_ended(bench: Bench) -> None:
+    coordinator = bench.begin(sweep(family(trials=2)))
+    follower = TrialFollower(bench.ledger, bench.sweep_id, "search")
+    coordinator.register_lane(hello())
+    work = coordinator.next_attempts(hello())
+    follower.trials()
+    assert follower.first_value(GOAL) == ""
+    (assignment,) = work.attempts
+    for epoch, value in ((1, 0.25), (2, 0.51239)):
+        report = EpochReport(epoch=epoch, metrics={GOAL: value}, at=bench.clock())
+        coordinator.heartbeat(hello(), assignment.attempt, [report])
+    follower.trials()
+    assert follower.first_value(GOAL) == "noop #0: accuracy 0.5124 after epoch 2"
+    assert follower.first_value("val/other") == ""
+    assert TrialFollower(bench.ledger, bench.sweep_id, "confirm").first_value(GOAL) == ""
+    coordinator.next_attempts(hello(), ended=run_attempt(coordinator, work, hello()))
+    follower.trials()
+    assert follower.first_value(GOAL) == ""

@@ -251,12 +251,16 @@ def _show_progress(
             began_at = time.monotonic()
             if not ended and began_at < show_next_at:
                 return
-            if standing.lanes or standing.running:  # until then there is nothing to say
+            if standing.lanes:  # until then there is nothing to say
                 sender.start()
             if ended:  # while Ray's processes end
                 sender.wake()
             with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
                 row, trials = views.sweep_by_id(ledger, sweep.id), follower.trials()
+                if any(
+                    trial.has_ended for trial in trials
+                ):  # MLflow, which takes seconds to load, waits for it
+                    sender.start()
                 for broken in find_broken_families(row, trials) if not ended else ():
                     if broken.family not in told:
                         told.add(broken.family)

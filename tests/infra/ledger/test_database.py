@@ -341,11 +341,15 @@ READINGS: dict[str, Callable[[Ledger, int], object]] = {
 
 
 @pytest.mark.parametrize("begin", READINGS)
-def test_long_table_on_a_server_is_fetched_page_by_page(server_ledger: Ledger, begin: str) -> None:
-    """Ten thousand trials' rows are not in memory twice; a short one is fetched at once."""
+def test_long_table_on_a_server_is_fetched_page_by_page(
+    server_ledger: Ledger, begin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand trials' rows are not in memory twice; what is one page is fetched at once."""
     sweep_id = server_ledger.create_sweep(sweep(), fingerprint="f", facts={}, at=1.0)
-    batch = WriteBatch(journal=["{}"])
-    batch.add_event("noted", 1.0, {})
+    batch = WriteBatch(journal=["{}", "{}"])
+    for number in range(2):
+        trial = TrialRow(role="search", family="noop", number=number, params={}, seed=0)
+        batch.add_event("asked", 1.0, {}, trial)
     server_ledger.add_events(sweep_id, batch)
     paged: list[bool] = []
 
@@ -354,11 +358,14 @@ def test_long_table_on_a_server_is_fetched_page_by_page(server_ledger: Ledger, b
             paged.append(isinstance(cursor, psycopg.ServerCursor))
 
     event.listen(server_ledger.engine, "before_cursor_execute", look)
-    READINGS[begin](server_ledger, sweep_id)
-    assert paged == [True]
+    whole = READINGS[begin](server_ledger, sweep_id)
+    assert paged == [False]
+    monkeypatch.setattr(views, "ROWS_AT_ONCE", 1)
+    assert READINGS[begin](server_ledger, sweep_id) == whole
+    assert paged == [False, False, True]
     begin = "SELECT sweeps"
     views.sweeps(server_ledger)
-    assert paged == [True, False]
+    assert paged == [False, False, True, False]
 
 
 def test_events_are_told_five_thousand_at_a_time(bench: Bench) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from infra.tracking.mapping import KEY, SWEEP, best_name, parent_key, sweep_iden
 from infra.tracking.outbox import Outbox, SentState
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Dataset, Run
     from mlflow.store.entities import PagedList
 
 _PAGE = 1_000
@@ -42,6 +44,7 @@ class RunIndex:
         self.experiment_id = ""
         self.cursor = 0
         self._sent: dict[str, SentState] = {}
+        self._data, self._data_turn = set[tuple[str, str]](), threading.Lock()
 
     # -- opening -------------------------------------------------------------------------------------------
 
@@ -197,6 +200,18 @@ class RunIndex:
             run_id = str(run.info.run_id)
         self.put(key, SentState(run_id=run_id))
         return made
+
+    @contextmanager
+    def use_data(self, data: Dataset) -> Iterator[None]:
+        """While a run gets its input. MLflow makes a dataset with the first run that has it, and fails where
+        two do so at once: the first is alone."""
+        known = (data.name, data.digest)
+        with self._data_turn:
+            if known not in self._data:
+                yield
+                self._data.add(known)
+                return
+        yield
 
     def _find_run(self, key: str) -> str | None:
         found = self._search_runs(f"tags.`{KEY}` = '{key}'", 1)

@@ -145,31 +145,32 @@ def one_exchange(connection: Connection) -> Iterator[None]:
     What is queued when the block ends goes out with the COMMIT; an error of any of it is raised then.
 
     Raises:
-        DBAPIError: of `COMMIT` where the transaction's end failed.
+        DBAPIError: of `BEGIN` or `COMMIT`, where that failed.
     """
     raw: Any = connection.connection.driver_connection
-    kept = connection.info  # which SQLAlchemy does not give any more once the connection has ended
+    kept, now = connection.info, "BEGIN"  # SQLAlchemy does not give the first once the connection has ended
     try:
         with raw.pipeline() as pipeline:
             kept[_PIPELINE] = pipeline
-            raw.execute("BEGIN", prepare=False)
+            raw.execute(now, prepare=False)
             try:
                 yield
             finally:
                 kept.pop(_PIPELINE, None)
-            raw.execute("COMMIT", prepare=False)
+            now = "COMMIT"
+            raw.execute(now, prepare=False)
     except connection.dialect.loaded_dbapi.Error as error:
-        raise _ended_error(connection, error) from error
+        raise _explain_failure(connection, now, error) from error
 
 
-def _ended_error(connection: Connection, error: Exception) -> Exception:
-    """As SQLAlchemy says what it has called itself."""
+def _explain_failure(connection: Connection, statement: str, error: Exception) -> Exception:
+    """As SQLAlchemy says it of a statement that it has sent itself."""
     dialect = connection.dialect
     lost = dialect.is_disconnect(error, connection.connection.dbapi_connection, None)  # type: ignore[arg-type]
     if lost:
         connection.invalidate(error)
     return DBAPIError.instance(
-        "COMMIT", None, error, dialect.loaded_dbapi.Error, connection_invalidated=lost, dialect=dialect
+        statement, None, error, dialect.loaded_dbapi.Error, connection_invalidated=lost, dialect=dialect
     )
 
 

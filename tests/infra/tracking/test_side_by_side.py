@@ -166,7 +166,7 @@ def test_server_with_any_failing_call_gets_everything_once(mlflow: Any, tell: Te
             return when if count == broken else ""
 
         client = FailingClient(mlflow, fails, reads=True)
-        send_until_sent(story, lambda uri, client=client: TrackingStore(SERVER, client), SERVER)  # type: ignore[misc]
+        send_until_sent(story, lambda uri, client=client: TrackingStore(SERVER, client), SERVER)
         check_whole(mlflow, story)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from infra.ledger.rows import SweepRow
 from infra.secrets import redact
-from infra.tracking.client import MissingEntity, RequestRejected, TrackingStore
+from infra.tracking.client import MissingEntity, RequestRejected, TrackingStore, TrackingUnavailable
 from infra.tracking.mapping import KEY, SWEEP, best_name, parent_key, sweep_identity
 from infra.tracking.outbox import Outbox, SentState
 
@@ -190,6 +190,15 @@ class RunIndex:
         """
         if self.sent_state(key).run_id is not None:
             return False
+        try:
+            return self._make_run(key, name, start, tags)
+        except TrackingUnavailable as error:
+            if not self.tracking.has_broken(error):
+                raise
+        return self._make_run(key, name, start, tags)
+
+    def _make_run(self, key: str, name: str, start: int, tags: Mapping[str, str]) -> bool:
+        """Makes it, unless it is found where an earlier try was not answered."""
         run_id = self._find_run(key) if key in self._sent else None
         made = run_id is None
         if made:

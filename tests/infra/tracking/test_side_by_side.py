@@ -71,6 +71,30 @@ class WatchedClient:
         return [method for method, of in self.asked if of == run]
 
 
+class BreakingClient(WatchedClient):
+    """Breaks the connection at one call, before it is done or after."""
+
+    def __init__(self, client: Any, at: int, done: bool) -> None:
+        super().__init__(client)
+        self._at, self._done, self.broken = at, done, ""
+
+    def __getattr__(self, name: str) -> Any:
+        watched = super().__getattr__(name)
+
+        def call(*args: Any, **named: Any) -> Any:
+            with self._turn:
+                now = not self.broken and len(self.asked) == self._at
+                self.broken = name if now else self.broken
+            if now and not self._done:
+                raise ConnectionError("broken")
+            answer = watched(*args, **named)
+            if now:
+                raise ConnectionError("broken")
+            return answer
+
+        return call
+
+
 def many_trials(tell: Tell, count: int = 8) -> Story:
     """As many complete trials."""
     story = tell()
@@ -132,13 +156,13 @@ def test_run_that_fails_keeps_no_other_from_being_sent_and_is_sent_later(mlflow:
             together.wait(ALL_IN_S)
         if (method, run) == ("log_batch", "rnn-0001") and not failed.is_set():
             failed.set()
-            raise ConnectionError("cut")
+            raise TimeoutError("no answer")
         if method == "log_batch" and run.startswith("rnn-"):
             failed.wait(ALL_IN_S)
 
     client, story = WatchedClient(mlflow, fail_second), many_trials(tell)
     sending = story.sender(SERVER, connect=client.at_a_server)
-    with pytest.raises(TrackingUnavailable, match="cut"):
+    with pytest.raises(TrackingUnavailable, match="no answer"):
         sending.send_once()
     assert sending.count_unsent() > 0
     statuses = {name: run.info.status for name, run in runs_of(mlflow, story).items()}
@@ -167,6 +191,20 @@ def test_server_with_any_failing_call_gets_everything_once(mlflow: Any, tell: Te
 
         client = FailingClient(mlflow, fails, reads=True)
         send_until_sent(story, lambda uri, client=client: TrackingStore(SERVER, client), SERVER)
+        check_whole(mlflow, story)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_connection_that_breaks_at_any_call_fails_no_pass_and_makes_nothing_twice(
+    mlflow: Any, tell: Tell, done: bool
+) -> None:
+    """Before or after the call is done; but for the experiment's making, which the next pass looks for."""
+    smooth = WatchedClient(mlflow)
+    short_story(tell).sender(SERVER, connect=smooth.at_a_server).send_once()
+    for broken in range(len(smooth.asked)):
+        client, story = BreakingClient(mlflow, broken, done), short_story(tell)
+        failures = send_until_sent(story, client.at_a_server, SERVER)
+        assert failures == (client.broken == "create_experiment"), client.broken
         check_whole(mlflow, story)
 
 

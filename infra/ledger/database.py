@@ -40,8 +40,18 @@ def open_engine(url: str, *, create: bool) -> Engine:
     """
     parsed = _parse_url(url)
     if parsed.get_backend_name() == "postgresql":
-        return postgres.share_engine(parsed, lambda: _open_one(parsed, create=create))
+        return postgres.share_engine(parsed, lambda: _open_server(parsed, create=create))
     _check_file(Path(parsed.database or ""), create=create)
+    return _open_one(parsed, create=create)
+
+
+def _open_server(parsed: URL, *, create: bool) -> Engine:
+    """Once more where the connection was cut meanwhile: what was made by then is there."""
+    try:
+        return _open_one(parsed, create=create)
+    except LedgerUnavailable as error:
+        if not postgres.is_cut(error):
+            raise
     return _open_one(parsed, create=create)
 
 

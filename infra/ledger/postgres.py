@@ -36,6 +36,10 @@ CONNECT_TIMEOUT_S = 15
 CREATION_LOCK = 0x76656C6F  # of PostgreSQL's locks that applications name by a number
 FULL = ("too many clients", "too many connections", "connection slots are reserved")
 FULL_RETRY_S = (0.05, 0.25)
+CUT = (
+    "server closed the connection unexpectedly", "Connection reset by peer",
+    "terminating connection due to administrator command",
+)  # fmt: skip
 QUEUED = {"queued": True}
 """Execution options of a statement whose answer nobody waits for: it goes out with the next that has one."""
 _PIPELINE = "velodrome_pipeline"
@@ -101,19 +105,28 @@ def leave_engine(engine: Engine, *, counted: bool) -> None:
 def _connect_in_turn(
     dialect: Dialect, _record: object, args: Sequence[object], params: Mapping[str, object]
 ) -> DBAPIConnection:
-    """A connection; while the server has as many as it takes (`max_connections`), as soon as one is free.
+    """A connection; while the server has as many as it takes (`max_connections`), as soon as one is free. One
+    that was cut while it was made is made once more.
 
     libpq gives no code for why a server refused, so it is known by its words; of a server that speaks another
     language it is refused at once, as anything else is.
     """
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    deadline, tries = time.monotonic() + BUSY_TIMEOUT_S, 0
     while True:
+        tries += 1
         try:
             return dialect.connect(*args, **params)
         except dialect.loaded_dbapi.OperationalError as error:
+            if tries == 1 and is_cut(error):
+                continue
             if not any(words in str(error) for words in FULL) or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(*FULL_RETRY_S))
+
+
+def is_cut(error: Exception) -> bool:
+    """Whether it is a connection that ended before its answer, by what it says: the next one may not."""
+    return any(words in str(error) for words in CUT)
 
 
 def _refuse_ended(connection: PsycopgConnection[Any], _record: object, _proxy: object) -> None:

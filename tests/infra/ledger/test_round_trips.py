@@ -118,6 +118,24 @@ def test_ledger_is_made_in_a_dozen_round_trips_and_opened_in_eight(wire: Wire, u
     assert opening[0] <= 8
 
 
+@pytest.mark.parametrize("create", [True, False])
+def test_ledger_whose_wire_is_cut_while_it_is_opened_is_opened(postgres: Postgres, create: bool) -> None:
+    """At each round trip in turn, from the first word of the connection on."""
+    trips, cut = 100, 0
+    whole = postgres.database()
+    Ledger(whole, create=True).close()
+    while cut < trips:
+        cut += 1
+        wire, database = Wire(postgres.port), postgres.database() if create else whole
+        wire.cut_at = cut
+        ledger = Ledger(database.replace(f":{postgres.port}/", f":{wire.port}/"), create=create)
+        assert views.sweeps(ledger) == []
+        trips = wire.trips if wire.trips < cut else trips
+        ledger.close()
+        wire.close()
+    assert cut >= 6
+
+
 def test_second_ledger_of_a_process_asks_the_server_nothing(wire: Wire, url: str, ledger: Ledger) -> None:
     """Of the command, of its sender and of its driver there is one each; they share connections."""
     with wire.counted() as opening:

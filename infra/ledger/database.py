@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import random
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, insert, inspect, select
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy import Connection, Engine, Select, create_engine, event, insert, inspect, select
+from sqlalchemy.engine import URL, RowMapping, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from infra.errors import LedgerAbsent, LedgerDamaged, LedgerUnavailable, WrongInput
+from infra.ledger import postgres
 from infra.ledger.page_check import find_damage
 from infra.ledger.schema import SCHEMA_VERSION, meta, metadata
 
 BUSY_TIMEOUT_S = 60.0
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-CONNECT_TIMEOUT_S = 15
 CREATION_LOOKS = 20
-CREATION_LOCK = 0x76656C6F  # of PostgreSQL's locks that applications name by a number
 SMALLEST_PAGE = 512  # bytes
-FULL = ("too many clients", "too many connections", "connection slots are reserved")
-FULL_RETRY_S = (0.05, 0.25)
 REFUSED = (IntegrityError, DataError)
+
+Answer = TypeVar("Answer")
 
 
 def open_engine(url: str, *, create: bool) -> Engine:
@@ -41,8 +39,23 @@ def open_engine(url: str, *, create: bool) -> Engine:
         LedgerUnavailable: damaged, of another schema version, absent, or not to be reached.
     """
     parsed = _parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        _check_file(Path(parsed.database or ""), create=create)
+    if parsed.get_backend_name() == "postgresql":
+        return postgres.share_engine(parsed, lambda: _open_server(parsed, create=create))
+    _check_file(Path(parsed.database or ""), create=create)
+    return _open_one(parsed, create=create)
+
+
+def _open_server(parsed: URL, *, create: bool) -> Engine:
+    """Once more where the connection was cut meanwhile: what was made by then is there."""
+    try:
+        return _open_one(parsed, create=create)
+    except LedgerUnavailable as error:
+        if not postgres.is_cut(error):
+            raise
+    return _open_one(parsed, create=create)
+
+
+def _open_one(parsed: URL, *, create: bool) -> Engine:
     engine = _build_engine(parsed)
     try:
         _ensure_tables(engine, create=create)
@@ -57,6 +70,54 @@ def open_engine(url: str, *, create: bool) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def close_engine(engine: Engine, *, again: bool = False) -> None:
+    """Gives an engine of `open_engine` back; `again` where it was used after that."""
+    if engine.dialect.name == "postgresql":
+        postgres.leave_engine(engine, counted=not again)
+    else:
+        engine.dispose()
+
+
+def read_as_of_now(engine: Engine) -> Connection:
+    """A connection of which all that is read is of one moment, in pages where it is much."""
+    level = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+    return engine.connect().execution_options(**level)
+
+
+def run_transaction(engine: Engine, work: Callable[[Connection], Answer]) -> Answer:
+    """What `work` gives, in one writing transaction; on a server that ended the connection before its end,
+    all of it once more."""
+    try:
+        return _run_once(engine, work)
+    except DBAPIError as error:
+        if not postgres.is_lost_before_commit(error):
+            raise
+    return _run_once(engine, work)
+
+
+def _run_once(engine: Engine, work: Callable[[Connection], Answer]) -> Answer:
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        if engine.dialect.name != "postgresql":
+            return work(connection)
+        with postgres.one_exchange(connection):
+            return work(connection)
+
+
+def fetch_all(engine: Engine, query: Select[Any]) -> Sequence[RowMapping]:
+    """All rows at once; of a connection that has ended, once more."""
+    try:
+        return _fetch_once(engine, query)
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+    return _fetch_once(engine, query)
+
+
+def _fetch_once(engine: Engine, query: Select[Any]) -> Sequence[RowMapping]:
+    with engine.connect() as connection:
+        return connection.execute(query).mappings().all()
 
 
 @contextmanager
@@ -103,7 +164,7 @@ def _parse_url(url: str) -> URL:
 
 def _build_engine(parsed: URL) -> Engine:
     if parsed.get_backend_name() == "postgresql":
-        return _build_postgres_engine(parsed)
+        return postgres.build_engine(parsed)
     engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(
@@ -114,37 +175,6 @@ def _build_engine(parsed: URL) -> Engine:
         ),
     )
     return engine
-
-
-def _build_postgres_engine(parsed: URL) -> Engine:
-    try:
-        engine = create_engine(
-            parsed, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}
-        )
-    except ModuleNotFoundError as error:
-        raise LedgerUnavailable(
-            "PostgreSQL needs its driver", str(error), "pip install 'velodrome[postgres]'"
-        ) from error
-    event.listen(engine, "do_connect", _connect_in_turn)
-    return engine
-
-
-def _connect_in_turn(
-    dialect: Dialect, _record: object, args: Sequence[object], params: Mapping[str, object]
-) -> DBAPIConnection:
-    """A connection; while the server has as many as it takes (`max_connections`), as soon as one is free.
-
-    libpq gives no code for why a server refused, so it is known by its words; of a server that speaks another
-    language it is refused at once, as anything else is.
-    """
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            return dialect.connect(*args, **params)
-        except dialect.loaded_dbapi.OperationalError as error:
-            if not any(words in str(error) for words in FULL) or time.monotonic() > deadline:
-                raise
-            time.sleep(random.uniform(*FULL_RETRY_S))
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -214,8 +244,9 @@ def _make_parent(path: Path) -> None:
 
 
 def _ensure_tables(engine: Engine, *, create: bool) -> None:
-    names = _table_names(engine, patient=not create)
-    if "velodrome_meta" not in names:
+    found = postgres.find_schema(engine) if engine.dialect.name == "postgresql" else None
+    names = {meta.name} if found is not None else _table_names(engine, patient=not create)
+    if meta.name not in names:
         if not names and not create:
             raise LedgerAbsent(
                 "the ledger must exist", "a database with no tables", "run `velodrome sweep FILE` first"
@@ -226,20 +257,26 @@ def _ensure_tables(engine: Engine, *, create: bool) -> None:
                 f"a database with {', '.join(sorted(names)[:3])}",
                 "give the ledger a database of its own",
             )
-        with engine.connect().execution_options(writes=True) as connection, connection.begin():
-            if engine.dialect.name == "postgresql":  # two that make one ledger would both make its tables
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CREATION_LOCK})")
-            metadata.create_all(connection)
-            if connection.execute(select(meta.c.value).where(meta.c.key == "schema")).first() is None:
-                connection.execute(insert(meta).values(key="schema", value=str(SCHEMA_VERSION)))
-    with engine.connect() as connection:
-        found = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
+        _make_tables(engine)
+    if found is None:
+        with engine.connect() as connection:
+            found = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
     if found != str(SCHEMA_VERSION):
         raise LedgerUnavailable(
             f"this version of Velodrome reads ledgers of schema {SCHEMA_VERSION}",
             f"schema {found}",
             "install the Velodrome that wrote it (pip install 'velodrome==…'), or use another ledger",
         )
+
+
+def _make_tables(engine: Engine) -> None:
+    if engine.dialect.name == "postgresql":
+        postgres.make_tables(engine)
+        return
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        metadata.create_all(connection)
+        if connection.execute(select(meta.c.value).where(meta.c.key == "schema")).first() is None:
+            connection.execute(insert(meta).values(key="schema", value=str(SCHEMA_VERSION)))
 
 
 def _table_names(engine: Engine, *, patient: bool) -> set[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, RowMapping, Table, insert, select
 
 from infra.ledger import schema
-from infra.ledger.database import explain_errors
+from infra.ledger.database import explain_errors, read_as_of_now
 from infra.ledger.rows import SqlValue
 from infra.ledger.store import Ledger
 
@@ -33,7 +33,7 @@ def extract_sweep(
     try:
         with (
             explain_errors(ledger.engine, "the ledger must be readable", "is its server up?"),
-            ledger.engine.connect() as source,  # one transaction: a running sweep as it was at one moment
+            read_as_of_now(ledger.engine) as source,
         ):
             known = source.execute(select(schema.sweeps).where(schema.sweeps.c.id == sweep_id)).mappings()
             rows = [{**_clean_row(row, clean), "facts": facts} for row in known]

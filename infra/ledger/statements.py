@@ -9,20 +9,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     ColumnElement,
     Connection,
     CursorResult,
     Float,
+    Insert,
     Label,
     Select,
     Table,
+    Text,
     bindparam,
     cast,
     extract,
     func,
     insert,
     literal,
+    literal_column,
     select,
     update,
 )
@@ -32,6 +36,7 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from infra.ledger import schema
+from infra.ledger.postgres import QUEUED
 from infra.ledger.rows import Columns, SqlValue, trial_to_columns
 
 if TYPE_CHECKING:
@@ -47,26 +52,30 @@ _STARTED = (
 )  # fmt: skip
 _ENDED = ("ended_at", "outcome", "detail")
 _EVENT = ("sweep_id", "at", "kind", "role", "family", "number", "payload")
-_JOURNAL = ("sweep_id", "position", "record")
 
 
 class SqlStatement:
     """SQL text for one driver, and the order in which it takes its parameters."""
 
-    def __init__(self, clause: ClauseElement, dialect: Dialect, names: Sequence[str]) -> None:
+    def __init__(
+        self, clause: ClauseElement, dialect: Dialect, names: Sequence[str], *, queued: bool = False
+    ) -> None:
         """Compiles it.
 
         Args:
+            queued: nobody waits for its answer, where statements of a transaction can be sent together.
             names: of the parameters, where the clause itself does not have them all (an insert's columns).
         """
         compiled = clause.compile(dialect=dialect, column_keys=list(names) or None)
         assert isinstance(compiled, SQLCompiler)
         self._text, self._order = str(compiled), compiled.positiontup
+        self._options = QUEUED if queued and dialect.name == "postgresql" else None
 
     def run(self, connection: Connection, *rows: Columns) -> CursorResult[int]:
         """Executes it once for each row of parameters; those that answer give one number."""
         taken = [self._bind_row(row) for row in rows]
-        return connection.exec_driver_sql(self._text, taken if len(taken) > 1 else taken[0])
+        given = taken if len(taken) > 1 else taken[0]
+        return connection.exec_driver_sql(self._text, given, execution_options=self._options)
 
     def _bind_row(self, row: Columns) -> dict[str, SqlValue] | tuple[SqlValue, ...]:
         return dict(row) if self._order is None else tuple(row[name] for name in self._order)
@@ -79,18 +88,14 @@ class BatchStatements:
         """Compiles them all."""
 
         def compile_clause(clause: ClauseElement, *names: str) -> SqlStatement:
-            return SqlStatement(clause, dialect, names)
+            return SqlStatement(clause, dialect, names, queued=not isinstance(clause, Select))
 
         by_sweep: BindParameter[int] = bindparam("of_sweep")
         self.owner_epoch = compile_clause(
             select(schema.owners.c.epoch).where(schema.owners.c.sweep_id == by_sweep).with_for_update(),
             "of_sweep",
         )
-        self.last_position = compile_clause(
-            select(func.max(schema.journal.c.position)).where(schema.journal.c.sweep_id == by_sweep),
-            "of_sweep",
-        )
-        self.journal = compile_clause(insert(schema.journal).inline(), *_JOURNAL)
+        self.journal = compile_clause(_append_record(), "of_sweep", "text")
         self.event = compile_clause(insert(schema.events).inline(), *_EVENT)
         trial_columns = [column.name for column in schema.trials.columns]
         self.trial = compile_clause(upsert(dialect, schema.trials, trial_columns, TRIAL_KEY), *trial_columns)
@@ -99,6 +104,15 @@ class BatchStatements:
             update(schema.attempts).where(schema.attempts.c.id == bindparam("of_attempt")),
             *_ENDED, "of_attempt",
         )  # fmt: skip
+
+
+def _append_record() -> Insert:
+    """A record behind the last one of its sweep, whose owner's row is locked meanwhile."""
+    journal = schema.journal.c
+    by_sweep = bindparam("of_sweep", type_=BigInteger)
+    position = func.coalesce(func.max(journal.position) + literal_column("1"), literal_column("0"))
+    row = select(by_sweep, position, bindparam("text", type_=Text)).where(journal.sweep_id == by_sweep)
+    return insert(schema.journal).from_select([journal.sweep_id, journal.position, journal.record], row)
 
 
 def upsert(dialect: Dialect, table: Table, columns: Sequence[str], keys: Sequence[str]) -> DialectInsert:
@@ -146,7 +160,8 @@ def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> Non
     """Writes all of a batch within the connection's transaction."""
     use = dialect_statements(connection)
     if batch.journal:
-        _append_journal(connection, sweep_id, batch.journal)
+        records: list[Columns] = [{"of_sweep": sweep_id, "text": text} for text in batch.journal]
+        use.journal.run(connection, *records)
     if batch.trials:
         use.trial.run(connection, *(trial_to_columns(sweep_id, trial) for trial in batch.trials.values()))
     for attempt_id, columns in batch.attempts.items():
@@ -157,9 +172,8 @@ def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> Non
         _update_sweep(connection, sweep_id, batch.sweep)
     if batch.requests_done:
         done = update(schema.requests).where(schema.requests.c.id.in_(batch.requests_done))
-        connection.execute(
-            done.values(done_at=func.coalesce(schema.requests.c.done_at, schema.requests.c.created_at))
-        )
+        at = func.coalesce(schema.requests.c.done_at, schema.requests.c.created_at)
+        connection.execute(done.values(done_at=at), execution_options=QUEUED)
 
 
 def lock_owner_epoch(connection: Connection, sweep_id: int) -> int | None:
@@ -176,23 +190,14 @@ def _write_attempt(connection: Connection, sweep_id: int, attempt_id: str, colum
         use.attempt_ended.run(connection, {**columns, "of_attempt": attempt_id})
 
 
-def _append_journal(connection: Connection, sweep_id: int, records: Sequence[str]) -> None:
-    use = dialect_statements(connection)
-    last = use.last_position.run(connection, {"of_sweep": sweep_id}).scalar()
-    start = 0 if last is None else last + 1
-    rows: list[Columns] = [
-        {"sweep_id": sweep_id, "position": start + i, "record": text} for i, text in enumerate(records)
-    ]
-    use.journal.run(connection, *rows)
-
-
 def _update_sweep(connection: Connection, sweep_id: int, change: SweepChange) -> None:
     values = dict(change)
     if "spec" in change:
         values["spec"] = json.dumps(change["spec"].to_json())
     if "facts" in change:
         values["facts"] = json.dumps(change["facts"])
-    connection.execute(update(schema.sweeps).where(schema.sweeps.c.id == sweep_id).values(**values))
+    written = update(schema.sweeps).where(schema.sweeps.c.id == sweep_id).values(**values)
+    connection.execute(written, execution_options=QUEUED)
 
 
 def dialect_statements(connection: Connection) -> BatchStatements:

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Engine, Update, delete, insert, select, updat
 from infra.errors import FencedError
 from infra.ledger import schema
 from infra.ledger.batch import WriteBatch
-from infra.ledger.database import explain_errors, open_engine
+from infra.ledger.database import close_engine, explain_errors, open_engine, run_transaction
+from infra.ledger.postgres import QUEUED
 from infra.ledger.rows import OwnerRow, owner_from_columns
 from infra.ledger.statements import (
     database_clock,
@@ -47,10 +48,12 @@ class Ledger:
             create: make it where it does not exist.
         """
         self.engine: Engine = open_engine(url, create=create)
+        self._closed = False
 
     def close(self) -> None:
-        """Gives the connections back."""
-        self.engine.dispose()
+        """Gives the connections back. What is asked after that makes new ones."""
+        again, self._closed = self._closed, True
+        close_engine(self.engine, again=again)
 
     def run_transaction(self, work: Callable[[Connection], Answer]) -> Answer:
         """Runs `work` in one writing transaction and returns what it returns.
@@ -60,12 +63,8 @@ class Ledger:
             SQLAlchemyError: it refused what it was asked, as a second row of one key: a defect of ours.
         """
         do = "look for a full disk, or for another process that holds the database locked"
-        with (
-            explain_errors(self.engine, "the ledger must take writes", do),
-            self.engine.connect().execution_options(writes=True) as connection,
-            connection.begin(),
-        ):
-            return work(connection)
+        with explain_errors(self.engine, "the ledger must take writes", do):
+            return run_transaction(self.engine, work)
 
     def create_sweep(self, spec: SweepSpec, *, fingerprint: str, facts: Mapping[str, Json], at: float) -> int:
         """Adds a sweep and returns its id; where the name and version are there already, theirs."""
@@ -81,7 +80,7 @@ class Ledger:
                 created_at=at,
                 updated_at=at,
             )
-            connection.execute(row)
+            connection.execute(row.inline(), execution_options=QUEUED)
             known = select(schema.sweeps.c.id).where(
                 schema.sweeps.c.name == spec.name, schema.sweeps.c.version == spec.version
             )
@@ -131,15 +130,16 @@ class Ledger:
             del row["silent_s"]
             # A row that is not there cannot be locked: two first claims would both find nobody.
             nobody = insert_missing(connection.dialect, schema.owners)
-            connection.execute(nobody.values({**row, "token": "", "epoch": 0}))
+            connection.execute(nobody.values({**row, "token": "", "epoch": 0}), execution_options=QUEUED)
             present = _lock_owner(connection, sweep_id)
             assert present is not None
             if present.token and not may_take(present):
                 return 0, present
             epoch = present.epoch + 1
             change = update(schema.owners).where(schema.owners.c.sweep_id == sweep_id)
-            connection.execute(change.values({**row, "epoch": epoch}))
-            connection.execute(_close_stop_requests(sweep_id).values(done_at=now))
+            connection.execute(change.values({**row, "epoch": epoch}), execution_options=QUEUED)
+            closed = _close_stop_requests(sweep_id).values(done_at=now)
+            connection.execute(closed, execution_options=QUEUED)
             return epoch, None
 
         return self.run_transaction(claim_owner)
@@ -156,7 +156,7 @@ class Ledger:
             if present is None or present.token != token:
                 raise FencedError("a coordinator must be its sweep's owner", "another owner in the ledger")
             change = update(schema.owners).where(schema.owners.c.sweep_id == sweep_id)
-            connection.execute(change.values(epoch=present.epoch + 1))
+            connection.execute(change.values(epoch=present.epoch + 1), execution_options=QUEUED)
             return present.epoch + 1
 
         return self.run_transaction(update_epoch)

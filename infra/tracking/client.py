@@ -44,6 +44,14 @@ _IDENTITY = {
     **dict.fromkeys(("get_run", "create_run"), attrgetter("info.run_id")),
     **dict.fromkeys(("get_logged_model", "create_logged_model"), attrgetter("model_id")),
 }
+# What changes nothing when it is asked twice; a run or a model that was to be made is looked for instead.
+_REPEATABLE = frozenset(
+    {
+        "get_run", "get_experiment", "get_experiment_by_name", "get_logged_model", "search_runs",
+        "search_logged_models", "log_batch", "log_inputs", "set_terminated", "update_run", "set_tag",
+        "set_experiment_tag", "log_artifacts", "log_model_artifacts",
+    }
+)  # fmt: skip
 WHOLE_ANSWER_S = (
     60.0  # what MLFLOW_HTTP_REQUEST_TIMEOUT does not bound: an answer that comes a byte at a time
 )
@@ -93,11 +101,23 @@ class TrackingStore:
         return self.uri.startswith(("http://", "https://"))
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Calls a method of `MlflowClient`.
+        """Calls a method of `MlflowClient`; where a server's connection broke, again if that changes nothing.
 
         Raises:
             TrackingUnavailable, MissingEntity, RequestRejected: without a cause: MLflow's errors quote URLs.
         """
+        try:
+            return self._call_once(method, *args, **kwargs)
+        except TrackingUnavailable as error:
+            if not (self.has_broken(error) and method in _REPEATABLE):
+                raise
+        return self._call_once(method, *args, **kwargs)
+
+    def has_broken(self, error: TrackingUnavailable) -> bool:
+        """Whether it was the connection to a server that failed: the next one may not."""
+        return self.remote and error.trouble == "unreachable"
+
+    def _call_once(self, method: str, *args: Any, **kwargs: Any) -> Any:
         try:
             if not self.remote:
                 return getattr(self._client, method)(*args, **kwargs)

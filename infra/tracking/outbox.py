@@ -1,9 +1,13 @@
-"""What has been sent to tracking so far. Losing it is harmless: runs are found again by their key."""
+"""What has been sent to tracking so far. Losing it is harmless: runs are found again by their key.
+
+Several threads may note at once what they have sent.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
+import threading
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -51,6 +55,9 @@ class Outbox:
             sweep: the sweep's identity in tracking.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._turn = (
+            threading.Lock()
+        )  # a transaction belongs to the connection, whoever is in the midst of it
         self._scope = (hashlib.sha256(redact(uri).encode()).hexdigest()[:16], sweep)
         try:
             self._connection = _open_database(path)
@@ -71,15 +78,17 @@ class Outbox:
 
     def advance(self, seq: int, experiment: str) -> None:
         """Everything up to `seq` has been sent."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)", (*self._scope, seq, experiment)
-        )
-        self._connection.commit()
+        with self._turn:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)", (*self._scope, seq, experiment)
+            )
+            self._connection.commit()
 
     def runs(self) -> dict[str, SentState]:
         """What each run has received, by key."""
         query = "SELECT key, run_id, seq, epoch, status FROM runs WHERE target = ? AND sweep = ?"
-        rows = self._connection.execute(query, self._scope)
+        with self._turn:
+            rows = self._connection.execute(query, self._scope).fetchall()
         return {
             key: SentState(run_id=run, seq=seq, epoch=epoch, status=s) for key, run, seq, epoch, s in rows
         }
@@ -91,14 +100,16 @@ class Outbox:
     def put_all(self, sent: Mapping[str, SentState]) -> None:
         """Notes what many runs have received, all of it or nothing."""
         rows = [(*self._scope, key, one.run_id, one.seq, one.epoch, one.status) for key, one in sent.items()]
-        self._connection.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        self._connection.commit()
+        with self._turn:
+            self._connection.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._connection.commit()
 
     def forget(self) -> None:
         """Nothing has been sent: tracking lost what it had."""
-        for table in ("cursors", "runs"):
-            self._connection.execute(f"DELETE FROM {table} WHERE target = ? AND sweep = ?", self._scope)
-        self._connection.commit()
+        with self._turn:
+            for table in ("cursors", "runs"):
+                self._connection.execute(f"DELETE FROM {table} WHERE target = ? AND sweep = ?", self._scope)
+            self._connection.commit()
 
 
 def _open_database(path: Path) -> sqlite3.Connection:

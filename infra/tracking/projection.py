@@ -40,6 +40,7 @@ from infra.tracking.run_writer import (
     RunWrite,
     TrialWrite,
     dataset_input,
+    for_each,
     log_batch,
     send_write,
     set_status,
@@ -121,15 +122,16 @@ class Projection:
     def send_trials(self, changed: Iterable[tuple[TrialRow, Sequence[EventRow]]]) -> None:
         """Brings trials' runs up to date with their rows, and adds what their events report."""
         writes = [write for trial, events in changed if (write := self._plan(trial, events))]
-        left = send_embedded(self._runs, writes)
-        for write in left:
-            try:
-                send_write(self._runs, write)
-            except (MissingEntity, RequestRejected) as error:
-                self._diagnose_refusal(write.key, error)
+        for_each(send_embedded(self._runs, writes), self._send_write, self._tracking)
         for trial in (write.trial for write in writes):
             if trial.has_ended and trial.key in self.trials:  # what was measured is sent: thousands stay
                 self.trials[trial.key] = strip_measurements(trial)
+
+    def _send_write(self, write: TrialWrite) -> None:
+        try:
+            send_write(self._runs, write)
+        except (MissingEntity, RequestRejected) as error:
+            self._diagnose_refusal(write.key, error)
 
     def _plan(self, trial: TrialRow, events: Sequence[EventRow]) -> TrialWrite | None:
         """What is to be written into a trial's run; None where somebody deleted it."""
@@ -138,12 +140,13 @@ class Projection:
         if sent.status == DROPPED:
             return None
         begins, params = self._begin(key, trial) if sent.status == "" else (None, {})
-        reported = [e for e in events if e.seq > sent.seq and _event_epoch(e) > sent.epoch]
+        new = [event for event in events if event.seq > sent.seq]  # a pass that failed had sent some of them
+        reported = [event for event in new if _event_epoch(event) > sent.epoch]
         points = [point for event in reported for point in report_points(event)]
-        anew = any(event.kind == "ended" for event in events)
+        anew = any(event.kind == "ended" for event in new)
         if trial.has_ended and (anew or sent.status not in ENDED):
             points += final_points(self.sweep, trial)
-        changed = status != sent.status or any(event.kind == "started" for event in events)
+        changed = status != sent.status or any(event.kind == "started" for event in new)
         seq = max([sent.seq, *(event.seq for event in events)])
         epoch = max([sent.epoch, *map(_event_epoch, reported)])
         return TrialWrite(

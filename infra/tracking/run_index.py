@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.ledger.rows import SweepRow
 from infra.secrets import redact
-from infra.tracking.client import MissingEntity, RequestRejected, TrackingStore
+from infra.tracking.client import MissingEntity, RequestRejected, TrackingStore, TrackingUnavailable
 from infra.tracking.mapping import KEY, SWEEP, best_name, parent_key, sweep_identity
 from infra.tracking.outbox import Outbox, SentState
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Dataset, Run
     from mlflow.store.entities import PagedList
 
 _PAGE = 1_000
@@ -42,6 +44,7 @@ class RunIndex:
         self.experiment_id = ""
         self.cursor = 0
         self._sent: dict[str, SentState] = {}
+        self._data, self._data_turn = set[tuple[str, str]](), threading.Lock()
 
     # -- opening -------------------------------------------------------------------------------------------
 
@@ -187,6 +190,15 @@ class RunIndex:
         """
         if self.sent_state(key).run_id is not None:
             return False
+        try:
+            return self._make_run(key, name, start, tags)
+        except TrackingUnavailable as error:
+            if not self.tracking.has_broken(error):
+                raise
+        return self._make_run(key, name, start, tags)
+
+    def _make_run(self, key: str, name: str, start: int, tags: Mapping[str, str]) -> bool:
+        """Makes it, unless it is found where an earlier try was not answered."""
         run_id = self._find_run(key) if key in self._sent else None
         made = run_id is None
         if made:
@@ -197,6 +209,18 @@ class RunIndex:
             run_id = str(run.info.run_id)
         self.put(key, SentState(run_id=run_id))
         return made
+
+    @contextmanager
+    def use_data(self, data: Dataset) -> Iterator[None]:
+        """While a run gets its input. MLflow makes a dataset with the first run that has it, and fails where
+        two do so at once: the first is alone."""
+        known = (data.name, data.digest)
+        with self._data_turn:
+            if known not in self._data:
+                yield
+                self._data.add(known)
+                return
+        yield
 
     def _find_run(self, key: str) -> str | None:
         found = self._search_runs(f"tags.`{KEY}` = '{key}'", 1)

@@ -18,6 +18,7 @@ from infra.tracking.client import MissingEntity, RequestRejected
 from infra.tracking.mapping import run_name, trial_key
 from infra.tracking.outbox import SentState
 from infra.tracking.run_index import RunIndex
+from infra.tracking.run_writer import for_each
 
 log = logging.getLogger("velodrome.tracking")
 
@@ -38,11 +39,12 @@ class SampleSender:
 
     def send_samples(self, trials: Iterable[TrialRow]) -> None:
         """Sends what trials that have ended show, where it is not what was sent."""
-        for trial in trials:
-            if trial.has_ended:
-                place = (self._sweep.label, trial.role, trial.family, trial.number)
-                self._send_folder(trial, self._storage / samples_folder(*place), ARTIFACTS)
-                self._send_folder(trial, self._storage / kept_folder(*place), KEPT)
+        for_each([trial for trial in trials if trial.has_ended], self._send_folders, self._runs.tracking)
+
+    def _send_folders(self, trial: TrialRow) -> None:
+        place = (self._sweep.label, trial.role, trial.family, trial.number)
+        self._send_folder(trial, self._storage / samples_folder(*place), ARTIFACTS)
+        self._send_folder(trial, self._storage / kept_folder(*place), KEPT)
 
     def _send_folder(self, trial: TrialRow, folder: Path, artifacts: str) -> None:
         fetch(folder)

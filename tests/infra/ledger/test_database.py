@@ -284,15 +284,27 @@ def server_ledger(postgres: Postgres) -> Iterator[Ledger]:
 
 
 def test_connections_that_the_server_ended_are_made_anew(server_ledger: Ledger) -> None:
-    """As when it was started again: the next reading does not fail for it."""
-    assert views.sweeps(server_ledger) == []
+    """As when it was started again: neither the next reading fails for it nor the next writing, nor what is
+    read in pages, which is not begun anew."""
+
+    def read_pages() -> None:
+        with database.read_as_of_now(server_ledger.engine) as connection:
+            connection.exec_driver_sql("SELECT 1")
+
     url = server_ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(url) as other:
-        other.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
-            "AND pid <> pg_backend_pid()"
-        )
-    assert views.sweeps(server_ledger) == []
+    sweep_id = server_ledger.create_sweep(sweep(), fingerprint="f", facts={}, at=1.0)
+    batch = WriteBatch()
+    batch.add_event("noted", 1.0, {})
+    for use in (
+        lambda: views.sweeps(server_ledger), lambda: server_ledger.add_events(sweep_id, batch), read_pages,
+    ):  # fmt: skip
+        with psycopg.connect(url) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        use()
+    assert views.count_events(server_ledger, sweep_id, "noted") == 1
 
 
 def test_server_is_left_with_two_connections_at_most(server_ledger: Ledger) -> None:
@@ -341,11 +353,15 @@ READINGS: dict[str, Callable[[Ledger, int], object]] = {
 
 
 @pytest.mark.parametrize("begin", READINGS)
-def test_long_table_on_a_server_is_fetched_page_by_page(server_ledger: Ledger, begin: str) -> None:
-    """Ten thousand trials' rows are not in memory twice; a short one is fetched at once."""
+def test_long_table_on_a_server_is_fetched_page_by_page(
+    server_ledger: Ledger, begin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand trials' rows are not in memory twice; what is one page is fetched at once."""
     sweep_id = server_ledger.create_sweep(sweep(), fingerprint="f", facts={}, at=1.0)
-    batch = WriteBatch(journal=["{}"])
-    batch.add_event("noted", 1.0, {})
+    batch = WriteBatch(journal=["{}", "{}"])
+    for number in range(2):
+        trial = TrialRow(role="search", family="noop", number=number, params={}, seed=0)
+        batch.add_event("asked", 1.0, {}, trial)
     server_ledger.add_events(sweep_id, batch)
     paged: list[bool] = []
 
@@ -354,11 +370,14 @@ def test_long_table_on_a_server_is_fetched_page_by_page(server_ledger: Ledger, b
             paged.append(isinstance(cursor, psycopg.ServerCursor))
 
     event.listen(server_ledger.engine, "before_cursor_execute", look)
-    READINGS[begin](server_ledger, sweep_id)
-    assert paged == [True]
+    whole = READINGS[begin](server_ledger, sweep_id)
+    assert paged == [False]
+    monkeypatch.setattr(views, "ROWS_AT_ONCE", 1)
+    assert READINGS[begin](server_ledger, sweep_id) == whole
+    assert paged == [False, False, True]
     begin = "SELECT sweeps"
     views.sweeps(server_ledger)
-    assert paged == [True, False]
+    assert paged == [False, False, True, False]
 
 
 def test_events_are_told_five_thousand_at_a_time(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra.errors import LedgerUnavailable
-from infra.ledger import database
+from infra.ledger import database, postgres
 from infra.ledger.store import Ledger
 
 
@@ -35,13 +35,13 @@ def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long was waited, on a clock that passes with it."""
     taken: list[float] = []
     clock = SimpleNamespace(monotonic=lambda: sum(taken), sleep=taken.append)
-    monkeypatch.setattr(database, "time", clock)
+    monkeypatch.setattr(postgres, "time", clock)
     return taken
 
 
 def test_server_without_a_free_connection_is_asked_until_there_is_one(rests: list[float]) -> None:
     full = ["FATAL:  sorry, too many clients already", 'FATAL:  too many connections for role "ada"']
-    made = database._connect_in_turn(dialect_that_refuses(*full), None, (), {"host": "db"})
+    made = postgres._connect_in_turn(dialect_that_refuses(*full), None, (), {"host": "db"})
     assert made == "connection of db"  # type: ignore[comparison-overlap]  # a stand-in
     assert len(rests) == 2
 
@@ -49,13 +49,13 @@ def test_server_without_a_free_connection_is_asked_until_there_is_one(rests: lis
 def test_server_that_stays_full_is_given_up_after_the_limit(rests: list[float]) -> None:
     full = ["FATAL:  remaining connection slots are reserved for roles with SUPERUSER"] * 10_000
     with pytest.raises(Refused):
-        database._connect_in_turn(dialect_that_refuses(*full), None, (), {})
-    assert database.BUSY_TIMEOUT_S < sum(rests) < database.BUSY_TIMEOUT_S + 1
+        postgres._connect_in_turn(dialect_that_refuses(*full), None, (), {})
+    assert postgres.BUSY_TIMEOUT_S < sum(rests) < postgres.BUSY_TIMEOUT_S + 1
 
 
 def test_server_that_refuses_for_another_reason_is_not_asked_again(rests: list[float]) -> None:
     with pytest.raises(Refused, match="password"):
-        database._connect_in_turn(
+        postgres._connect_in_turn(
             dialect_that_refuses('FATAL:  password authentication failed for user "ada"'), None, (), {}
         )
     assert rests == []

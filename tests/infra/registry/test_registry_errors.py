@@ -89,22 +89,24 @@ def test_record_that_an_account_may_not_write_is_not_repeated(
 
 @contextmanager
 def run_bytes_server(answer: bytes, *, each_s: float = 0.0) -> Iterator[str]:
-    """A server that sends those bytes to one who asks, one at a time where each takes a while."""
+    """A server that sends those bytes to whoever asks, one at a time where each takes a while."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             with suppress(OSError):
-                asker, _ = server.accept()
-                with asker:
-                    asker.recv(65536)
-                    for byte in answer if each_s else ():
-                        asker.sendall(bytes([byte]))
-                        time.sleep(each_s)
-                    asker.sendall(b"" if each_s else answer)
+                while True:
+                    asker, _ = server.accept()
+                    with asker, suppress(OSError):
+                        asker.recv(65536)
+                        for byte in answer if each_s else ():
+                            asker.sendall(bytes([byte]))
+                            time.sleep(each_s)
+                        asker.sendall(b"" if each_s else answer)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)  # else `accept` waits on, closed or not
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"

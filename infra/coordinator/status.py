@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from infra.coordinator.run_requests import TrialKey
+from infra.gpus.deciding import GpuRoom
 from infra.spec import Resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorSettings:
-    """What a coordinator is started with; the same again after its process died."""
+    """What a coordinator is started with; the same again after its process died.
+
+    Attributes:
+        gpu_rooms: of families whose lanes may come to share GPUs, what the cluster has for them.
+    """
 
     ledger_url: str
     sweep_id: int
@@ -22,6 +27,7 @@ class ActorSettings:
     storage: str
     sys_path: tuple[str, ...] = ()  # folders from which people's own families are imported
     tracking: str = ""  # MLflow's URI, for lanes whose trials call it
+    gpu_rooms: Mapping[str, GpuRoom] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,8 @@ class CoordinatorStatus:
         planned: how many lanes there are to be, as the driver has planned them.
         waits_for: what lanes wait for, in words, as the driver sees it; empty where they wait for nothing.
         wanted_runs: the trials whose runs in MLflow are waited for.
+        run_sizes: of shapes whose lanes may come to share a GPU, how many lanes a run has at most: a GPU's.
+        gpu_lanes: by family whose lanes may, how many lanes a GPU has and why, in words.
     """
 
     state: str = "running"
@@ -52,3 +60,5 @@ class CoordinatorStatus:
     planned: int = 0
     waits_for: str = ""
     wanted_runs: tuple[TrialKey, ...] = ()
+    run_sizes: Mapping[str, int] = field(default_factory=dict)
+    gpu_lanes: Mapping[str, str] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from infra.coordinator.actor import actor_class
 from infra.coordinator.core import Coordinator
-from infra.coordinator.placement import MANY, Node, check_placeable, plan_runs, resolve_shapes, shape_name
+from infra.coordinator.placement import (
+    MANY,
+    Node,
+    check_placeable,
+    gpu_rooms,
+    plan_runs,
+    resolve_shapes,
+    shape_name,
+)
 from infra.coordinator.run_requests import KnownRuns
 from infra.coordinator.status import ActorSettings, CoordinatorStatus
 from infra.errors import (
@@ -34,7 +42,7 @@ from infra.errors import (
 )
 from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
-from infra.lanes.run_pool import RunPool
+from infra.lanes.run_pool import RunPool, first_room
 from infra.lanes.runs import end_runs
 from infra.lanes.settings import LaneSettings
 from infra.ledger.store import Ledger
@@ -208,6 +216,7 @@ class _Driver:
         )  # fmt: skip
         self._last = CoordinatorStatus()
         self._supply: tuple[object, ...] | None = None
+        self._gpu_lanes: Mapping[str, str] = {}
         who = f"pid {os.getpid()} on {socket.gethostname()}"
         self._shares = (
             None if job.own_ray else ShareKeeper(self._ledger, job.sweep_id, job.spec, _cluster_name(), who)
@@ -270,6 +279,7 @@ class _Driver:
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
             role=self._job.role, lanes=max(1, sum(plan.lanes for plan in plans)), resources=self._by_family,
             storage=self._job.lanes.storage, sys_path=self._job.lanes.sys_path, tracking=self._job.tracking,
+            gpu_rooms=gpu_rooms(self._job.spec, first_room(self._nodes, own_ray=self._job.own_ray)),
         )  # fmt: skip
         here = ray.get_runtime_context().get_node_id()
         options = {
@@ -363,6 +373,7 @@ class _Driver:
 
     def _note_supply(self, standing: CoordinatorStatus) -> CoordinatorStatus:
         """The standing with what the driver knows of lanes, which goes into the ledger where it is news."""
+        self._log_gpu_lanes(standing)
         share = self._take_share(standing)
         waits_for = self._pool.describe_shortage(standing)
         if share is not None and share.others and self._pool.planned_lanes < share.claim.wanted:
@@ -379,6 +390,12 @@ class _Driver:
             # Nobody waits for it: the ledger may be away for longer than a driver waits for an answer.
             self._actor.record_supply.remote(told.planned, waits_for, claim)
         return told
+
+    def _log_gpu_lanes(self, standing: CoordinatorStatus) -> None:
+        for family, why in standing.gpu_lanes.items():
+            if self._gpu_lanes.get(family) != why:
+                _log.warning("gpus: auto: %s: %s", family, why)
+        self._gpu_lanes = standing.gpu_lanes
 
     def _take_share(self, standing: CoordinatorStatus) -> LaneShare | None:
         """Where the Ray is others' too, how many lanes this sweep may have now."""

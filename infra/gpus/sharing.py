@@ -1,0 +1,129 @@
+"""The lanes a GPU of one sweep's families, as they change while trials end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from infra.gpus.deciding import FamilyMemory, GpuRoom, add_use, count_fitting, decide_lanes, describe_lanes
+from infra.gpus.use import GpuUse
+from infra.spec import Resources
+
+if TYPE_CHECKING:
+    from trainers.types import Document, Json
+
+GPU_LANES = "gpu_lanes"  # in a sweep's facts, by family: what is known, and the words
+WHY = "why"
+ALONE = "alone_on_gpu"  # in a trial's origin: a GPU that it shared was full, so it has one for itself
+SHARED_FULL = "gpu-full"  # the outcome of that attempt
+
+
+class GpuSharing:
+    """Decides for families whose file says `gpus: auto`, on a cluster with GPUs; others stay as they are."""
+
+    def __init__(
+        self,
+        settled: Mapping[str, Resources],
+        rooms: Mapping[str, GpuRoom],
+        facts: Document,
+        set_facts: Callable[..., None],
+        trials_left: Callable[[str], int],
+        *,
+        same_driver: bool,
+    ) -> None:
+        """Goes on from what the sweep's facts know.
+
+        Args:
+            settled: what a worker of each family gets, with a whole GPU where lanes may come to share one.
+            rooms: of the families that may, what the cluster has.
+            facts: the sweep's, as they stand.
+            set_facts: changes some of them.
+            trials_left: how many trials of a family have not ended.
+            same_driver: an earlier coordinator's lanes live: what it decided holds.
+        """
+        self._settled, self._rooms, self._set_facts, self._left = settled, rooms, set_facts, trials_left
+        self._facts = facts
+        self._seen: set[str] = set()  # families whose GPUs were seen since this began
+        self.resources = dict(settled)
+        self._known: dict[str, FamilyMemory] = {}
+        for name in rooms:
+            known = FamilyMemory.from_json(facts.get(GPU_LANES, {}).get(name, {}))
+            if not same_driver:  # this cluster may have fewer processors than the one before
+                known = replace(known, lanes=self._decide(name, replace(known, lanes=1)))
+            self._keep(name, known)
+
+    @property
+    def widest(self) -> int:
+        """The most lanes that a GPU has now."""
+        return max((known.lanes for known in self._known.values()), default=1)
+
+    @property
+    def families(self) -> Collection[str]:
+        """Those whose lanes share GPUs, or may come to."""
+        return self._known.keys()
+
+    @property
+    def words(self) -> dict[str, str]:
+        """By family that may share, how many lanes a GPU has, and why."""
+        return {name: describe_lanes(known) for name, known in self._known.items()}
+
+    def list_shapes(self) -> list[tuple[Resources, int]]:
+        """What workers of these families get, or may get alone, and how many such lanes a GPU has."""
+        shared = [(self.resources[name], known.lanes) for name, known in self._known.items()]
+        return [(self._settled[name], 1) for name in self._known] + shared
+
+    def whole(self, family: str) -> Resources:
+        """What a worker of the family gets that shares with nobody."""
+        return self._settled[family]
+
+    def shares(self, family: str) -> bool:
+        """Whether lanes of the family share their GPUs now, or may come to."""
+        return family in self._rooms
+
+    def note_use(self, family: str, use: GpuUse | None, *, ended: bool) -> dict[str, Json] | None:
+        """An attempt has ended. What is to be told, where that changes how many lanes a GPU has."""
+        if use is None or family not in self._rooms:
+            return None
+        before = self._forget_smaller_gpus(family, use)
+        known = add_use(before, use, ended=ended)
+        known = replace(known, lanes=self._decide(family, known))
+        if known == self._known[family]:
+            return None
+        self._keep(family, known)
+        if known.lanes == before.lanes:
+            return None
+        return {"family": family, "lanes": known.lanes, WHY: describe_lanes(known)}
+
+    def _decide(self, family: str, known: FamilyMemory) -> int:
+        return decide_lanes(known, self._rooms[family], self._left(family))
+
+    def _keep(self, family: str, known: FamilyMemory) -> None:
+        self._known[family] = known
+        gpus = (self._settled[family].gpus or 0.0) / known.lanes
+        self.resources[family] = replace(self._settled[family], gpus=gpus)
+        told: Document = self._facts.get(GPU_LANES, {})
+        fact = {**known.to_json(), WHY: describe_lanes(known)}
+        if told.get(family) != fact:
+            self._set_facts(**{GPU_LANES: {**told, family: fact}})
+
+    def _forget_smaller_gpus(self, family: str, use: GpuUse) -> FamilyMemory:
+        """What is known, but for GPUs of an earlier run of the sweep that were smaller than those here."""
+        known = self._known[family]
+        if use.total_bytes and family not in self._seen:
+            self._seen.add(family)
+            if use.total_bytes > known.total_bytes:
+                known = replace(known, total_bytes=use.total_bytes)
+        return known
+
+
+def describe_facts(facts: Document) -> dict[str, str]:
+    """By family that lets lanes share GPUs, how many one has and why, from a sweep's facts."""
+    return {family: str(told[WHY]) for family, told in facts.get(GPU_LANES, {}).items()}
+
+
+def describe_outlook(facts: Document, family: str) -> str:
+    """What a sweep will begin with, in words, as far as its facts tell."""
+    known = FamilyMemory.from_json(facts.get(GPU_LANES, {}).get(family, {}))
+    fitting = count_fitting(known)
+    return describe_lanes(replace(known, lanes=fitting) if known.trials else known)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from infra.gpus.deciding import FamilyMemory, GpuRoom, add_use, count_fitting, decide_lanes, describe_lanes
+from infra.gpus.deciding import FamilyMemory, GpuRoom, add_use, decide_lanes, describe_lanes
 from infra.gpus.use import GpuUse
 from infra.spec import Resources
 
@@ -120,10 +120,3 @@ class GpuSharing:
 def describe_facts(facts: Document) -> dict[str, str]:
     """By family that lets lanes share GPUs, how many one has and why, from a sweep's facts."""
     return {family: str(told[WHY]) for family, told in facts.get(GPU_LANES, {}).items()}
-
-
-def describe_outlook(facts: Document, family: str) -> str:
-    """What a sweep will begin with, in words, as far as its facts tell."""
-    known = FamilyMemory.from_json(facts.get(GPU_LANES, {}).get(family, {}))
-    fitting = count_fitting(known)
-    return describe_lanes(replace(known, lanes=fitting) if known.trials else known)

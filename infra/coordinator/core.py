@@ -124,8 +124,9 @@ class Coordinator:
         )  # fmt: skip
         self._resources = self._sharing.resources
         self._questions = TrialQuestions(
-            self.book, self._studies, self._resources, lanes=lanes, clock=clock, record=self._record_question
-        )
+            self.book, self._studies, self._resources, lanes=lanes, clock=clock,
+            record=self._record_question, lanes_a_gpu=lambda: self._sharing.widest,
+        )  # fmt: skip
         self._structure_of = structure_of
         self._roster = LaneTable(steady)
         self.sick = SickLanes(
@@ -451,7 +452,8 @@ class Coordinator:
         with a GPU for itself, and not charged: a neighbour may have taken what it lacked."""
         family = self._attempts.find_family(ended.attempt)
         if family is not None:
-            told = self._sharing.note_use(family, ended.gpu, ended=ended.outcome in {"complete", "pruned"})
+            through = ended.outcome in {"complete", "pruned"}
+            told = self._sharing.note_use(family, ended.gpu, ended.seconds, ended=through)
             if told is not None:
                 self._attempts.batch.add_event("gpu-lanes", self._clock(), told)
         running, use = self._attempts.running.get(ended.attempt), ended.gpu

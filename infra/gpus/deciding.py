@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LEVELS = (1, 2, 4, 8)
 MARGIN = 1.25  # a trial to come may be larger by so much than the largest so far
 ENOUGH_TRIALS = 2
+WORTH_S = 60.0  # lanes that begin anew stand idle for ten to twenty seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,16 +83,23 @@ def count_fitting(known: FamilyMemory) -> int:
     return _level(min(known.most, math.floor(known.total_bytes / (known.peak_bytes * MARGIN))))
 
 
-def decide_lanes(known: FamilyMemory, room: GpuRoom, trials_left: int) -> int:
+def decide_lanes(
+    known: FamilyMemory, room: GpuRoom, trials_left: int, trial_seconds: float = math.inf
+) -> int:
     """How many lanes a GPU is to have from now on.
 
     Fewer than now as soon as memory does not suffice. More once enough trials have ended, where there are
-    processors and trials for them; those that are there stay, also when trials get fewer.
+    processors and trials for them, and what is left takes longer than to begin lanes anew; those that are
+    there stay, also when trials get fewer.
+
+    Args:
+        trial_seconds: that a trial takes; infinite where no lane has begun yet.
     """
     fitting = count_fitting(known)
     if fitting < known.lanes:
         return fitting
-    if known.trials < ENOUGH_TRIALS:
+    left_s = trials_left and trials_left * trial_seconds / max(1, room.gpus * known.lanes)
+    if known.trials < ENOUGH_TRIALS or left_s < WORTH_S:
         return known.lanes
     useful = min(fitting, room.lanes, math.ceil(trials_left / max(1, room.gpus)))
     return max(known.lanes, _level(useful))
@@ -109,7 +117,7 @@ def describe_lanes(known: FamilyMemory) -> str:
         return f"{lanes}, {took}; {ENOUGH_TRIALS} trials are to have shown what they take"
     fitting = count_fitting(known)
     if fitting > known.lanes:
-        return f"{lanes}, {took}; {fitting} have room, but there are no processors or trials for more"
+        return f"{lanes}, {took}; {fitting} have room, but processors or trials are too few for more"
     return f"{lanes}, {took}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -45,6 +46,7 @@ class GpuSharing:
         self._settled, self._rooms, self._set_facts, self._left = settled, rooms, set_facts, trials_left
         self._facts = facts
         self._seen: set[str] = set()  # families whose GPUs were seen since this began
+        self._ends: dict[str, tuple[int, float]] = {}  # by family: how many trials ended, and their seconds
         self.resources = dict(settled)
         self._known: dict[str, FamilyMemory] = {}
         for name in rooms:
@@ -81,10 +83,19 @@ class GpuSharing:
         """Whether lanes of the family share their GPUs now, or may come to."""
         return family in self._rooms
 
-    def note_use(self, family: str, use: GpuUse | None, *, ended: bool) -> dict[str, Json] | None:
-        """An attempt has ended. What is to be told, where that changes how many lanes a GPU has."""
+    def note_use(
+        self, family: str, use: GpuUse | None, seconds: float, *, ended: bool
+    ) -> dict[str, Json] | None:
+        """An attempt is over. What is to be told, where that changes how many lanes a GPU has.
+
+        Args:
+            ended: whether its trial came to where a trial may come, in so many `seconds`.
+        """
         if use is None or family not in self._rooms:
             return None
+        if ended:
+            count, before_s = self._ends.get(family, (0, 0.0))
+            self._ends[family] = (count + 1, before_s + seconds)
         before = self._forget_smaller_gpus(family, use)
         known = add_use(before, use, ended=ended)
         known = replace(known, lanes=self._decide(family, known))
@@ -96,7 +107,9 @@ class GpuSharing:
         return {"family": family, "lanes": known.lanes, WHY: describe_lanes(known)}
 
     def _decide(self, family: str, known: FamilyMemory) -> int:
-        return decide_lanes(known, self._rooms[family], self._left(family))
+        count, seconds = self._ends.get(family, (0, 0.0))
+        mean_s = seconds / count if count else math.inf
+        return decide_lanes(known, self._rooms[family], self._left(family), mean_s)
 
     def _keep(self, family: str, known: FamilyMemory) -> None:
         self._known[family] = known

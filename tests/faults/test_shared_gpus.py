@@ -31,18 +31,21 @@ import sys
 
 class Pretend(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "infra.lanes.worker":
+        if name not in CHANGES:
             return None
-        sys.meta_path.remove(self)
         found = importlib.machinery.PathFinder.find_spec(name, path)
         load = found.loader.exec_module
 
         def exec_module(module):
             load(module)
-            pretend(module)
+            CHANGES[name](module)
 
         found.loader.exec_module = exec_module
         return found
+
+
+def hurry(deciding):
+    deciding.WORTH_S = 0.0  # its trials take a second
 
 
 def pretend(worker):
@@ -66,6 +69,7 @@ def pretend(worker):
     attempt.AttemptRunner._train = run
 
 
+CHANGES = {{"infra.gpus.deciding": hurry, "infra.lanes.worker": pretend}}
 sys.meta_path.insert(0, Pretend())
 """
 

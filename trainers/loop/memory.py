@@ -35,7 +35,7 @@ def catch_out_of_memory(device: str) -> Iterator[None]:
         more, memory = "more memory", find_device_memory(device)
         if memory is not None and is_device_full(error):
             more = "a GPU with more memory, or all of one (gpus: 1) where lanes share it"
-            said = "; ".join(part for part in (said, describe_room(memory)) if part)
+            said = "; ".join(part for part in (said.rstrip("."), describe_room(memory)) if part)
         raise OutOfMemory(
             f"{device} must have room for this configuration",
             said,

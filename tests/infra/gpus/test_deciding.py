@@ -65,7 +65,7 @@ def test_more_memory_or_a_full_gpu_never_makes_more_lanes(
     was: FamilyMemory, room: GpuRoom, left: int, told: GpuUse
 ) -> None:
     after = add_use(was, told, ended=False)
-    if was.total_bytes:  # something is known of its GPUs
+    if was.total_bytes and was.peak_bytes:  # something is known
         assert decide_lanes(after, room, left) <= decide_lanes(was, room, left)
     if told.full and told.lanes > 1:
         assert decide_lanes(after, room, left) <= told.lanes // 2
@@ -110,6 +110,17 @@ def test_lanes_stay_while_trials_get_fewer_and_memory_suffices() -> None:
     assert decide_lanes(known(5, lanes=8), WIDE, 100) == 2
 
 
+@pytest.mark.parametrize(("seconds", "lanes"), [(1.1, 1), (1.2, 8), (math.inf, 8)])
+def test_lanes_do_not_begin_anew_for_what_is_done_sooner(seconds: float, lanes: int) -> None:
+    """A hundred trials on two GPUs."""
+    assert decide_lanes(known(1), GpuRoom(gpus=2, lanes=64), 100, seconds) == lanes
+    assert decide_lanes(known(5, lanes=8), WIDE, 100, seconds) == 2  # memory is another matter
+
+
+def test_nothing_left_asks_for_no_lanes() -> None:
+    assert decide_lanes(known(1), WIDE, 0) == 1
+
+
 def test_one_trial_is_not_enough_and_one_that_was_not_measured_counts_for_none() -> None:
     once = add_use(FamilyMemory(), use(1), ended=True)
     assert decide_lanes(once, WIDE, 100) == 1
@@ -133,7 +144,7 @@ def test_words_say_why() -> None:
     )
     assert describe_lanes(known(3.1, trials=1)).endswith("; 2 trials are to have shown what they take")
     assert describe_lanes(known(3.1, lanes=2, most=2)).endswith("of 24.0 GiB, and with 4 a GPU was full")
-    assert "4 have room, but there are no processors or trials" in describe_lanes(known(3.1, lanes=2))
+    assert "4 have room, but processors or trials are too few" in describe_lanes(known(3.1, lanes=2))
 
 
 def test_facts_of_a_later_version_are_read() -> None:

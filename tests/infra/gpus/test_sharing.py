@@ -53,7 +53,7 @@ def use(peak: float, lanes: int = 1, *, full: bool = False) -> GpuUse:
 
 def end(coordinator: Coordinator, me: LaneHandshake, work: LaneWork, peak: float, lanes: int = 1) -> LaneWork:
     """The lane's attempt ends well, and it asks for the next."""
-    ended = replace(run_attempt(coordinator, work, me), gpu=use(peak, lanes))
+    ended = replace(run_attempt(coordinator, work, me), gpu=use(peak, lanes), seconds=30.0)
     return coordinator.next_attempts(me, ended=ended)
 
 
@@ -183,7 +183,7 @@ def test_larger_gpus_of_a_later_run_are_made_use_of(bench: Bench) -> None:
     assert list(again.demand) == ["1x1cpu-0.5gpu"]
     me = lane(again, "more-0", 0.5)
     large = replace(use(1.0, 2), total_bytes=80 * GIB)
-    ended = replace(run_attempt(again, again.next_attempts(me), me), gpu=large)
+    ended = replace(run_attempt(again, again.next_attempts(me), me), gpu=large, seconds=30.0)
     again.next_attempts(me, ended=ended)
     assert list(again.demand) == ["1x1cpu-0.25gpu"]
 
@@ -216,6 +216,17 @@ def test_gpu_hours_are_those_that_a_lane_holds(bench: Bench) -> None:
     bench.clock.now += 8.0
     coordinator.tick()
     assert coordinator._spending.used["gpu_s"] - before == pytest.approx(8.0)
+
+
+def test_short_trials_are_over_before_lanes_have_begun_anew(bench: Bench) -> None:
+    coordinator = begin(bench)
+    me = lane(coordinator, "a-0")
+    work = coordinator.next_attempts(me)
+    for _ in range(3):
+        ended = replace(run_attempt(coordinator, work, me), gpu=use(1.0), seconds=2.0)
+        work = coordinator.next_attempts(me, ended=ended)
+        assert work.attempts
+    assert end(coordinator, me, work, 1.0).leave  # it took half a minute, and 37 are left
 
 
 def test_lane_that_holds_memory_is_told_of(bench: Bench) -> None:

@@ -185,7 +185,7 @@ def test_lanes_come_to_share_a_gpu_by_what_trials_take(tmp_path: Path) -> None:
     shares = [attempt.lane_facts["gpus"] for attempt in stage.attempts("measured")]
     assert shares[:2] == [1.0, 1.0]
     assert min(shares) < 1.0
-    assert "the largest trial so far took" in told["gpu_lanes"]["taking:take"]
+    assert "the largest trial so far took" in told["gpu_lanes"]["taking.take"]
 
 
 @pytest.mark.ray

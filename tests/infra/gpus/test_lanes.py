@@ -112,6 +112,13 @@ def test_lane_of_a_whole_gpu_names_no_neighbours(tmp_path: Path) -> None:
     assert "share this GPU" not in runner.describe_failure(ASKED, FULL).detail
 
 
+def test_gpu_that_is_full_outside_of_training_is_out_of_memory_as_well(tmp_path: Path) -> None:
+    told = make_runner(tmp_path, FakeMemory(), Resources()).describe_failure(ASKED, FULL)
+    assert told.reason == "out-of-memory"
+    assert told.gpu is not None
+    assert told.gpu.full
+
+
 @pytest.mark.parametrize(
     ("held", "used", "found"),
     [

@@ -205,6 +205,26 @@ def test_number_that_is_written_stays_whatever_trials_take(bench: Bench, gpus: f
     assert "gpu_lanes" not in views.sweep_by_id(bench.ledger, bench.sweep_id).facts
 
 
+def test_runs_are_as_before_where_a_family_with_a_number_has_lanes_of_that_shape(bench: Bench) -> None:
+    spec = sweep(family("free"), family("fixed", resources=WHOLE))
+    bench.sweep_id = bench.ledger.create_sweep(spec, fingerprint="f", facts={}, at=bench.clock())
+    me = OwnerRow(epoch=0, token=bench.token, host="h", pid=1, pid_started_at=0.0)
+    epoch, _ = bench.ledger.claim(bench.sweep_id, me, lambda owner: True)
+    coordinator = Coordinator(
+        bench.ledger, bench.sweep_id, epoch=epoch, resources={"free": WHOLE, "fixed": WHOLE},
+        gpu_rooms={"free": ROOM},
+    )  # fmt: skip
+    assert coordinator.run_sizes == {}
+    assert set(coordinator.gpu_lanes) == {"free"}
+
+
+def test_stacks_leave_trials_for_all_lanes_that_share_gpus(bench: Bench) -> None:
+    coordinator = begin(bench, trials=40)
+    assert coordinator._fair_share("1x1cpu-1gpu") == 20
+    share(coordinator)
+    assert coordinator._fair_share("1x1cpu-0.25gpu") == 5  # of 38, by eight lanes
+
+
 def test_gpu_hours_are_those_that_a_lane_holds(bench: Bench) -> None:
     coordinator = begin(bench)
     first, second = lane(coordinator, "a-0"), lane(coordinator, "b-0")

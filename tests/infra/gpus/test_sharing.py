@@ -23,10 +23,16 @@ ROOM = GpuRoom(gpus=2, lanes=4)
 
 
 def begin(
-    bench: Bench, *, room: GpuRoom = ROOM, again: bool = False, same_driver: bool = False, trials: int = 40
+    bench: Bench,
+    *,
+    room: GpuRoom = ROOM,
+    again: bool = False,
+    same_driver: bool = False,
+    trials: int = 40,
+    pruner: str = "none",
 ) -> Coordinator:
     """A sweep of one family with `gpus: auto` on two GPUs."""
-    spec = sweep(family(trials=trials, pruner={"name": "none"}, sampler={"name": "random"}))
+    spec = sweep(family(trials=trials, pruner={"name": pruner}, sampler={"name": "random"}))
     if not again:
         bench.sweep_id = bench.ledger.create_sweep(spec, fingerprint="f", facts={}, at=bench.clock())
     me = OwnerRow(epoch=0, token=bench.token, host="h", pid=1, pid_started_at=0.0)
@@ -161,6 +167,21 @@ def test_message_that_comes_twice_changes_nothing_the_second_time(bench: Bench) 
     assert shared == ["1x1cpu-1gpu"]
 
 
+def test_trials_that_the_pruner_ended_have_shown_what_they_take(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = begin(bench, pruner="asha")
+    monkeypatch.setattr(coordinator._studies, "should_prune", lambda *_: True)
+    me = lane(coordinator, "a-0")
+    work = coordinator.next_attempts(me)
+    for left in (False, True):
+        ended = run_attempt(coordinator, work, me)
+        assert ended.outcome == "pruned"
+        work = coordinator.next_attempts(me, ended=replace(ended, gpu=use(3.1), seconds=30.0))
+        assert work.leave is left
+    assert list(coordinator.demand) == ["1x1cpu-0.25gpu"]
+
+
 def test_sweep_that_is_carried_on_begins_with_what_it_knows(bench: Bench) -> None:
     share(begin(bench))
     again = begin(bench, again=True)
@@ -256,3 +277,5 @@ def test_lane_that_holds_memory_is_told_of(bench: Bench) -> None:
     (event,) = views.events_of_kind(bench.ledger, bench.sweep_id, "gpu-held")
     assert event.payload == {"lane": "a-0", "host": "h", "held_bytes": 2 * GIB}
     assert coordinator.sick.count_by_node() == {}  # the trial's code, not its node
+    coordinator.note_held_memory(replace(me, pid=9), 2 * GIB)  # one that is not the lane's any more
+    assert len(views.events_of_kind(bench.ledger, bench.sweep_id, "gpu-held")) == 1

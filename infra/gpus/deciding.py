@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,19 @@ def add_use(known: FamilyMemory, use: GpuUse, *, ended: bool) -> FamilyMemory:
     )
 
 
+def merge_families(families: Sequence[FamilyMemory]) -> FamilyMemory:
+    """What is known of several families whose lanes are the same: of the largest trial of all, and of as many
+    trials as have ended in each."""
+    totals = [known.total_bytes for known in families if known.total_bytes]
+    return FamilyMemory(
+        lanes=max(known.lanes for known in families),
+        trials=min(known.trials for known in families),
+        peak_bytes=max(known.peak_bytes for known in families),
+        total_bytes=min(totals, default=0),
+        most=min(known.most for known in families),
+    )
+
+
 def count_fitting(known: FamilyMemory) -> int:
     """How many lanes a GPU has memory for, as far as is known; 1 where nothing is."""
     if not known.peak_bytes or not known.total_bytes:
@@ -114,7 +128,7 @@ def describe_lanes(known: FamilyMemory) -> str:
     if known.most < LEVELS[-1] and known.most == known.lanes:
         return f"{lanes}, {took}, and with {2 * known.most} a GPU was full"
     if known.trials < ENOUGH_TRIALS:
-        return f"{lanes}, {took}; {ENOUGH_TRIALS} trials are to have shown what they take"
+        return f"{lanes}, {took}; {ENOUGH_TRIALS} trials of each family are to have shown what they take"
     fitting = count_fitting(known)
     if fitting > known.lanes:
         return f"{lanes}, {took}; {fitting} have room, but processors or trials are too few for more"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from infra.gpus.deciding import FamilyMemory, GpuRoom, add_use, decide_lanes, describe_lanes
+from infra.gpus.deciding import FamilyMemory, GpuRoom, add_use, decide_lanes, describe_lanes, merge_families
 from infra.gpus.use import GpuUse
 from infra.spec import Resources
 
@@ -21,7 +21,11 @@ SHARED_FULL = "gpu-full"  # the outcome of that attempt
 
 
 class GpuSharing:
-    """Decides for families whose file says `gpus: auto`, on a cluster with GPUs; others stay as they are."""
+    """Decides for families whose file says `gpus: auto`, on a cluster with GPUs; others stay as they are.
+
+    Families that need the same have the same share of a GPU, so that they go on sharing lanes: the largest
+    of them decides, of those that have trials left.
+    """
 
     def __init__(
         self,
@@ -48,12 +52,14 @@ class GpuSharing:
         self._seen: set[str] = set()  # families whose GPUs were seen since this began
         self._ends: dict[str, tuple[int, float]] = {}  # by family: how many trials ended, and their seconds
         self.resources = dict(settled)
-        self._known: dict[str, FamilyMemory] = {}
+        told: Document = facts.get(GPU_LANES, {})
+        self._known = {name: FamilyMemory.from_json(told.get(name, {})) for name in rooms}
+        for name in rooms:  # a cluster may have fewer processors than the one before
+            self._known[name] = self._known[name] if same_driver else replace(self._known[name], lanes=1)
+        lanes = {name: self._known[name].lanes if same_driver else self._decide(name) for name in rooms}
         for name in rooms:
-            known = FamilyMemory.from_json(facts.get(GPU_LANES, {}).get(name, {}))
-            if not same_driver:  # this cluster may have fewer processors than the one before
-                known = replace(known, lanes=self._decide(name, replace(known, lanes=1)))
-            self._keep(name, known)
+            self._settle(name, lanes[name])
+        self._publish(list(rooms))
 
     @property
     def widest(self) -> int:
@@ -68,7 +74,7 @@ class GpuSharing:
     @property
     def words(self) -> dict[str, str]:
         """By family that may share, how many lanes a GPU has, and why."""
-        return {name: describe_lanes(known) for name, known in self._known.items()}
+        return {name: describe_lanes(self._merge(name)) for name in self._known}
 
     def list_shapes(self) -> list[tuple[Resources, int]]:
         """What workers of these families get, or may get alone, and how many such lanes a GPU has."""
@@ -96,29 +102,46 @@ class GpuSharing:
         if ended:
             count, before_s = self._ends.get(family, (0, 0.0))
             self._ends[family] = (count + 1, before_s + seconds)
-        before = self._forget_smaller_gpus(family, use)
-        known = add_use(before, use, ended=ended)
-        known = replace(known, lanes=self._decide(family, known))
-        if known == self._known[family]:
+        before, group = self._known[family].lanes, self._group(family)
+        self._known[family] = add_use(self._forget_smaller_gpus(family, use), use, ended=ended)
+        lanes = self._decide(family)
+        for name in group:
+            self._settle(name, lanes)
+        self._publish(group)
+        if lanes == before:
             return None
-        self._keep(family, known)
-        if known.lanes == before.lanes:
-            return None
-        return {"family": family, "lanes": known.lanes, WHY: describe_lanes(known)}
+        return {"families": group, "lanes": lanes, WHY: self.words[family]}
 
-    def _decide(self, family: str, known: FamilyMemory) -> int:
-        count, seconds = self._ends.get(family, (0, 0.0))
-        mean_s = seconds / count if count else math.inf
-        return decide_lanes(known, self._rooms[family], self._left(family), mean_s)
+    def _group(self, family: str) -> list[str]:
+        """The families that need the same as this one, which share lanes with it."""
+        return [name for name in self._rooms if self._settled[name] == self._settled[family]]
 
-    def _keep(self, family: str, known: FamilyMemory) -> None:
-        self._known[family] = known
-        gpus = (self._settled[family].gpus or 0.0) / known.lanes
+    def _merge(self, family: str) -> FamilyMemory:
+        group = self._group(family)
+        left = [name for name in group if self._left(name)]
+        return merge_families([self._known[name] for name in left or group])
+
+    def _decide(self, family: str) -> int:
+        group = self._group(family)
+        ends = [self._ends.get(name, (0, 0.0)) for name in group]
+        count, seconds = sum(count for count, _ in ends), sum(seconds for _, seconds in ends)
+        left = sum(self._left(name) for name in group)
+        return decide_lanes(
+            self._merge(family), self._rooms[family], left, seconds / count if count else math.inf
+        )
+
+    def _settle(self, family: str, lanes: int) -> None:
+        self._known[family] = replace(self._known[family], lanes=lanes)
+        gpus = (self._settled[family].gpus or 0.0) / lanes
         self.resources[family] = replace(self._settled[family], gpus=gpus)
+
+    def _publish(self, families: Sequence[str]) -> None:
+        """Keeps what is known where it is news."""
         told: Document = self._facts.get(GPU_LANES, {})
-        fact = {**known.to_json(), WHY: describe_lanes(known)}
-        if told.get(family) != fact:
-            self._set_facts(**{GPU_LANES: {**told, family: fact}})
+        words = self.words
+        now = {name: {**self._known[name].to_json(), WHY: words[name]} for name in families}
+        if any(told.get(name) != fact for name, fact in now.items()):
+            self._set_facts(**{GPU_LANES: {**told, **now}})
 
     def _forget_smaller_gpus(self, family: str, use: GpuUse) -> FamilyMemory:
         """What is known, but for GPUs of an earlier run of the sweep that were smaller than those here."""

@@ -339,7 +339,8 @@ def test_node_is_left_without_what_others_hold(
         (Resources(cpus=4.0), None, CLUSTER[:1], GpuRoom(gpus=2, lanes=1)),
         (Resources(memory_bytes=2), None, (Node(name="a", cpus=64.0, gpus=1.0, memory_bytes=7),), 3),
         (Resources(accelerator="H200"), None, CLUSTER, GpuRoom(gpus=2, lanes=4)),
-        (Resources(), 7, (Node(name="a", cpus=64.0, gpus=2.0),), GpuRoom(gpus=2, lanes=4)),
+        (Resources(), 7, (Node(name="a", cpus=64.0, gpus=2.0),), GpuRoom(gpus=2, lanes=3)),
+        (Resources(), 1, (Node(name="a", cpus=64.0, gpus=2.0),), GpuRoom(gpus=2, lanes=1)),
         (Resources(gpus=1.0), None, CLUSTER, None),
         (Resources(gpus=0.5), None, CLUSTER, None),
         (Resources(workers=2), None, CLUSTER, None),
@@ -363,3 +364,17 @@ def test_run_of_lanes_that_share_a_gpu_is_as_large_as_the_gpu() -> None:
     assert lanes_of(plan_runs(shapes, {"c": 40}, nodes, None, run_sizes=sizes)) == [("c", 8)] * 3
     beside = plan_runs({"g": shapes["g"]}, {"g": 40}, nodes, None, run_sizes=sizes, most_a_run=2)
     assert lanes_of(beside) == [("g", 2)] * 4
+    few = plan_runs({"g": shapes["g"]}, {"g": 5}, nodes, None, run_sizes=sizes)
+    assert lanes_of(few) == [("g", 4), ("g", 4)]
+    assert lanes_of(plan_runs({"g": shapes["g"]}, {"g": 5}, nodes, 6, run_sizes=sizes)) == [
+        ("g", 4),
+        ("g", 2),
+    ]
+
+
+def test_run_of_lanes_that_share_a_gpu_has_one_beside_other_shapes() -> None:
+    shapes = {"whole": Resources(gpus=1.0), "g": Resources(gpus=0.25)}
+    sizes, wanted = {"whole": 1, "g": 4}, {"whole": 1, "g": 9}
+    for gpus, runs in ((1.0, [("whole", 1)]), (2.0, [("whole", 1), ("g", 4)])):
+        nodes = (Node(name="a", cpus=24.0, gpus=gpus),)
+        assert lanes_of(plan_runs(shapes, wanted, nodes, None, run_sizes=sizes)) == runs

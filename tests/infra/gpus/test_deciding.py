@@ -142,7 +142,9 @@ def test_words_say_why() -> None:
     assert describe_lanes(known(3.1, lanes=4)) == (
         "4 lanes a GPU, the largest trial so far took 3.1 GiB of 24.0 GiB"
     )
-    assert describe_lanes(known(3.1, trials=1)).endswith("; 2 trials are to have shown what they take")
+    assert describe_lanes(known(3.1, trials=1)).endswith(
+        "; 2 trials of each family are to have shown what they take"
+    )
     assert describe_lanes(known(3.1, lanes=2, most=2)).endswith("of 24.0 GiB, and with 4 a GPU was full")
     assert "4 have room, but processors or trials are too few" in describe_lanes(known(3.1, lanes=2))
 

@@ -229,11 +229,11 @@ def test_plan_of_trees_counts_their_rounds_and_not_batches_of_one_row(home):
     assert plan("trees.yaml").families[0].trial_seconds < 60
 
 
-@pytest.mark.parametrize("gpus", ["auto", "1"])
-def test_plan_says_how_many_lanes_share_a_gpu_at_first(home, monkeypatch, gpus):
+@pytest.mark.parametrize(("gpus", "known", "lanes"), [("auto", True, 8), ("auto", False, 2), ("1", True, 2)])
+def test_plan_says_how_many_lanes_share_a_gpu_at_first(home, monkeypatch, gpus, known, lanes):
     """What trials took before is known; without it each lane has a GPU."""
-    known = {"lanes": 4, "trials": 2, "peak_bytes": 3 << 30, "total_bytes": 24 << 30, "most": 8, "why": "so"}
-    write_sweep(home, facts={"gpu_lanes": {"image_cnn": known}})
+    took = {"lanes": 4, "trials": 2, "peak_bytes": 3 << 30, "total_bytes": 24 << 30, "most": 8, "why": "so"}
+    write_sweep(home, facts={"gpu_lanes": {"image_cnn": took, "mlp": took} if known else {}})
     monkeypatch.setattr(plan_module, "this_machine", lambda: Node(name="local", cpus=8.0, gpus=2.0))
     Path("digits.yaml").write_text(
         "name: digits\ndata: {source: 'builtin:digits'}\nbudget: {trials: 40, epochs: 2}\n"
@@ -241,16 +241,13 @@ def test_plan_says_how_many_lanes_share_a_gpu_at_first(home, monkeypatch, gpus):
     )
     found = plan("digits.yaml")
     why = "4 lanes a GPU, the largest trial so far took 3.0 GiB of 24.0 GiB"
-    first = "1 lane a GPU, until trials have shown what they take"
-    told = [why, first] if gpus == "auto" else ["", ""]
-    assert [family.gpu_lanes for family in found.families] == told
+    why = why if known else "1 lane a GPU, until trials have shown what they take"
+    told = [f"  {name}, gpus: auto: {why}" for name in ("image_cnn", "mlp")] if gpus == "auto" else []
+    assert [family.gpu_lanes for family in found.families] == ([why, why] if told else ["", ""])
     shown = io.StringIO()
     print_plan(Console(file=shown, width=120), found)
-    lines = [f"  image_cnn, gpus: auto: {why}", f"  mlp, gpus: auto: {first}"]
-    assert [line for line in shown.getvalue().splitlines() if "gpus: auto" in line] == (
-        lines if gpus == "auto" else []
-    )
-    assert (found.gpus, found.gpus_used, found.lanes) == (2.0, 2.0, 5 if gpus == "auto" else 2)
+    assert [line for line in shown.getvalue().splitlines() if "gpus: auto" in line] == told
+    assert (found.gpus, found.gpus_used, found.lanes) == (2.0, 2.0, lanes)
 
 
 @pytest.mark.parametrize("began", [True, False])

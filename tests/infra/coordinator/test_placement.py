@@ -378,3 +378,7 @@ def test_run_of_lanes_that_share_a_gpu_has_one_beside_other_shapes() -> None:
     for gpus, runs in ((1.0, [("whole", 1)]), (2.0, [("whole", 1), ("g", 4)])):
         nodes = (Node(name="a", cpus=24.0, gpus=gpus),)
         assert lanes_of(plan_runs(shapes, wanted, nodes, None, run_sizes=sizes)) == runs
+    shapes, sizes = {"g": Resources(gpus=0.25), "h": Resources(gpus=0.25, cpus=2.0)}, {"g": 4, "h": 4}
+    nodes = (Node(name="a", cpus=24.0, gpus=3.0),)
+    plans = plan_runs(shapes, {"g": 40, "h": 40}, nodes, None, run_sizes=sizes)
+    assert lanes_of(plans) == [("g", 4), ("g", 4), ("h", 4)]

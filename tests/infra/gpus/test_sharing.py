@@ -246,15 +246,21 @@ def test_stacks_leave_trials_for_all_lanes_that_share_gpus(bench: Bench) -> None
     assert coordinator._fair_share("1x1cpu-0.25gpu") == 5  # of 38, by eight lanes
 
 
-def test_families_that_need_the_same_share_lanes_and_the_largest_decides(bench: Bench) -> None:
-    spec = sweep(*(family(n, trials=9, sampler={"name": "random"}, pruner={"name": "none"}) for n in "ab"))
+def begin_two(bench: Bench, trials: int) -> Coordinator:
+    """Two families that need the same, the first with so many trials."""
+    kinds = {"sampler": {"name": "random"}, "pruner": {"name": "none"}}
+    spec = sweep(family("a", trials=trials, **kinds), family("b", trials=30, **kinds))
     bench.sweep_id = bench.ledger.create_sweep(spec, fingerprint="f", facts={}, at=bench.clock())
     me = OwnerRow(epoch=0, token=bench.token, host="h", pid=1, pid_started_at=0.0)
     epoch, _ = bench.ledger.claim(bench.sweep_id, me, lambda owner: True)
-    coordinator = Coordinator(
+    return Coordinator(
         bench.ledger, bench.sweep_id, epoch=epoch, resources=dict.fromkeys("ab", WHOLE),
-        gpu_rooms=dict.fromkeys("ab", ROOM),
+        gpu_rooms=dict.fromkeys("ab", ROOM), clock=bench.clock, steady=bench.clock,
     )  # fmt: skip
+
+
+def test_families_that_need_the_same_share_lanes_and_the_largest_decides(bench: Bench) -> None:
+    coordinator = begin_two(bench, 30)
     first = lane(coordinator, "whole-0")
     work = coordinator.next_attempts(first)
     for peak in (1.0, 7.0, 1.0):  # of a, b, a
@@ -263,11 +269,20 @@ def test_families_that_need_the_same_share_lanes_and_the_largest_decides(bench: 
     assert "2 trials of each family" in coordinator.gpu_lanes["a"]
     assert end(coordinator, first, work, 1.0).leave
     assert list(coordinator.demand) == ["1x1cpu-0.5gpu"]
-    assert set(coordinator.gpu_lanes.values()) == {
-        "2 lanes a GPU, the largest trial so far took 7.0 GiB of 24.0 GiB"
-    }
+    why = "2 lanes a GPU, the largest trial so far took 7.0 GiB of 24.0 GiB"
+    assert coordinator.gpu_lanes == dict.fromkeys("ab", why)
     (event,) = views.events_of_kind(bench.ledger, bench.sweep_id, "gpu-lanes")
     assert event.payload["families"] == ["a", "b"]
+
+
+def test_family_without_trials_left_decides_nothing_any_more(bench: Bench) -> None:
+    coordinator = begin_two(bench, 1)
+    first = lane(coordinator, "whole-0")
+    work = coordinator.next_attempts(first)
+    for peak in (20.0, 1.0):  # all of a, and b
+        work = end(coordinator, first, work, peak)
+    assert end(coordinator, first, work, 1.0).leave
+    assert list(coordinator.demand) == ["1x1cpu-0.25gpu"]
 
 
 def test_gpu_hours_are_those_that_a_lane_holds(bench: Bench) -> None:

@@ -31,7 +31,8 @@ class Objective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one worker of a trial needs. `gpus=None` means: one where the cluster has GPUs, else none.
+    """What one worker of a trial needs. `gpus=None` means: none where the cluster has no GPUs, else one at
+    first, and then a part of one, as far as trials are seen to need no more (`infra.gpus`).
 
     With `sharding="full"` each of several workers holds its part of weights, gradients and optimizer. With
     `fresh_process` each attempt begins in a new process, which ends with it.

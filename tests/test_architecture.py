@@ -25,7 +25,7 @@ ROOMS = {
     "infra": (
         "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "head_start",
         "lanes", "tracking", "sharing",
-        "coordinator", "storage", "search", "ledger",
+        "coordinator", "gpus", "storage", "search", "ledger",
     ),
     "trainers": (
         "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",

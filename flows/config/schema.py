@@ -139,7 +139,8 @@ class FamilyResources(Strict):
     cpus: Positive | None = None
     """CPUs of each worker (1)."""
     gpus: Gpus | None = None
-    """GPUs of each worker, whole or a fraction; `auto` is 1 where the cluster has GPUs, else 0 (auto)."""
+    """GPUs of each worker, whole or a fraction; `auto` is 0 where the cluster has none, else 1 at first, and
+    lanes of one worker come to share GPUs as far as the memory allows that trials take (auto)."""
     memory: Memory | None = None
     """Memory of each worker, such as 4GiB, which Ray reserves for it."""
     accelerator: Line | None = None

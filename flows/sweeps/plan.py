@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -19,8 +20,9 @@ from infra.spec import FamilySpec, SweepSpec
 
 if TYPE_CHECKING:
     from infra.coordinator.placement import Node
+    from infra.gpus.sharing import GpuSharing
     from infra.spec import Resources
-    from trainers.types import JsonObject
+    from trainers.types import Document, JsonObject
 
 GROWS = (
     "the cluster grows by demand: lanes and time are those of the nodes that are there now; what lanes wait"
@@ -37,6 +39,7 @@ class FamilyPlan:
         trial_seconds: of a trial that nothing stops early, at the pace of the batches that were tried.
         lane: what one lane of it holds, in words.
         stack: whether its trials are trained one by one or as stacks, and why.
+        gpu_lanes: with `gpus: auto` on GPUs, how many lanes share one at first, and why; else empty.
     """
 
     family: str
@@ -47,6 +50,7 @@ class FamilyPlan:
     parameters: int | None
     size_bytes: int | None
     stack: str = ""
+    gpu_lanes: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,16 +122,20 @@ def plan(
     )
     prepared = prepare_sweep(source, overrides, place)
     warnings = [*_ledger_warnings(prepared, place)]
-    done = _count_ended(prepared.spec, place)
+    ended, facts = _find_known(prepared.spec, place)
+    done = ended.total()
     check_writable(storage_root(place, prepared.spec))
     nodes, grows = _nodes(prepared.spec, address, place)
-    lanes, resources = _place_lanes(prepared.spec, nodes, grows=grows)
+    undone = {family.name: max(0, family.trials - ended[family.name]) for family in prepared.spec.families}
+    lanes, sharing = _place_lanes(prepared.spec, nodes, facts, undone, grows=grows)
+    resources = sharing.resources
     warnings += [GROWS] if grows else []
     probes = dry_run_families(prepared, place)
     warnings += [f"{name}: {found.warning}" for name, found in probes.items() if found.warning]
     warnings += _tracking_warnings(prepared.spec, place)
     families = tuple(
-        _family_plan(family, probes[family.name], resources[family.name]) for family in prepared.spec.families
+        _family_plan(family, probes[family.name], resources[family.name], sharing.words.get(family.name, ""))
+        for family in prepared.spec.families
     )
     total = sum(family.trials for family in families)
     left = max(0, total - done)
@@ -153,7 +161,7 @@ def plan(
     )
 
 
-def _family_plan(family: FamilySpec, found: DryRun, resources: Resources) -> FamilyPlan:
+def _family_plan(family: FamilySpec, found: DryRun, resources: Resources, gpu_lanes: str) -> FamilyPlan:
     lane = f"{resources.cpus:g} CPU" + (f", {resources.gpus:g} GPU" if resources.gpus else "")
     if resources.workers > 1:
         sharded = ", the weights sharded over them" if resources.sharding == "full" else ""
@@ -167,6 +175,7 @@ def _family_plan(family: FamilySpec, found: DryRun, resources: Resources) -> Fam
         parameters=found.parameters,
         size_bytes=found.size_bytes,
         stack=found.stack,
+        gpu_lanes=gpu_lanes,
     )
 
 
@@ -225,11 +234,29 @@ def this_machine() -> Node:
     )
 
 
-def _place_lanes(spec: SweepSpec, nodes: Sequence[Node], *, grows: bool) -> tuple[int, dict[str, Resources]]:
-    """How many lanes there will be, and each family's settled resources."""
-    from infra.coordinator.placement import check_placeable, plan_runs, resolve_shapes, shape_name
+def _place_lanes(
+    spec: SweepSpec, nodes: Sequence[Node], facts: Document, left: Mapping[str, int], *, grows: bool
+) -> tuple[int, GpuSharing]:
+    """How many lanes there will be at first, and each family's settled resources.
 
-    resources = resolve_shapes(spec, nodes)
+    Args:
+        facts: of the sweep, where the ledger has it.
+        left: by family, how many trials there are to run.
+    """
+    from infra.coordinator.placement import (
+        check_placeable,
+        gpu_rooms,
+        plan_runs,
+        resolve_shapes,
+        shape_name,
+    )
+    from infra.gpus.sharing import GpuSharing
+
+    sharing = GpuSharing(
+        resolve_shapes(spec, nodes), gpu_rooms(spec, nodes), facts, lambda **_: None, left.__getitem__,
+        same_driver=False,
+    )  # fmt: skip
+    resources = sharing.resources
     for family, needed in resources.items() if not grows else ():
         check_placeable(family, needed, nodes)
     wanted: dict[str, int] = {}
@@ -238,18 +265,22 @@ def _place_lanes(spec: SweepSpec, nodes: Sequence[Node], *, grows: bool) -> tupl
         wanted[shape] = wanted.get(shape, 0) + entry.trials
     shapes = {shape_name(needed): needed for needed in resources.values()}
     runs = plan_runs(shapes, wanted, nodes, spec.lanes)
-    return max(1, sum(run.lanes for run in runs)), dict(resources)
+    return max(1, sum(run.lanes for run in runs)), sharing
 
 
-def _count_ended(spec: SweepSpec, home: Home) -> int:
+def _find_known(spec: SweepSpec, home: Home) -> tuple[Counter[str], Document]:
+    """How many trials of each family have ended, and the sweep's facts, where the ledger has it."""
     from infra.ledger import views
 
     ledger = open_ledger(home, spec.ledger)
     if ledger is None:
-        return 0
+        return Counter(), {}
     try:
         row = views.find_sweep(ledger, spec.name)
-        return sum(trial.has_ended for trial in views.trials(ledger, row.id)) if row is not None else 0
+        if row is None:
+            return Counter(), {}
+        ended = (trial.family for trial in views.trials(ledger, row.id) if trial.has_ended)
+        return Counter(ended), row.facts
     finally:
         ledger.close()
 

@@ -47,6 +47,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     table.add_row("  disk", size(plan.disk_bytes))
     console.print(table)
     for family in families:
+        if family.gpu_lanes:
+            console.print(Text(f"  {family.family}, gpus: auto: {family.gpu_lanes}"), soft_wrap=True)
         if family.stack:
             console.print(Text(f"  {family.family}: {family.stack}"), soft_wrap=True)
     for warning in plan.warnings:

@@ -16,6 +16,7 @@ from flows.sweeps.states import (
 )
 from flows.terminal.shown_result import ShownResult
 from flows.terminal.stack_words import describe_stacks
+from infra.gpus.sharing import describe_facts
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.broken_families import BrokenFamily, find_broken_families
@@ -113,6 +114,7 @@ class SweepStatus(ShownResult):
         stopped_families: that get no more trials, since their first ones all failed alike.
         ledger: as the sweep's file names it.
         lanes: of a sweep that runs, how many there are and what others wait for.
+        gpu_lanes: of families with `gpus: auto`, how many lanes a GPU has for them and why, in words.
         home: where it was found, for `model`.
     """
 
@@ -133,6 +135,7 @@ class SweepStatus(ShownResult):
     stopped_families: tuple[BrokenFamily, ...] = ()
     ledger: str | None = None
     lanes: LaneSupply | None = None
+    gpu_lanes: dict[str, str] = field(default_factory=dict)
     home: Home | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -183,6 +186,7 @@ class SweepStatus(ShownResult):
             "stacks": self.stacks,
             "stopped_families": [family.to_json() for family in self.stopped_families],
             "lanes": asdict(self.lanes) if self.lanes else None,
+            "gpu_lanes": self.gpu_lanes,
         }
 
 
@@ -286,6 +290,7 @@ def sweep_status(
         stopped_families=find_broken_families(row, trials),
         ledger=row.spec.ledger,
         lanes=_lane_supply(row) if state == "running" else None,
+        gpu_lanes=describe_facts(row.facts),
         home=home,
     )
 

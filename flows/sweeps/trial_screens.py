@@ -105,6 +105,8 @@ def print_status(console: Console, status: SweepStatus) -> None:
         console.print(Text(told, style="dim"), soft_wrap=True)
         for host, why in status.lanes.sick.items():
             console.print(Text(f"sick lanes on {host}, {why}", style="yellow"), soft_wrap=True)
+    for family, why in status.gpu_lanes.items():
+        console.print(Text(f"{family}, gpus: auto: {why}", style="dim"), soft_wrap=True)
     for family in status.planned:
         mine = [trial for trial in status.trials if trial.family == family]
         if mine:

@@ -196,6 +196,10 @@ class CoordinatorActor:
         """See `Coordinator.record_stack_choice`."""
         self._call(lambda core: core.record_stack_choice(hello, choice))
 
+    def note_held_memory(self, hello: LaneHandshake, held_bytes: int) -> None:
+        """See `Coordinator.note_held_memory`."""
+        self._call(lambda core: core.note_held_memory(hello, held_bytes))
+
     def report_attempt_failure(self, ended: AttemptResult, reports: Sequence[EpochReport]) -> None:
         """See `Coordinator.report_attempt_failure`."""
         self._call(lambda core: core.report_attempt_failure(ended, reports))
@@ -240,6 +244,7 @@ class CoordinatorActor:
                 self._stood = CoordinatorStatus(
                     state=core.state, stopping=core.stopping, lanes=core.lanes, running=core.running,
                     wanted=core.demand, lanes_by_run=core.lanes_by_run, sick_nodes=core.sick.count_by_node(),
+                    run_sizes=core.run_sizes, gpu_lanes=core.gpu_lanes,
                 )  # fmt: skip
         return replace(
             self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure,
@@ -301,6 +306,7 @@ class CoordinatorActor:
                     role=settings.role,
                     lanes=settings.lanes,
                     resources=settings.resources,
+                    gpu_rooms=settings.gpu_rooms,
                     same_driver=same_driver,
                     starved=self._is_oom_killed,
                     structure_of=self._structures.find_structure,

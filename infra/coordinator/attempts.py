@@ -76,6 +76,11 @@ class Attempts:
         """The family of an attempt that runs, or that the pruner has just ended."""
         return (self.running.get(attempt) or self._just_ended[attempt]).trial.family
 
+    def find_family(self, attempt: str) -> str | None:
+        """As `family_of`; None where the attempt is neither."""
+        known = self.running.get(attempt) or self._just_ended.get(attempt)
+        return None if known is None else known.trial.family
+
     def on_lane(self, lane: str) -> list[RunningAttempt]:
         """The attempts that run on a lane: one, or the members of a stack."""
         return [running for running in self.running.values() if running.lane == lane]

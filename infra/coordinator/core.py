@@ -8,6 +8,7 @@ write fails the object must be thrown away and made again from the ledger: memor
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections import Counter
@@ -16,7 +17,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 from infra.coordinator import policy
-from infra.coordinator.attempts import STACK_LIMIT, Attempts, RunningAttempt, stack_limit
+from infra.coordinator.attempts import (
+    STACK_LIMIT,
+    Attempts,
+    RunningAttempt,
+    escape_unstorable,
+    stack_limit,
+)
 from infra.coordinator.lane_table import PROCESS_ENDED, LaneTable
 from infra.coordinator.messages import (
     Assignment,
@@ -36,6 +43,8 @@ from infra.coordinator.sick_lanes import NODE_LEFT, SickLanes
 from infra.coordinator.trial_table import TrialTable
 from infra.coordinator.usage import BudgetUsage
 from infra.coordinator.warm_start import teach_earlier_trials
+from infra.gpus.deciding import GpuRoom
+from infra.gpus.sharing import ALONE, SHARED_FULL, GpuSharing
 from infra.ledger import views
 from infra.ledger.broken_families import MENDED
 from infra.ledger.requeue import requeue_trial
@@ -44,11 +53,14 @@ from infra.ledger.store import Ledger
 from infra.search.growth import limit_to_grids
 from infra.search.pruners import deciding_reports, pruner_options
 from infra.search.study import Studies
+from infra.secrets import redact
 from infra.spec import FamilySpec, Resources, extend_families
+from trainers.loop.device_memory import gibibytes
 
 if TYPE_CHECKING:
     from trainers.types import Document, Json, Params
 
+_log = logging.getLogger(__name__)
 IDLE_WAIT_S = 0.25
 PASSING_FACTS = frozenset({"stopping", "stop_cause", "lanes", "claim", "sick_nodes"})  # of one driver
 
@@ -75,6 +87,7 @@ class Coordinator:
         steady: Callable[[], float] = time.monotonic,
         starved: Callable[[LaneHandshake], bool] = lambda hello: False,
         structure_of: Callable[[FamilySpec, Params], str | None] = lambda family, params: None,
+        gpu_rooms: Mapping[str, GpuRoom] | None = None,
     ) -> None:
         """Takes over from what the ledger says.
 
@@ -90,6 +103,7 @@ class Coordinator:
             starved: whether a process that is gone was ended because memory ran out.
             structure_of: the structure of a family's parameters; trials of the same may be one stack. None:
                 alone.
+            gpu_rooms: of families whose lanes may come to share GPUs, what the cluster has for them.
         """
         self._starved = starved
         self._held = False
@@ -97,16 +111,22 @@ class Coordinator:
         self._clock, self._steady = clock, steady
         self.sweep: SweepRow = views.sweep_by_id(ledger, sweep_id)
         self.spec = limit_to_grids(self.sweep.spec)
-        self._resources = dict(resources or {family.name: family.resources for family in self.spec.families})
         self.state = "running"
         records = views.journal_records(ledger, sweep_id) if role == "search" else ()
         self._studies = Studies(self.spec, records) if role == "search" else None
         known, mended = views.trials(ledger, sweep_id, role=role), self.sweep.facts.get(MENDED)
         self.book = TrialTable(self.spec, known, asks=role == "search", mended=mended)
         self._attempts = Attempts(self.spec, self.book, self._studies, clock, steady)
+        settled = dict(resources or {family.name: family.resources for family in self.spec.families})
+        self._sharing = GpuSharing(
+            settled, gpu_rooms or {}, self.sweep.facts, self._set_facts, self._count_left,
+            same_driver=same_driver,
+        )  # fmt: skip
+        self._resources = self._sharing.resources
         self._questions = TrialQuestions(
-            self.book, self._studies, self._resources, lanes=lanes, clock=clock, record=self._record_question
-        )
+            self.book, self._studies, self._resources, lanes=lanes, clock=clock,
+            record=self._record_question, lanes_a_gpu=lambda: self._sharing.widest,
+        )  # fmt: skip
         self._structure_of = structure_of
         self._roster = LaneTable(steady)
         self.sick = SickLanes(
@@ -147,7 +167,7 @@ class Coordinator:
             return LaneWork(fenced=True)
         if ended is not None:
             self._attempts.record_reports(ended.attempt, hello.lane, reports)
-            self.sick.end_attempt(ended, hello.lane)
+            self._end_attempt(ended, hello.lane)
             if not self._roster.admit(hello):  # that end showed that the process is spoilt
                 self._commit()
                 return LaneWork(fenced=True)
@@ -177,7 +197,7 @@ class Coordinator:
             return LaneWork(fenced=True)
         for one in ended:
             self._attempts.record_reports(one.attempt, hello.lane, (reports or {}).get(one.attempt, ()))
-            self.sick.end_attempt(one, hello.lane)
+            self._end_attempt(one, hello.lane)
         spoilt = not self._roster.admit(hello)
         work = LaneWork(fenced=True) if spoilt else self._fill_stack(hello, request)
         self._commit()
@@ -210,7 +230,19 @@ class Coordinator:
             if len(together) > 1 and ended.fault is None:
                 self._attempts.break_stack(together, ended.reason, ended.detail)
             else:
-                self.sick.end_attempt(ended, running.lane)
+                self._end_attempt(ended, running.lane)
+        self._commit()
+
+    def note_held_memory(self, hello: LaneHandshake, held_bytes: int) -> None:
+        """A lane's process could not give back what a trial took of its GPU, and ends itself for that."""
+        self.prefetch_trials()
+        if self._roster.admit(hello):
+            told: Document = {"lane": hello.lane, "host": hello.host, "held_bytes": held_bytes}
+            self._attempts.batch.add_event("gpu-held", self._clock(), told)
+            _log.warning(
+                "lane %s on %s is replaced: after its last trial its process holds %s of its GPU",
+                hello.lane, hello.host, gibibytes(held_bytes),
+            )  # fmt: skip
         self._commit()
 
     def heartbeat(
@@ -337,6 +369,10 @@ class Coordinator:
         """For each shape that trials need, its resources and how many of them have not ended."""
         counts: Counter[str] = Counter()
         by_shape: dict[str, Resources] = {}
+        for name in self._sharing.families:
+            for trial in self.book.open_trials(name):
+                if (trial.origin or {}).get(ALONE):  # first, while GPUs come free: else they wait for the end
+                    counts[shape_name(self._trial_resources(trial))] = 0
         for family in self.spec.families:
             usual = self._resources[family.name]
             needs = [(usual, self.book.count_to_ask(family.name))]
@@ -345,6 +381,20 @@ class Coordinator:
                 by_shape[shape_name(resources)] = resources
                 counts[shape_name(resources)] += count
         return {shape: (by_shape[shape], count) for shape, count in counts.items() if count}
+
+    @property
+    def gpu_lanes(self) -> Mapping[str, str]:
+        """By family whose lanes may share GPUs, how many lanes one has and why, in words."""
+        return self._sharing.words
+
+    @property
+    def run_sizes(self) -> dict[str, int]:
+        """Of shapes whose lanes may come to share a GPU, how many lanes a run has at most: as many as a GPU
+        has, so that each GPU is given back by itself. Families that say how many GPUs they need know no such
+        thing, nor do others that share lanes with them."""
+        fixed = {shape_name(r) for name, r in self._resources.items() if not self._sharing.shares(name)}
+        shapes = {shape_name(resources): lanes for resources, lanes in self._sharing.list_shapes()}
+        return {shape: lanes for shape, lanes in shapes.items() if shape not in fixed}
 
     def take_dropped_folders(self) -> list[str]:
         """Folders of models and checkpoints that nobody needs any more, once."""
@@ -403,7 +453,28 @@ class Coordinator:
     def _fair_share(self, shape: str) -> int:
         """How many trials one lane may have at once: no other is to stand idle for it."""
         _, left = self.demand.get(shape, (None, 0))
-        return math.ceil(left / self._lanes)
+        return math.ceil(left / (self._lanes * self._sharing.widest))
+
+    def _end_attempt(self, ended: AttemptResult, lane: str) -> None:
+        """See `SickLanes.end_attempt`. One that failed since a GPU that it shared was full is tried once more
+        with a GPU for itself, and not charged: a neighbour may have taken what it lacked."""
+        family = self._attempts.find_family(ended.attempt)
+        if family is not None:
+            through = ended.outcome in {"complete", "pruned"}
+            told = self._sharing.note_use(family, ended.gpu, ended.seconds, ended=through)
+            if told is not None:
+                self._attempts.batch.add_event("gpu-lanes", self._clock(), told)
+        running, use = self._attempts.running.get(ended.attempt), ended.gpu
+        lacked = use is not None and use.full and use.lanes > 1 and ended.outcome == "failed"
+        mine = running is not None and running.lane == lane and self._sharing.shares(running.trial.family)
+        if running is not None and mine and lacked and not (running.trial.origin or {}).get(ALONE):
+            running.trial.origin = {**(running.trial.origin or {}), ALONE: True}
+            self._attempts.return_to_waiting(running, SHARED_FULL, redact(escape_unstorable(ended.detail)))
+            return
+        self.sick.end_attempt(ended, lane)
+
+    def _count_left(self, family: str) -> int:
+        return self.book.count_to_ask(family) + len(self.book.open_trials(family))
 
     def _settle_paused(self) -> None:
         """Ends trials that wait at a rung where nothing more can come to it."""
@@ -446,7 +517,7 @@ class Coordinator:
             keep_above=None if confirming else policy.keep_threshold(goal, keep, having),
             pauses=not confirming and pruner_options(family.pruner).pauses,
             structure=self._find_structure(trial), stack_limit=(trial.origin or {}).get(STACK_LIMIT),
-            companions=self.book.count_to_ask(family.name) + len(self.book.open_trials(family.name)),
+            companions=self._count_left(family.name),
             **self._earlier_attempts(family, attempt),
         )  # fmt: skip
 
@@ -551,7 +622,7 @@ class Coordinator:
         if self._role != "search":  # the budget is the search's: a sweep that used it up can be confirmed
             return
         by_lane = {running.lane: running.trial for running in self._attempts.running.values()}
-        self._spending.add_time(now, [self._trial_resources(trial) for trial in by_lane.values()])
+        self._spending.add_time(now, [self._held_resources(lane, trial) for lane, trial in by_lane.items()])
         why = self._spending.find_exhausted(self.spec)
         if why is not None and self.state == "running":
             self._request_stop(why, policy.StopCause.BUDGET)
@@ -599,7 +670,17 @@ class Coordinator:
 
     def _trial_resources(self, trial: TrialRow) -> Resources:
         """What a worker of the trial gets: its family's resources, or what `retry` gave it."""
-        return replace(self._resources[trial.family], **(trial.resources or {}))
+        alone = (trial.origin or {}).get(ALONE)
+        usual = self._sharing.whole(trial.family) if alone else self._resources[trial.family]
+        return replace(usual, **(trial.resources or {}))
+
+    def _held_resources(self, lane: str, trial: TrialRow) -> Resources:
+        """What the trial's lane holds, which began perhaps before lanes came to share GPUs."""
+        resources, process = self._trial_resources(trial), self._roster.holder(lane)
+        held = None if process is None else process.facts.get("gpus")
+        if not isinstance(held, float) or not self._sharing.shares(trial.family):
+            return resources
+        return replace(resources, gpus=held)
 
     @contextlib.contextmanager
     def batch_events(self) -> Iterator[None]:

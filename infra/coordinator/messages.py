@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from infra.coordinator.process_faults import ProcessFault
+from infra.gpus.use import GpuUse
 from infra.search.pruners import Deciding
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ AttemptReports: TypeAlias = Mapping[str, Sequence[EpochReport]]  # by attempt
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
     """How an attempt ended. `outcome`: complete, pruned, stopped or failed (then `reason` is the class of
-    failure and `detail` says more, with the traceback where there is one; `fault`: its process is spoilt)."""
+    failure and `detail` says more, with the traceback where there is one; `fault`: its process is spoilt).
+    `gpu`: what it took of one, where that is asked."""
 
     attempt: str
     outcome: Literal["complete", "pruned", "stopped", "failed"]
@@ -93,6 +95,7 @@ class AttemptResult:
     reason: str = ""
     detail: str = ""
     fault: ProcessFault | None = None
+    gpu: GpuUse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from infra.errors import ClusterUnavailable
+from infra.gpus.deciding import GpuRoom
 from infra.spec import Resources, SweepSpec
 
 LANES_A_RUN = 8
@@ -73,6 +74,27 @@ def resolve_shapes(spec: SweepSpec, nodes: Sequence[Node]) -> dict[str, Resource
     return {family.name: resolve_gpus(family.resources, nodes) for family in spec.families}
 
 
+def gpu_rooms(spec: SweepSpec, nodes: Sequence[Node]) -> dict[str, GpuRoom]:
+    """What the cluster has for families whose lanes may come to share GPUs: the file says `gpus: auto`, and
+    there are some. Ranks of one lane share none."""
+    found = {}
+    for family in spec.families:
+        resources = resolve_gpus(family.resources, nodes)
+        if family.resources.gpus is None and resources.gpus and resources.workers == 1:
+            beside = replace(resources, gpus=0.0)
+            places = [
+                (int(node.gpus), worker_capacity(beside, node))
+                for node in nodes
+                if worker_capacity(resources, node)
+            ]
+            gpus = sum(count for count, _ in places)
+            most = min((lanes // count for count, lanes in places), default=1)
+            if spec.lanes is not None:
+                most = min(most, spec.lanes // max(1, gpus))
+            found[family.name] = GpuRoom(gpus=gpus, lanes=max(1, most))
+    return found
+
+
 def worker_capacity(resources: Resources, node: Node) -> int:
     """How many workers of that shape one empty node can hold."""
     if resources.accelerator and resources.accelerator not in node.accelerators:
@@ -125,6 +147,7 @@ def plan_runs(
     *,
     running: Sequence[RunPlan] = (),
     most_a_run: int = LANES_A_RUN,
+    run_sizes: Mapping[str, int] | None = None,
 ) -> list[RunPlan]:
     """The runs to start.
 
@@ -135,6 +158,9 @@ def plan_runs(
         lanes: how many trials at once over all shapes; None: as many as fit.
         running: runs that there are; they keep what they hold.
         most_a_run: how many lanes a run has at most.
+        run_sizes: of shapes whose lanes share a GPU, how many have one: a run is as large, where there is
+            room, also for fewer trials. Ray puts parts of a GPU where they fit: on GPUs that are full or
+            empty a run has one of its own, and where it ends a whole one is free.
 
     Returns:
         Runs of independent lanes on one node, and one run for each lane of several workers.
@@ -143,13 +169,18 @@ def plan_runs(
     room = free_nodes(nodes, running)
     left = math.inf if lanes is None else lanes - sum(plan.lanes for plan in running)
     active = [shape for shape in shapes if wanted.get(shape, 0) > 0]
-    plans = _share_lanes([(shape, shapes[shape], wanted[shape]) for shape in active], room, left, most_a_run)
+    sizes = {shape: min(most_a_run, (run_sizes or {}).get(shape, most_a_run)) for shape in active}
+    whole = {shape: (run_sizes or {}).get(shape, 1) for shape in active}
+    needs = [(shape, shapes[shape], _round_up(wanted[shape], whole[shape])) for shape in active]
+    plans = _share_lanes(needs, room, left, sizes, whole)
     placed = {plan.shape for plan in plans}
     if plans and len(placed) < len(active):  # what was held back for the others would stand idle
-        plans = _share_lanes(
-            [(s, shapes[s], wanted[s]) for s in active if s in placed], room, left, most_a_run
-        )
+        plans = _share_lanes([need for need in needs if need[0] in placed], room, left, sizes, whole)
     return plans
+
+
+def _round_up(count: int, step: int) -> int:
+    return math.ceil(count / step) * step
 
 
 def leave_to_others(
@@ -179,7 +210,11 @@ def leave_to_others(
 
 
 def _share_lanes(
-    needs: Sequence[tuple[str, Resources, int]], nodes: Mapping[str, Node], left: float, most_a_run: int
+    needs: Sequence[tuple[str, Resources, int]],
+    nodes: Mapping[str, Node],
+    left: float,
+    run_sizes: Mapping[str, int],
+    whole: Mapping[str, int],
 ) -> list[RunPlan]:
     room, plans = dict(nodes), list[RunPlan]()
     for position, (shape, resources, wanted) in enumerate(needs):
@@ -188,7 +223,7 @@ def _share_lanes(
         if resources.workers > 1:
             made = _ranked_runs(shape, resources, room, count)
         else:
-            made = _independent_runs(shape, resources, room, count, others, most_a_run)
+            made = _independent_runs(shape, resources, room, count, others, run_sizes[shape], whole[shape])
         plans += made
         left -= sum(plan.lanes for plan in made)
     return plans
@@ -212,13 +247,19 @@ def free_nodes(nodes: Sequence[Node], running: Sequence[RunPlan]) -> dict[str, N
 
 
 def _independent_runs(
-    shape: str, resources: Resources, room: dict[str, Node], count: int, reserve: int, most_a_run: int
+    shape: str,
+    resources: Resources,
+    room: dict[str, Node],
+    count: int,
+    reserve: int,
+    most_a_run: int,
+    whole: int,
 ) -> list[RunPlan]:
     plans: list[RunPlan] = []
     for name, node in list(room.items()):
         here = min(worker_capacity(resources, node), count)
         if reserve and here:
-            here = max(1, here // (reserve + 1))  # other shapes are to begin too
+            here = min(here, _round_up(max(1, here // (reserve + 1)), whole))  # others are to begin too
         while here > 0:
             size = min(here, most_a_run)
             plans.append(RunPlan(shape=shape, resources=resources, lanes=size, node=name))

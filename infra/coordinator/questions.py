@@ -25,6 +25,7 @@ class TrialQuestions:
         lanes: int,
         clock: Callable[[], float],
         record: Callable[[TrialRow], None],
+        lanes_a_gpu: Callable[[], int] = lambda: 1,
     ) -> None:
         """Asks nothing yet.
 
@@ -32,9 +33,11 @@ class TrialQuestions:
             resources: what a worker of each family gets.
             lanes: how many lanes there are to be.
             record: called with each trial that was asked for.
+            lanes_a_gpu: how many lanes are there now for each of `lanes`.
         """
         self._book, self._studies, self._resources = book, studies, resources
         self._lanes, self._clock, self._record = lanes, clock, record
+        self._lanes_a_gpu = lanes_a_gpu
 
     def ask_next(self, spec: SweepSpec, shape: str) -> bool:
         """Asks for the trial whose turn it is, or for its whole block. False: none is to be had now."""
@@ -71,7 +74,7 @@ class TrialQuestions:
     def _is_block_open(self, family: FamilySpec) -> bool:
         """Whether the next block waits for the end of the one before it. With one lane it does: what its
         sampler knows then does not depend on how many are trained side by side."""
-        if self._lanes > 1 or not policy.asks_whole_blocks(family):
+        if self._lanes * self._lanes_a_gpu() > 1 or not policy.asks_whole_blocks(family):
             return False
         begins = block_of(family, self._book.trial_counts[family.name]).position == 0
         return begins and bool(self._book.moving_trials(family.name))

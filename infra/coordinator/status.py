@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from infra.coordinator.run_requests import TrialKey
+from infra.gpus.deciding import GpuRoom
 from infra.spec import Resources
 
 
@@ -15,6 +16,7 @@ class ActorSettings:
 
     Attributes:
         waits: somebody else has the sweep until `take_over` is called; lanes that come up wait for it.
+        gpu_rooms: of families whose lanes may come to share GPUs, what the cluster has for them.
     """
 
     ledger_url: str
@@ -27,6 +29,7 @@ class ActorSettings:
     sys_path: tuple[str, ...] = ()  # folders from which people's own families are imported
     tracking: str = ""  # MLflow's URI, for lanes whose trials call it
     waits: bool = False
+    gpu_rooms: Mapping[str, GpuRoom] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class CoordinatorStatus:
         wanted_runs: the trials whose runs in MLflow are waited for.
         waits: whether the sweep is still somebody else's, and `waiting_lanes`: how many lanes wait for it.
         head_start: whether a process of the driver's trains while lanes come up.
+        run_sizes: of shapes whose lanes may come to share a GPU, how many lanes a run has at most: a GPU's.
+        gpu_lanes: by family whose lanes may, how many lanes a GPU has and why, in words.
     """
 
     state: str = "running"
@@ -62,3 +67,5 @@ class CoordinatorStatus:
     waits: bool = False
     waiting_lanes: int = 0
     head_start: bool = False
+    run_sizes: Mapping[str, int] = field(default_factory=dict)
+    gpu_lanes: Mapping[str, str] = field(default_factory=dict)

@@ -101,6 +101,10 @@ class LocalLine:
         reply = self._call(lambda core: core.heartbeat_stack(self._hello, reports))
         return replace(reply, stop=reply.stop or self._is_hurried)
 
+    def note_held_memory(self, held_bytes: int) -> None:
+        """See `Coordinator.note_held_memory`."""
+        self._call(lambda core: core.note_held_memory(self._hello, held_bytes))
+
     def record_stack_choice(self, choice: StackChoice) -> None:
         """See `Coordinator.record_stack_choice`."""
         self._call(lambda core: core.record_stack_choice(self._hello, choice))

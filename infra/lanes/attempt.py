@@ -17,6 +17,7 @@ from infra.coordinator.policy import signed_value
 from infra.coordinator.process_faults import find_process_fault
 from infra.durations import parse_seconds_or_epochs
 from infra.errors import StorageUnavailable
+from infra.gpus.use import GpuUse, lanes_of, measure_use
 from infra.lanes.attempt_functions import (
     MemberContext,
     RunSource,
@@ -35,6 +36,8 @@ from infra.storage.sweep_key import check_lane_key
 from trainers.errors import InputError, TrialError
 from trainers.functions.job import FunctionJob
 from trainers.job import Hooks, Job, Outcome
+from trainers.loop.device_memory import HELD_BYTES, find_device_memory
+from trainers.loop.memory import is_device_full
 from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length, Ranks
 
@@ -75,6 +78,7 @@ class AttemptRunner:
         """
         check_lane_key(settings.key_name)
         self._settings, self._device, self._ranks, self._runs = settings, device, ranks, runs
+        self._memory = find_device_memory(device)
         self.spec = SweepSpec.from_json(settings.spec)
         self._families: dict[str, Family] = {}
         self._data: Dataset | None = None
@@ -105,13 +109,21 @@ class AttemptRunner:
 
     def describe_failure(self, assignment: Assignment, error: BaseException) -> AttemptResult:
         """The failure that an exception is, with its class and traceback."""
+        full = self._memory is not None and is_device_full(error)
         if isinstance(error, TrialError):
             reason = error.reason
-        elif isinstance(error, MemoryError):
+        elif full or isinstance(error, MemoryError):
             reason = "out-of-memory"
         else:
             reason = "worker-died" if self._is_lost_peer(error) else "error"
-        return _failure_result(assignment, reason, error)
+        first = _first_line(error)
+        if full and self._gpu_lanes > 1:
+            first += f"; {self._gpu_lanes} lanes share this GPU"
+        text = "".join(traceback.format_exception(error))
+        return AttemptResult(
+            attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}",
+            fault=find_process_fault(error), gpu=self._measure_gpu(assignment, full=full),
+        )  # fmt: skip
 
     def is_shared_failure(self, ended: AttemptResult, assignment: Assignment) -> bool:
         """Whether every rank failed at the same place: our loop agrees on what is not finite."""
@@ -172,7 +184,7 @@ class AttemptRunner:
         return AttemptResult(
             attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values),
             epoch=outcome.epoch, epochs=outcome.epochs, metrics=dict(outcome.metrics),
-            facts=facts, model=model,
+            facts=facts, model=model, gpu=self._measure_gpu(assignment),
         )  # fmt: skip
 
     def _publish_files(self, assignment: Assignment) -> None:
@@ -347,20 +359,31 @@ class AttemptRunner:
     def free_memory(self) -> None:
         """Gives back what the last attempt left."""
         gc.collect()
-        if self._device.startswith("cuda"):
-            import torch
+        if self._memory is not None:
+            self._memory.release()
+            self._memory.restart_peak()
 
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+    def find_held_memory(self, assignment: Assignment) -> int:
+        """Bytes of its GPU that this process holds although an attempt was the last to need them; 0 where
+        they are few, or the lane has a share that nobody measured."""
+        if self._memory is None or not self._is_measured(assignment) or not self._memory.is_used():
+            return 0
+        held = self._memory.held_bytes()
+        return held if held > HELD_BYTES else 0
 
+    @property
+    def _gpu_lanes(self) -> int:
+        return lanes_of(self._settings.resources.gpus)
 
-def _failure_result(assignment: Assignment, reason: str, error: BaseException) -> AttemptResult:
-    first = _first_line(error)
-    text = "".join(traceback.format_exception(error))
-    return AttemptResult(
-        attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}",
-        fault=find_process_fault(error),
-    )  # fmt: skip
+    def _is_measured(self, assignment: Assignment) -> bool:
+        """Whether how many lanes share a GPU is decided by what trials take (`gpus: auto`)."""
+        asked = self.spec.family(assignment.family).resources
+        return asked.gpus is None and asked.workers == 1
+
+    def _measure_gpu(self, assignment: Assignment, *, full: bool = False) -> GpuUse | None:
+        if self._memory is None or not self._is_measured(assignment):
+            return None
+        return measure_use(self._memory, self._gpu_lanes, full=full)
 
 
 def _first_line(error: BaseException) -> str:

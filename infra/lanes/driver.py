@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
 from infra.busy_machine import stretch_limit
 from infra.coordinator.actor import actor_class
 from infra.coordinator.core import Coordinator
-from infra.coordinator.placement import MANY, Node, check_placeable, plan_runs, resolve_shapes, shape_name
+from infra.coordinator.placement import (
+    MANY,
+    Node,
+    check_placeable,
+    gpu_rooms,
+    plan_runs,
+    resolve_shapes,
+    shape_name,
+)
 from infra.coordinator.run_requests import KnownRuns
 from infra.coordinator.status import ActorSettings, CoordinatorStatus
 from infra.errors import (
@@ -34,7 +42,7 @@ from infra.errors import (
     VelodromeError,
 )
 from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
-from infra.lanes.run_pool import RunPool
+from infra.lanes.run_pool import RunPool, first_room
 from infra.lanes.runs import end_runs
 from infra.lanes.settings import LaneSettings
 from infra.ledger.store import Ledger
@@ -245,6 +253,7 @@ class _Driver:
         )  # fmt: skip
         self._last = CoordinatorStatus()
         self._supply: tuple[object, ...] | None = None
+        self._gpu_lanes: Mapping[str, str] = {}
         who = f"pid {os.getpid()} on {socket.gethostname()}"
         self._shares = (
             None if job.own_ray else ShareKeeper(self._ledger, job.sweep_id, job.spec, _cluster_name(), who)
@@ -308,6 +317,7 @@ class _Driver:
             role=self._job.role, lanes=max(1, sum(plan.lanes for plan in plans)), resources=self._by_family,
             storage=self._job.lanes.storage, sys_path=self._job.lanes.sys_path, tracking=self._job.tracking,
             waits=self._early is not None,
+            gpu_rooms=gpu_rooms(self._job.spec, first_room(self._nodes, own_ray=self._job.own_ray)),
         )  # fmt: skip
         here = ray.get_runtime_context().get_node_id()
         options = {
@@ -436,6 +446,7 @@ class _Driver:
 
     def _note_supply(self, standing: CoordinatorStatus) -> CoordinatorStatus:
         """The standing with what the driver knows of lanes, which goes into the ledger where it is news."""
+        self._log_gpu_lanes(standing)
         share = self._take_share(standing)
         waits_for = self._pool.describe_shortage(standing)
         if share is not None and share.others and self._pool.planned_lanes < share.claim.wanted:
@@ -453,6 +464,12 @@ class _Driver:
             if not told.head_start:
                 self._actor.record_supply.remote(told.planned, waits_for, claim)
         return told
+
+    def _log_gpu_lanes(self, standing: CoordinatorStatus) -> None:
+        for family, why in standing.gpu_lanes.items():
+            if self._gpu_lanes.get(family) != why:
+                _log.warning("gpus: auto: %s: %s", family, why)
+        self._gpu_lanes = standing.gpu_lanes
 
     def _take_share(self, standing: CoordinatorStatus) -> LaneShare | None:
         """Where the Ray is others' too, how many lanes this sweep may have now."""

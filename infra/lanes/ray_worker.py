@@ -116,6 +116,10 @@ class CoordinatorClient:
         with contextlib.suppress(Exception):  # the process ends either way; its death tells the rest
             ray.get(self.actor.report_attempt_failure.remote(ended, list(reports)), timeout=limit_s)
 
+    def note_held_memory(self, held_bytes: int) -> None:
+        """See `Coordinator.note_held_memory`."""
+        self._call(lambda: self.actor.note_held_memory.remote(self.hello, held_bytes))
+
     def find_run(self, trial: TrialKey, wanted: bool) -> RunAnswer:
         """See `RunRequests.find`."""
         return self._call(lambda: self.actor.find_run.remote(trial, wanted))

@@ -128,7 +128,9 @@ class RunPool:
         if limit is not None:
             limit += sum(plan.lanes for plan in running) - planned.total()  # those that leave are not counted
         most = LANES_A_RUN if self.allowed is None else LANES_A_SHARED_RUN
-        for plan in plan_runs(shapes, counts, self._room, limit, running=running, most_a_run=most):
+        for plan in plan_runs(
+            shapes, counts, self._room, limit, running=running, most_a_run=most, run_sizes=standing.run_sizes
+        ):
             run = LaneRun(plan, self._settings, self._actor, self._scratch, own_ray=self._own_ray)
             self._runs.append(run)
             self._had_lane_at[run.name] = self._steady()

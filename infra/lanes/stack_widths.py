@@ -16,6 +16,7 @@ from infra.coordinator.messages import Assignment, StackChoice
 from infra.lanes.attempt import AttemptRunner
 from trainers.errors import OutOfMemory
 from trainers.job import SilentHooks
+from trainers.loop.device_memory import find_device_memory
 from trainers.loop.memory import peak_bytes, restart_peak
 from trainers.loop.micro_batches import MicroBatchFeed, PartSources
 from trainers.loop.progress import plan_steps
@@ -225,12 +226,10 @@ class MemoryRoom:
     def _look(self) -> tuple[float, float]:
         """Bytes that are free, and that are taken by what is counted."""
         import psutil
-        import torch
 
-        if self._device.type == "cuda":
-            return float(torch.cuda.mem_get_info(self._device)[0]), float(
-                torch.cuda.memory_allocated(self._device)
-            )
+        memory = find_device_memory(self._device)
+        if memory is not None:
+            return float(memory.free_bytes()), float(memory.held_bytes())
         return float(psutil.virtual_memory().available), float(psutil.Process().memory_info().rss)
 
 

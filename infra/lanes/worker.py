@@ -38,6 +38,7 @@ from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
 from trainers.code.carried import unpack_carried
 from trainers.functions.exits import note_exits
+from trainers.loop.device_memory import gibibytes
 from trainers.loop.energy import read_energy
 from trainers.types import Ranks
 
@@ -63,6 +64,9 @@ class LaneChannel(StackChannel, RunSource, Protocol):
         self, ended: AttemptResult, reports: Sequence[EpochReport], limit_s: float
     ) -> None:
         """See `Coordinator.report_attempt_failure`; said before this process ends, whatever comes of it."""
+
+    def note_held_memory(self, held_bytes: int) -> None:
+        """See `Coordinator.note_held_memory`."""
 
     def record_stack_choice(self, choice: StackChoice) -> None:
         """See `Coordinator.record_stack_choice`."""
@@ -132,11 +136,11 @@ class LaneLoop:
         """Attempts, one after another; returns when told to leave."""
         ended: AttemptResult | None = None
         reports: list[EpochReport] = []
+        used = ""
         self._watch.start()
         gc.freeze()  # what was imported stays; the collection after each attempt need not look at it
         try:
             while True:
-                used = ended is not None and self._settings.resources.fresh_process
                 work = self._next_work(ended, reports, limit=0 if used else 1)
                 ended, reports = None, []
                 if work.fenced:
@@ -144,15 +148,28 @@ class LaneLoop:
                 if work.leave:
                     return
                 if used:
-                    end_process(EXIT_USED, "each trial has a process of its own (resources.fresh_process)")
+                    end_process(EXIT_USED, used)
                 if not work.attempts:
                     time.sleep(work.wait_s)
-                elif (width := self._widths.find_width(work.attempts[0])) > 1:
+                    continue
+                first = work.attempts[0]
+                if (width := self._widths.find_width(first)) > 1:
                     self._run_stack(work.attempts, width)
                 else:  # of several, whose answer was lost, the others are given again
-                    ended, reports = self._run_attempt(work.attempts[0])
+                    ended, reports = self._run_attempt(first)
+                used = self._find_why_used(first, alone=width == 1)
         finally:
             self._watch.stop()
+
+    def _find_why_used(self, assignment: Assignment, *, alone: bool) -> str:
+        """Why this process takes no more trials; empty where it does."""
+        held = self._runner.find_held_memory(assignment)
+        if held:
+            self._line.note_held_memory(held)
+            return f"it holds {gibibytes(held)} of its GPU after a trial"
+        if alone and self._settings.resources.fresh_process:
+            return "each trial has a process of its own (resources.fresh_process)"
+        return ""
 
     def _run_stack(self, assignments: Sequence[Assignment], width: int) -> None:
         stack = StackRun(self._runner, self._line, width, self._log_path)

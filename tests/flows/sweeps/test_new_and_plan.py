@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -9,16 +10,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from flows.config.first_choices import first_choices
 from flows.config.loading import load_sweep
 from flows.config.lookup import open_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
 from flows.config.sweep_text import sweep_text
+from flows.sweeps import plan as plan_module
 from flows.sweeps.new import new, sweep_name
 from flows.sweeps.plan import plan
 from flows.sweeps.preparation import prepare_sweep, sweep_facts
 from flows.sweeps.recorded_state import check_recorded_sweep
+from flows.sweeps.screens import print_plan
+from infra.coordinator.placement import Node
 from infra.errors import WrongInput
 from infra.ledger import views
 from tests.flows.ledger_sweeps import spec_of, write_sweep
@@ -222,6 +227,27 @@ def test_plan_of_trees_counts_their_rounds_and_not_batches_of_one_row(home):
         "budget: {trials: 2, epochs: 100}\nfamilies: {gradient_boosting: }\n"
     )
     assert plan("trees.yaml").families[0].trial_seconds < 60
+
+
+@pytest.mark.parametrize(("gpus", "known", "lanes"), [("auto", True, 8), ("auto", False, 2), ("1", True, 2)])
+def test_plan_says_how_many_lanes_share_a_gpu_at_first(home, monkeypatch, gpus, known, lanes):
+    """What trials took before is known; without it each lane has a GPU."""
+    took = {"lanes": 4, "trials": 2, "peak_bytes": 3 << 30, "total_bytes": 24 << 30, "most": 8, "why": "so"}
+    write_sweep(home, facts={"gpu_lanes": {"image_cnn": took, "mlp": took} if known else {}})
+    monkeypatch.setattr(plan_module, "this_machine", lambda: Node(name="local", cpus=8.0, gpus=2.0))
+    Path("digits.yaml").write_text(
+        "name: digits\ndata: {source: 'builtin:digits'}\nbudget: {trials: 40, epochs: 2}\n"
+        f"resources: {{gpus: {gpus}}}\nfamilies: {{image_cnn: {{}}, mlp: {{}}}}\n"
+    )
+    found = plan("digits.yaml")
+    why = "4 lanes a GPU, the largest trial so far took 3.0 GiB of 24.0 GiB"
+    why = why if known else "1 lane a GPU, until trials have shown what they take"
+    told = [f"  {name}, gpus: auto: {why}" for name in ("image_cnn", "mlp")] if gpus == "auto" else []
+    assert [family.gpu_lanes for family in found.families] == ([why, why] if told else ["", ""])
+    shown = io.StringIO()
+    print_plan(Console(file=shown, width=120), found)
+    assert [line for line in shown.getvalue().splitlines() if "gpus: auto" in line] == told
+    assert (found.gpus, found.gpus_used, found.lanes) == (2.0, 2.0, lanes)
 
 
 @pytest.mark.parametrize("began", [True, False])

@@ -101,6 +101,19 @@ def test_status_says_lanes_and_what_they_wait_for_while_the_sweep_runs(home, vel
         assert (words in shown) == running
 
 
+def test_status_says_how_many_lanes_share_a_gpu_and_why(home, velodrome):
+    why = "4 lanes a GPU, the largest trial so far took 3.1 GiB of 24.0 GiB"
+    write_sweep(home, facts={"gpu_lanes": {"image_cnn": {"lanes": 4, "why": why}}})
+    assert document(velodrome("status", "digits", "--json"))["gpu_lanes"] == {"image_cnn": why}
+    assert f"image_cnn, gpus: auto: {why}" in velodrome("status", "digits").out
+
+
+def test_status_of_a_sweep_without_gpus_says_nothing_of_them(home, velodrome):
+    write_sweep(home)
+    assert document(velodrome("status", "digits", "--json"))["gpu_lanes"] == {}
+    assert "gpus" not in velodrome("status", "digits").out
+
+
 def test_status_json_writes_non_finite_numbers_as_null(home, velodrome):
     write_sweep(home, trials=(trial_of("text_cnn", 0, "pruned", float("inf")),))
     assert document(velodrome("status", "digits", "--json"))["trials"][0]["value"] is None

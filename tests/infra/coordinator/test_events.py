@@ -140,6 +140,7 @@ WRITES: dict[str, tuple[Event, str]] = {
         "lane-sick",
     ),
     "choice": (lambda c, a: c.record_stack_choice(LANE, CHOICE), "stack"),
+    "held memory": (lambda c, a: c.note_held_memory(LANE, 1 << 30), "gpu-held"),
     "failure": (lambda c, a: c.report_attempt_failure(failed(a)), "ended"),
     "reports of a failure": (lambda c, a: c.report_attempt_failure(failed(a), [report()]), "reported"),
     "heartbeat": (lambda c, a: c.heartbeat(LANE, a.attempt, [report()]), "reported"),

@@ -14,6 +14,7 @@ from infra.coordinator.placement import (
     RunPlan,
     check_placeable,
     free_nodes,
+    gpu_rooms,
     leave_to_others,
     plan_runs,
     resolve_gpus,
@@ -22,6 +23,7 @@ from infra.coordinator.placement import (
     worker_capacity,
 )
 from infra.errors import ClusterUnavailable
+from infra.gpus.deciding import GpuRoom
 from infra.spec import Resources
 from tests.infra.conftest import family, sweep
 
@@ -328,3 +330,55 @@ def test_node_is_left_without_what_others_hold(
     former = [] if before is None else [Node(name="a", cpus=before[0], gpus=before[1])]
     (found,) = leave_to_others([node], plans, former, settled=settled)
     assert (found.cpus, found.gpus) == left
+
+
+@pytest.mark.parametrize(
+    ("resources", "lanes", "nodes", "room"),
+    [
+        (Resources(), None, CLUSTER, GpuRoom(gpus=6, lanes=2)),  # eight processors for four GPUs
+        (Resources(cpus=4.0), None, CLUSTER[:1], GpuRoom(gpus=2, lanes=1)),
+        (Resources(memory_bytes=2), None, (Node(name="a", cpus=64.0, gpus=1.0, memory_bytes=7),), 3),
+        (Resources(accelerator="H200"), None, CLUSTER, GpuRoom(gpus=2, lanes=4)),
+        (Resources(), 7, (Node(name="a", cpus=64.0, gpus=2.0),), GpuRoom(gpus=2, lanes=3)),
+        (Resources(), 1, (Node(name="a", cpus=64.0, gpus=2.0),), GpuRoom(gpus=2, lanes=1)),
+        (Resources(gpus=1.0), None, CLUSTER, None),
+        (Resources(gpus=0.5), None, CLUSTER, None),
+        (Resources(workers=2), None, CLUSTER, None),
+        (Resources(), None, LAPTOP, None),
+    ],
+)
+def test_room_for_lanes_that_share_gpus_is_of_auto_alone(
+    resources: Resources, lanes: int | None, nodes: tuple[Node, ...], room: GpuRoom | int | None
+) -> None:
+    found = gpu_rooms(sweep(family(resources=resources), lanes=lanes), nodes)
+    wanted = GpuRoom(gpus=1, lanes=room) if isinstance(room, int) else room
+    assert found == ({} if wanted is None else {"noop": wanted})
+
+
+def test_run_of_lanes_that_share_a_gpu_is_as_large_as_the_gpu() -> None:
+    """So that each GPU is given back by itself; other shapes have runs as before."""
+    shapes = {"g": Resources(gpus=0.25), "c": Resources(gpus=0.0)}
+    nodes, sizes = (Node(name="a", cpus=24.0, gpus=2.0),), {"g": 4}
+    runs = plan_runs({"g": shapes["g"]}, {"g": 40}, nodes, None, run_sizes=sizes)
+    assert lanes_of(runs) == [("g", 4), ("g", 4)]
+    assert lanes_of(plan_runs(shapes, {"c": 40}, nodes, None, run_sizes=sizes)) == [("c", 8)] * 3
+    beside = plan_runs({"g": shapes["g"]}, {"g": 40}, nodes, None, run_sizes=sizes, most_a_run=2)
+    assert lanes_of(beside) == [("g", 2)] * 4
+    few = plan_runs({"g": shapes["g"]}, {"g": 5}, nodes, None, run_sizes=sizes)
+    assert lanes_of(few) == [("g", 4), ("g", 4)]
+    assert lanes_of(plan_runs({"g": shapes["g"]}, {"g": 5}, nodes, 6, run_sizes=sizes)) == [
+        ("g", 4),
+        ("g", 2),
+    ]
+
+
+def test_run_of_lanes_that_share_a_gpu_has_one_beside_other_shapes() -> None:
+    shapes = {"whole": Resources(gpus=1.0), "g": Resources(gpus=0.25)}
+    sizes, wanted = {"whole": 1, "g": 4}, {"whole": 1, "g": 9}
+    for gpus, runs in ((1.0, [("whole", 1)]), (2.0, [("whole", 1), ("g", 4)])):
+        nodes = (Node(name="a", cpus=24.0, gpus=gpus),)
+        assert lanes_of(plan_runs(shapes, wanted, nodes, None, run_sizes=sizes)) == runs
+    shapes, sizes = {"g": Resources(gpus=0.25), "h": Resources(gpus=0.25, cpus=2.0)}, {"g": 4, "h": 4}
+    nodes = (Node(name="a", cpus=24.0, gpus=3.0),)
+    plans = plan_runs(shapes, {"g": 40, "h": 40}, nodes, None, run_sizes=sizes)
+    assert lanes_of(plans) == [("g", 4), ("g", 4), ("h", 4)]

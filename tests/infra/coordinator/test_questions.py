@@ -35,6 +35,7 @@ class Desk:
     def __init__(
         self, *families: FamilySpec, lanes: int = 2, trials: tuple[TrialRow, ...] = (), search: bool = True
     ) -> None:
+        self.lanes_a_gpu = 1
         self.spec, self.studies = sweep(*families, seed=5), Studies()
         self.book = TrialTable(self.spec, trials)
         self.recorded: list[TrialRow] = []
@@ -45,6 +46,7 @@ class Desk:
             lanes=lanes,
             clock=Clock(),
             record=self.recorded.append,
+            lanes_a_gpu=lambda: self.lanes_a_gpu,
         )
 
     def asked_next(self, shape: str = SHAPE) -> list[tuple[str, int]] | bool:
@@ -116,6 +118,14 @@ def test_next_block_waits_for_the_end_of_the_one_before_where_there_is_one_lane(
     assert desk.asked_next() is False
     desk.end_all()
     assert desk.asked_next() == [("a", n) for n in range(4, 8)]
+
+
+def test_next_block_waits_for_none_once_several_lanes_share_the_only_gpu() -> None:
+    desk = Desk(learning(trials=8), lanes=1)
+    desk.asked_next()
+    desk.lanes_a_gpu = 4
+    assert desk.asked_next() == [("a", n) for n in range(4, 8)]
+    assert {lanes for _, _, lanes, _ in desk.studies.asked} == {1}  # what is asked first stays the same
 
 
 def test_rest_of_a_block_waits_for_nobody_on_one_lane() -> None:

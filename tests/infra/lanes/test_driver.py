@@ -31,6 +31,14 @@ def test_ray_of_our_own_has_room_before_it_says_so_and_a_cluster_has_what_is_fre
     assert [node.cpus for node in first_room(nodes, own_ray=False)] == [0.0]
 
 
+def test_lanes_a_gpu_are_logged_when_they_change(caplog: pytest.LogCaptureFixture) -> None:
+    driver = object.__new__(_Driver)
+    driver._gpu_lanes = {}
+    for why in ("1 lane a GPU", "1 lane a GPU", "4 lanes a GPU"):
+        driver._log_gpu_lanes(CoordinatorStatus(gpu_lanes={"mlp": why}))
+    assert caplog.messages == [f"gpus: auto: mlp: {lanes} a GPU" for lanes in ("1 lane", "4 lanes")]
+
+
 def test_lanes_of_a_machine_with_twenty_programs_a_core_get_their_time_to_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -95,6 +95,29 @@ def test_run_whose_room_a_stranger_took_is_planned_anew_on_what_is_left(cluster:
     assert [run.released for run in FakeRun.made] == [False, True, False]
 
 
+def test_runs_of_lanes_that_share_gpus_are_as_large_as_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what held a GPU before is planned over again once its run has ended."""
+    cluster = Cluster(monkeypatch)
+    cluster.pool = RunPool(
+        MagicMock(spec=LaneSettings), [Node(name="g", cpus=16.0, gpus=2.0)], cluster.actor, Path("scratch"),
+        None, start_s=120.0, own_ray=True, steady=cluster.clock,
+    )  # fmt: skip
+
+    def maintain(gpus: float, lanes: int) -> list[tuple[str, int]]:
+        sizes = {"1x1cpu-1gpu": 1, f"1x1cpu-{gpus:g}gpu": lanes}
+        wanted = {f"1x1cpu-{gpus:g}gpu": (Resources(gpus=gpus), 40)}
+        cluster.pool.maintain(CoordinatorStatus(lanes=1, wanted=wanted, run_sizes=sizes))
+        return [(run.plan.shape, run.plan.lanes) for run in FakeRun.made if run.is_alive]
+
+    whole, shared = ("1x1cpu-1gpu", 1), ("1x1cpu-0.25gpu", 4)
+    assert maintain(1.0, 1) == [whole, whole]
+    assert maintain(0.25, 4) == [whole, whole]
+    FakeRun.made[0].is_alive = False
+    assert maintain(0.25, 4) == [whole, shared]
+    FakeRun.made[1].is_alive = False
+    assert maintain(0.25, 4) == [shared, shared]
+
+
 def test_runs_follow_nodes_that_come_and_go(cluster: Cluster) -> None:
     cluster.pass_time(0.0)
     cluster.free = {"a": 0.0}

@@ -47,7 +47,10 @@ class LaneTable:
         """Gives the slot to a process that has just begun. True: another one had it, and is gone."""
         known = self._lanes.get(hello.lane)
         self._lanes[hello.lane] = _Entry(hello, self._clock())
-        return known is None or _process_key(known.hello) != _process_key(hello)
+        another = known is None or _process_key(known.hello) != _process_key(hello)
+        if known is not None and another:  # should it live, it stays out when the slot is free again
+            self._given_up.add(_process_key(known.hello))
+        return another
 
     def admit(self, hello: LaneHandshake) -> bool:
         """Whether this process has the slot; if so, it was just heard.

@@ -132,3 +132,11 @@ def test_lanes_are_counted_by_the_run_in_their_names(table: LaneTable) -> None:
         table.register(LaneHandshake(lane=name, shape="", host="h", pid=len(name), pid_started_at=0.0))
     assert table.count_by_run() == {"sweep-1": 2, "sweep-2": 1}
     assert run_of_lane("sweep-2-10") == "sweep-2"
+
+
+def test_process_that_lost_its_slot_stays_out_when_the_slot_is_free_again(table: LaneTable) -> None:
+    table.register(hello("a", 1))
+    table.register(hello("a", 2))
+    assert look(table, alive=False) == [("a", 2, PROCESS_ENDED)]
+    assert not table.admit(hello("a", 1))
+    assert table.admit(hello("a", 3))

@@ -257,9 +257,8 @@ def _show_progress(
                 sender.wake()
             with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
                 row, trials = views.sweep_by_id(ledger, sweep.id), follower.trials()
-                if any(
-                    trial.has_ended for trial in trials
-                ):  # MLflow, which takes seconds to load, waits for it
+                # MLflow takes seconds to load: the first value does not wait for that.
+                if standing.head_start and any(trial.has_ended for trial in trials):
                     sender.start()
                 for broken in find_broken_families(row, trials) if not ended else ():
                     if broken.family not in told:

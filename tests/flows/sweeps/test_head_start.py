@@ -167,6 +167,16 @@ def test_process_that_is_killed_is_to_blame_and_one_whose_driver_is_gone_is_not(
     assert not other.is_to_blame
 
 
+def test_process_that_finished_the_sweep_says_so_by_its_status(short: Registered) -> None:
+    with spare_process(True) as process:
+        assert process is not None
+        begin_training(process, short.ledger, short.job, HERE)
+        until(lambda: not process.is_at_work, 60)
+        assert process.state == "finished"
+    assert short.state == "finished"
+    assert (short.home.logs / "early" / main.LOG).exists()
+
+
 def test_process_without_orders_ends_with_its_block_and_is_at_no_work() -> None:
     with spare_process(True) as process:
         assert process is not None

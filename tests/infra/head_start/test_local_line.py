@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from infra.coordinator.messages import AttemptResult, EpochReport, StackRequest
+from infra.coordinator.messages import AttemptResult, EpochReport, LaneHandshake, LaneWork, StackRequest
 from infra.errors import LedgerUnavailable
 from infra.head_start import local_line
 from infra.head_start.local_line import GRACE_S, LocalLine
@@ -92,10 +92,18 @@ def test_trial_that_lasts_is_stopped_after_the_grace_and_waits_for_a_lane(
     assert (trial.state, trial.failures, trial.epochs) == ("waiting", 0, 1)
 
 
-def test_stack_that_is_to_leave_is_given_no_more(line: LocalLine) -> None:
-    request = StackRequest(family="noop", structure="s", holding=frozenset(), limit=4)
+def test_stack_that_is_to_leave_is_given_no_more(line: LocalLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    request, asked = StackRequest(family="noop", structure="s", holding=frozenset(), limit=4), list[int]()
+
+    def refill(_hello: LaneHandshake, given: StackRequest, **_: object) -> LaneWork:
+        asked.append(given.limit)
+        return LaneWork()
+
+    monkeypatch.setattr(line._core, "refill_stack", refill)
+    line.refill_stack(request, [], {})
     line.leave()
-    assert line.refill_stack(request, [], {}).attempts == ()
+    line.refill_stack(request, [], {})
+    assert asked == [4, 0]
 
 
 def test_stop_by_the_driver_and_by_another_command_ends_the_sweep_here(line: LocalLine, bench: Bench) -> None:

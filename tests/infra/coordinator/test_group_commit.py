@@ -260,7 +260,8 @@ def test_actor_that_waits_leaves_the_sweep_alone_until_it_takes_over(
         registered.result(10)
         standing = actor.status()
         assert (standing.waits, standing.lanes, standing.state) == (False, 1, "running")
-        actor.take_over(True)  # said again: it has the sweep
+        actor.take_over(True)  # said again: it has the sweep, and its lane with it
+        assert actor.status().lanes == 1
         with pytest.raises(FencedError):
             other.heartbeat(hello("ahead"), trained.attempt, [EpochReport(epoch=1, metrics={}, at=0.0)])
         (again,) = actor.next_attempts(me).attempts

@@ -2,7 +2,7 @@
 
 Its orders come through its standard input, and so do two words later: that it is to leave, or to stop. It
 imports what training needs before they come. Where that input ends its driver has ended: it ends at once,
-as a lane does whose coordinator is gone.
+whatever it is about, as a lane does whose coordinator is gone.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
-import select
 import signal
 import socket
 import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import BinaryIO
+from queue import SimpleQueue
+from typing import Any, BinaryIO, TypeAlias
 
 from infra.coordinator.core import Coordinator
 from infra.coordinator.messages import LaneHandshake
@@ -28,6 +28,7 @@ from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
 from trainers.types import Ranks
 
+Inbox: TypeAlias = "SimpleQueue[Any]"  # the orders, then commands
 BEAT_S = 0.5  # more often than a lane: what it is to leave is not held up for long
 LOG = "head-start.log"
 # What a first trial imports, in the order in which it does: seconds, most of which pass before orders come.
@@ -43,25 +44,24 @@ def main() -> None:
     """Waits for orders, follows them, and ends with a status that says how the sweep stands."""
     for number in (signal.SIGINT, signal.SIGTERM):  # of a terminal's whole group: the driver's to answer
         signal.signal(number, signal.SIG_IGN)
+    inbox: Inbox = SimpleQueue()
     commands = os.fdopen(os.dup(0), "rb")
+    threading.Thread(target=_listen, args=(commands, inbox), daemon=True, name="velodrome-driver").start()
     for name in AHEAD:
         importlib.import_module(name)
-    if not select.select([commands], (), (), 0.0)[0]:  # it would only wait
+    if inbox.empty():  # it would only wait
         importlib.import_module(LATER)
-    try:
-        orders: HeadStartOrders = pickle.load(commands)  # of the driver's own process, by a pipe
-    except EOFError:  # there was nothing to begin with
-        return
+    orders: HeadStartOrders = inbox.get()
     _log_to(Path(orders.settings.logs))
     try:
-        state = run(orders, commands)
+        state = run(orders, inbox)
     except Exception:
         traceback.print_exc()
         end_process(EXIT_ALONE, "training could not begin")
     os._exit(EXITS_BY_STATE.get(state, EXIT_HANDED_OVER))  # a thread still waits for the driver's words
 
 
-def run(orders: HeadStartOrders, commands: BinaryIO) -> str:
+def run(orders: HeadStartOrders, inbox: Inbox) -> str:
     """Trains until it is told to leave, or nothing is left; gives the sweep's state."""
     settings = orders.settings
     prepare_process(settings)
@@ -75,7 +75,7 @@ def run(orders: HeadStartOrders, commands: BinaryIO) -> str:
         resources=orders.resources,
     )
     line = LocalLine(core, _make_handshake(orders), orders.tracking, Path(settings.storage))
-    threading.Thread(target=_follow, args=(commands, line), daemon=True, name="velodrome-driver").start()
+    threading.Thread(target=_follow, args=(inbox, line), daemon=True, name="velodrome-words").start()
     loop = LaneLoop(settings, Ranks(), line, beat_s=BEAT_S)
     line.register_lane()
     line.start_clock()
@@ -92,12 +92,18 @@ def _make_handshake(orders: HeadStartOrders) -> LaneHandshake:
     )  # fmt: skip
 
 
-def _follow(commands: BinaryIO, line: LocalLine) -> None:
+def _listen(commands: BinaryIO, inbox: Inbox) -> None:
+    """Takes what the driver says, by a pipe from its own process, until there is no driver any more."""
     while True:
         try:
-            word, why = pickle.load(commands)
+            inbox.put(pickle.load(commands))
         except (EOFError, OSError):
             end_process(EXIT_ALONE, "the driver is gone")
+
+
+def _follow(inbox: Inbox, line: LocalLine) -> None:
+    while True:
+        word, why = inbox.get()
         if word == LEAVE:
             line.leave()
         else:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from queue import SimpleQueue
+from typing import NoReturn
 
 import pytest
 
@@ -105,16 +105,15 @@ def run_here(sweep: Registered, *words: tuple[str, str]) -> str:
     """`main.run` in this process, which hears the words once a trial has reported."""
     kept = Orders()
     assert begin_training(kept, sweep.ledger, sweep.job, HERE) is kept  # type: ignore[arg-type,comparison-overlap]
-    reading, writing = os.pipe()
-    commands: BinaryIO = os.fdopen(reading, "rb")
+    inbox: main.Inbox = SimpleQueue()
 
     def speak() -> None:
         until(sweep.has_reported, 60)
         for word in words:
-            os.write(writing, pickle.dumps(word))
+            inbox.put(word)
 
     threading.Thread(target=speak, daemon=True).start()
-    return main.run(kept.orders, commands)  # the pipe stays open: its end would end this process
+    return main.run(kept.orders, inbox)
 
 
 def test_short_sweep_is_finished_before_any_lane_is_there(short: Registered) -> None:
@@ -175,6 +174,30 @@ def test_process_that_finished_the_sweep_says_so_by_its_status(short: Registered
         assert process.state == "finished"
     assert short.state == "finished"
     assert (short.home.logs / "early" / main.LOG).exists()
+
+
+def test_process_whose_driver_dies_while_it_loads_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it imports takes seconds; it does not wait for the end of that."""
+    reading, writing = os.pipe()
+    ended, statuses = threading.Event(), list[int]()
+
+    def end_process(status: int, why: str) -> NoReturn:
+        statuses.append(status)
+        ended.set()
+        raise SystemExit
+
+    def load(name: str) -> None:
+        os.close(writing)
+        assert ended.wait(30), f"{name} is waited for"
+        raise StopIteration
+
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(main.os, "dup", lambda _: reading)
+    monkeypatch.setattr(main, "end_process", end_process)
+    monkeypatch.setattr(main.importlib, "import_module", load)
+    with pytest.raises(StopIteration):
+        main.main()
+    assert statuses == [EXIT_ALONE]
 
 
 def test_process_without_orders_ends_with_its_block_and_is_at_no_work() -> None:

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO, TypeAlias
@@ -94,11 +95,10 @@ def _make_handshake(orders: HeadStartOrders) -> LaneHandshake:
 
 def _listen(commands: BinaryIO, inbox: Inbox) -> None:
     """Takes what the driver says, by a pipe from its own process, until there is no driver any more."""
-    while True:
-        try:
+    with commands, suppress(EOFError, OSError):
+        while True:
             inbox.put(pickle.load(commands))
-        except (EOFError, OSError):
-            end_process(EXIT_ALONE, "the driver is gone")
+    end_process(EXIT_ALONE, "the driver is gone")
 
 
 def _follow(inbox: Inbox, line: LocalLine) -> None:

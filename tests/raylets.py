@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from infra.lanes.local_ray import adapt_start
+from infra.driver.local_ray import adapt_start
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ ROOMS = {
     ),
     "infra": (
         "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "head_start",
-        "lanes", "tracking", "sharing",
+        "driver", "lanes", "tracking", "sharing",
         "coordinator", "gpus", "storage", "search", "ledger",
     ),
     "trainers": (

@@ -149,7 +149,7 @@ def _score_input(
 ) -> int:
     if address is None:
         return score_here(kind, loaded, fields, parts, sizes, advanced)
-    from infra.lanes.cluster import connect_ray
+    from infra.driver.cluster import connect_ray
 
     with connect_ray(address, home):
         return score_on_ray(kind, artifact, fields, parts, sizes, pool, advanced)

@@ -82,7 +82,7 @@ def serve(
         WrongInput: no such model, an option that cannot be, a port in use, a model that does not load.
         Unavailable: Ray, or the registry, cannot be had.
     """
-    from infra.lanes.cluster import connect_ray
+    from infra.driver.cluster import connect_ray
 
     place = home or Home.from_environment()
     options = ServeOptions(

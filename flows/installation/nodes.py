@@ -23,7 +23,7 @@ def check_cluster(address: str, home: Home, rows: list[ClusterNode]) -> Iterator
     Raises:
         ClusterUnavailable: there is no cluster at the address.
     """
-    from infra.lanes.cluster import connect_ray
+    from infra.driver.cluster import connect_ray
     from infra.places.check import find_faults, probe_nodes, shared_places
     from infra.places.judging import host_names
 

@@ -203,7 +203,7 @@ def _nodes(spec: SweepSpec, address: str | None, home: Home) -> tuple[Sequence[N
     """The cluster's nodes, which reach what the sweep shares, and whether it grows by demand; without an
     address this machine, as a local Ray would see it."""
     from flows.sweeps.session import check_shared_places
-    from infra.lanes.cluster import connect_ray, has_own_connection
+    from infra.driver.cluster import connect_ray, has_own_connection
     from infra.ray_job import job_address
     from infra.sharing.growth import has_autoscaler
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from infra.coordinator.placement import Node
     from infra.coordinator.run_requests import KnownRuns
     from infra.coordinator.status import CoordinatorStatus
+    from infra.driver.driver import DriveJob, StopSignals
     from infra.head_start.process import HeadStart
-    from infra.lanes.driver import DriveJob, StopSignals
     from infra.ledger.rows import TrialRow
     from infra.spec import SweepSpec
     from infra.tracking.sender import Sender
@@ -148,10 +148,10 @@ def _drive_lanes(
     role: str,
     spare: HeadStart | None,
 ) -> StopSignals:
+    from infra.driver.cluster import check_local_placeable, connect_ray, has_own_connection
+    from infra.driver.driver import SecondSignal, StopSignals, drive_sweep
     from infra.head_start.begin import begin_training
     from infra.head_start.process import spare_process
-    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection
-    from infra.lanes.driver import SecondSignal, StopSignals, drive_sweep
 
     signals = StopSignals()
     address = address or job_address()
@@ -185,7 +185,7 @@ def _drive_lanes(
 
 
 def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -> DriveJob:
-    from infra.lanes.driver import DriveJob
+    from infra.driver.driver import DriveJob
     from infra.lanes.settings import LaneSettings
     from infra.spec import Resources
     from infra.storage.sweep_key import current_key_name

@@ -10,8 +10,8 @@ from infra.head_start.demand import find_demand
 from infra.head_start.orders import HeadStartOrders, choose_shape
 
 if TYPE_CHECKING:
+    from infra.driver.driver import DriveJob
     from infra.head_start.process import HeadStart
-    from infra.lanes.driver import DriveJob
     from infra.ledger.store import Ledger
 
 LANE = "head-start"

@@ -109,7 +109,7 @@ def deploy_replicas(model: str, replicas: ReplicaSettings) -> Iterator[RayScorer
     """Replicas of a model, up for as long as the block lasts, on the Ray that is connected."""
     from ray import serve
 
-    from infra.lanes.cluster import list_nodes
+    from infra.driver.cluster import list_nodes
 
     check_replicas_placeable(replicas, list_nodes())
     _silence_ray_logs()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.driver.cluster import connect_ray
 from infra.errors import ClusterUnavailable
 from infra.home import Home
-from infra.lanes.cluster import connect_ray
 from infra.ray_surface import SURFACE, check_ray_surface
 
 ROOT = Path(__file__).resolve().parents[2]

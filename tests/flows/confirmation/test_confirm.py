@@ -20,8 +20,8 @@ from flows.confirmation.runs import median_run, select_median
 from flows.confirmation.statistics import build_confirmation
 from flows.sweeps import session
 from flows.sweeps.session import SessionEnd
+from infra.driver.driver import StopSignals
 from infra.errors import InterruptedCommand, RefusedError, WrongInput
-from infra.lanes.driver import StopSignals
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.storage.example_scores import TEST_SCORES, read_scores, write_scores

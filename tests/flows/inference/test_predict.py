@@ -264,7 +264,7 @@ def test_predict_on_ray_gives_the_same_output(
 ) -> None:
     import ray
 
-    from infra.lanes.cluster import RAY_TRAIN_SETTINGS
+    from infra.driver.cluster import RAY_TRAIN_SETTINGS
     from infra.predicting import on_ray
     from infra.predicting.on_ray import ActorPool, score_on_ray
 

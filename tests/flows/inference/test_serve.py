@@ -262,7 +262,7 @@ def test_loop_of_a_server_is_open_until_ray_has_ended(
     async def answer_nothing(*_: object) -> None:
         loops.append(asyncio.get_running_loop())
 
-    monkeypatch.setattr("infra.lanes.cluster.connect_ray", connect_nothing)
+    monkeypatch.setattr("infra.driver.cluster.connect_ray", connect_nothing)
     monkeypatch.setattr("flows.inference.serve.deploy_replicas", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr("flows.inference.serve._answer_requests", answer_nothing)
     serve("m", port=free_port(), home=registered.home)

@@ -18,13 +18,13 @@ from flows.sweeps.preparation import prepare_sweep, sweep_facts
 from flows.sweeps.session import _job
 from flows.sweeps.sweep import sweep
 from infra.coordinator.placement import Node
+from infra.driver.driver import DriveJob
 from infra.errors import RefusedError
 from infra.head_start import local_line, main
 from infra.head_start.begin import begin_training
 from infra.head_start.orders import EXITS_BY_STATE, LEAVE, HeadStartOrders
 from infra.head_start.process import SWITCH, HeadStart, spare_process
 from infra.home import Home
-from infra.lanes.driver import DriveJob
 from infra.lanes.worker import EXIT_ALONE
 from infra.ledger import views
 from infra.ledger.rows import TrialRow

@@ -13,9 +13,9 @@ from flows.sweeps.plan import plan
 from flows.sweeps.preparation import prepare_sweep
 from flows.sweeps.session import check_shared_places
 from infra.coordinator.placement import Node
+from infra.driver import cluster
 from infra.errors import ClusterUnavailable
 from infra.home import Home
-from infra.lanes import cluster
 from infra.places import check
 from infra.places.judging import NodeReport, judge_nodes
 from infra.places.probe import SharedPlaces, read_software

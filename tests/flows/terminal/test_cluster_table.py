@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from infra.coordinator.placement import Node
+from infra.driver import cluster
 from infra.errors import ClusterUnavailable
-from infra.lanes import cluster
 from infra.places import check
 from infra.places.judging import NodeReport, judge_nodes
 from infra.places.probe import SharedPlaces

@@ -1,6 +1,6 @@
 """Two sweeps at once on two nodes of two processors: says when each has its share of the lanes.
 
-python -m tests.infra.lanes.two_sweeps FOLDER [DRIVER]
+python -m tests.infra.driver.two_sweeps FOLDER [DRIVER]
 """
 
 from __future__ import annotations

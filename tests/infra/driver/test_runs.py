@@ -14,10 +14,10 @@ from typing import Any, cast
 import pytest
 
 from infra.coordinator.placement import RunPlan
+from infra.driver import cluster
+from infra.driver.runs import LaneRun, end_runs, is_any_run_alive
 from infra.errors import ClusterUnavailable
 from infra.home import Home, storage_place
-from infra.lanes import cluster
-from infra.lanes.runs import LaneRun, end_runs, is_any_run_alive
 from infra.lanes.settings import LaneSettings
 from infra.spec import Resources
 from tests.infra.object_store import running_store
@@ -96,7 +96,7 @@ def test_ray_is_not_closed_under_a_thread_that_waits_for_a_run(
 COMMAND = """
 import atexit, os, threading
 from flows.cli.error_boundary import leave
-import infra.lanes.runs
+import infra.driver.runs
 if {alive}:
     threading.Thread(target=threading.Event().wait, daemon=True, name="lanes-01234567").start()
 atexit.register(os._exit, 1)  # as Ray's own end under such a thread

@@ -14,11 +14,11 @@ from unittest.mock import patch
 import pytest
 import ray
 
+from infra.driver import local_ray
+from infra.driver.cluster import connect_ray
+from infra.driver.local_ray import free_ports, log_error_messages
 from infra.errors import ClusterUnavailable
 from infra.home import Home
-from infra.lanes import local_ray
-from infra.lanes.cluster import connect_ray
-from infra.lanes.local_ray import free_ports, log_error_messages
 from infra.ray_job import JOB_CONFIG, job_address
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,7 +78,7 @@ def test_connected_ray_leaves_signal_handlers_to_the_command(monkeypatch: pytest
 
     import ray
 
-    from infra.lanes import cluster
+    from infra.driver import cluster
 
     taken: list[object] = []
 
@@ -106,7 +106,7 @@ def test_notebooks_running_ray_is_used_and_left_running(tmp_path: Path) -> None:
     """A process of its own: a test session has one Ray."""
     idle = {"RAY_prestart_worker_first_driver": "0", "RAY_enable_worker_prestart": "0"}  # a second each
     done = subprocess.run(
-        [sys.executable, "-m", "tests.infra.lanes.notebook", str(tmp_path)],
+        [sys.executable, "-m", "tests.infra.driver.notebook", str(tmp_path)],
         env={**os.environ, **idle}, capture_output=True, text=True, timeout=600, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3_000:]
@@ -125,7 +125,7 @@ CONNECT = """
 import sys
 from pathlib import Path
 from infra.home import Home
-from infra.lanes.cluster import connect_ray
+from infra.driver.cluster import connect_ray
 for folder in sys.argv[1:]:
     with connect_ray(None, Home(Path(folder))) as nodes:
         import ray
@@ -176,7 +176,7 @@ def test_agent_ports_differ_and_nothing_listens_on_them() -> None:
 def test_dead_references_collected_while_ray_ends_do_not_end_the_process(tmp_path: Path) -> None:
     """As the thread that sends to MLflow collects them; Ray ends such a process with status 1."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.infra.lanes.leaving_ray", str(tmp_path)],
+        [sys.executable, "-m", "tests.infra.driver.leaving_ray", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert (done.returncode, done.stdout.strip()) == (0, "document"), done.stderr[-2_000:]
@@ -187,7 +187,7 @@ def test_dead_references_collected_while_ray_ends_do_not_end_the_process(tmp_pat
 @pytest.mark.ray
 def test_free_processors_of_unlike_nodes_get_lanes_beside_a_stranger(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.infra.lanes.unlike_nodes", str(tmp_path)],
+        [sys.executable, "-m", "tests.infra.driver.unlike_nodes", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     told = [line for line in done.stdout.splitlines() if line.startswith(("lanes ", "each node"))]
@@ -199,7 +199,7 @@ def test_free_processors_of_unlike_nodes_get_lanes_beside_a_stranger(tmp_path: P
 @pytest.mark.ray
 def test_code_of_each_kind_travels_to_every_node(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.infra.lanes.travelling_code", str(tmp_path)],
+        [sys.executable, "-m", "tests.infra.driver.travelling_code", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=600,
         env={**os.environ, "PYTHONWARNINGS": "ignore", "VELODROME_STORAGE": str(tmp_path / "storage")},
     )  # fmt: skip
@@ -248,7 +248,7 @@ def test_job_brings_its_own_folder_and_its_cluster(
 @pytest.mark.timeout(1800)
 def test_two_sweeps_come_to_equal_shares_and_a_dead_drivers_lanes_go_to_the_other(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.infra.lanes.two_sweeps", str(tmp_path)],
+        [sys.executable, "-m", "tests.infra.driver.two_sweeps", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     told = [line.partition(" after ")[0] for line in done.stdout.splitlines() if " after " in line]

@@ -20,9 +20,9 @@ from infra.coordinator.placement import (
     plan_runs,
 )
 from infra.coordinator.shortage import PLACE_LIMIT_S, RunProgress, describe_shortage, find_hopeless_runs
+from infra.driver.cluster import list_leaving_nodes, list_nodes
+from infra.driver.runs import LaneRun
 from infra.errors import ClusterUnavailable
-from infra.lanes.cluster import list_leaving_nodes, list_nodes
-from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
 from infra.sharing.growth import ClusterGrowth, held_workers, missing_workers
 from infra.sharing.shares import choose_returned_runs

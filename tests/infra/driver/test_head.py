@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
+from infra.driver.head_monitor import LIMIT_S, LOOK_EVERY_S, HeadMonitor, is_listening
 from infra.errors import HeadGone
-from infra.lanes.head_monitor import LIMIT_S, LOOK_EVERY_S, HeadMonitor, is_listening
 from tests.infra.conftest import Clock
 
 

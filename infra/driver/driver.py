@@ -33,6 +33,9 @@ from infra.coordinator.placement import (
 )
 from infra.coordinator.run_requests import KnownRuns
 from infra.coordinator.status import ActorSettings, CoordinatorStatus
+from infra.driver.head_monitor import LOOK_EVERY_S, HeadMonitor
+from infra.driver.run_pool import RunPool, first_room
+from infra.driver.runs import end_runs
 from infra.errors import (
     ClusterUnavailable,
     FencedError,
@@ -41,9 +44,6 @@ from infra.errors import (
     StorageUnavailable,
     VelodromeError,
 )
-from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
-from infra.lanes.run_pool import RunPool, first_room
-from infra.lanes.runs import end_runs
 from infra.lanes.settings import LaneSettings
 from infra.ledger.store import Ledger
 from infra.mirror import discard

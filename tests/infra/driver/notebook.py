@@ -1,6 +1,6 @@
 """A notebook's process with a Ray and an actor of its own, which runs a sweep: says what is left of both.
 
-python -m tests.infra.lanes.notebook FOLDER
+python -m tests.infra.driver.notebook FOLDER
 """
 
 from __future__ import annotations

@@ -10,9 +10,10 @@ import pytest
 
 from infra.coordinator.placement import Node, RunPlan
 from infra.coordinator.status import CoordinatorStatus
+from infra.driver import run_pool
+from infra.driver.run_pool import RunPool
 from infra.errors import ClusterUnavailable
-from infra.lanes import backend, run_pool
-from infra.lanes.run_pool import RunPool
+from infra.lanes import backend
 from infra.lanes.settings import LaneSettings
 from infra.sharing.growth import ClusterGrowth
 from infra.spec import Resources

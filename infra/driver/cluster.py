@@ -20,10 +20,10 @@ from typing import Any
 
 from infra.auth_tokens import make_token
 from infra.coordinator.placement import Node, check_placeable, resolve_shapes
+from infra.driver.local_ray import START_LIMIT_S, adapt_start, log_error_messages
+from infra.driver.runs import is_any_run_alive
 from infra.errors import ClusterUnavailable, HeadGone
 from infra.home import Home
-from infra.lanes.local_ray import START_LIMIT_S, adapt_start, log_error_messages
-from infra.lanes.runs import is_any_run_alive
 from infra.ledger.liveness import process_started_at
 from infra.packing import excluded_files
 from infra.ray_job import job_has_folder

@@ -1,6 +1,6 @@
 """A sweep on nodes of 1, 2 and 2 processors of which a stranger holds one: says how many lanes came up where.
 
-python -m tests.infra.lanes.unlike_nodes FOLDER
+python -m tests.infra.driver.unlike_nodes FOLDER
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sweeps of a command, a function and a Trainer on two nodes: says where trials ran, and by which files.
 
-python -m tests.infra.lanes.travelling_code FOLDER
+python -m tests.infra.driver.travelling_code FOLDER
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ import sys
 import threading
 from pathlib import Path
 
+from infra.driver.cluster import connect_ray
 from infra.home import Home
-from infra.lanes.cluster import connect_ray
 
 
 class Cycle:

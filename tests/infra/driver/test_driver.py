@@ -12,9 +12,9 @@ import pytest
 
 from infra.coordinator.placement import Node
 from infra.coordinator.status import CoordinatorStatus
+from infra.driver.driver import _Driver, last_line
+from infra.driver.run_pool import first_room
 from infra.errors import ClusterUnavailable
-from infra.lanes.driver import _Driver, last_line
-from infra.lanes.run_pool import first_room
 from infra.spec import Resources, SweepLimits
 
 

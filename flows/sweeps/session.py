@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from infra.coordinator.placement import Node
     from infra.coordinator.run_requests import KnownRuns
     from infra.coordinator.status import CoordinatorStatus
-    from infra.driver.driver import DriveJob, StopSignals
+    from infra.driver.driver import DriveJob
+    from infra.driver.stop_signals import StopSignals
     from infra.head_start.process import HeadStart
     from infra.ledger.rows import TrialRow
     from infra.spec import SweepSpec
@@ -149,7 +150,8 @@ def _drive_lanes(
     spare: HeadStart | None,
 ) -> StopSignals:
     from infra.driver.cluster import check_local_placeable, connect_ray, has_own_connection
-    from infra.driver.driver import SecondSignal, StopSignals, drive_sweep
+    from infra.driver.driver import drive_sweep
+    from infra.driver.stop_signals import SecondSignal, StopSignals
     from infra.head_start.begin import begin_training
     from infra.head_start.process import spare_process
 

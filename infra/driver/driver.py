@@ -9,15 +9,12 @@ import re
 import shutil
 import signal
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from infra.busy_machine import stretch_limit
 from infra.coordinator.actor import actor_class
@@ -33,9 +30,11 @@ from infra.coordinator.placement import (
 )
 from infra.coordinator.run_requests import KnownRuns
 from infra.coordinator.status import ActorSettings, CoordinatorStatus
-from infra.driver.head_monitor import LOOK_EVERY_S, HeadMonitor
+from infra.driver.coordinator_link import CoordinatorLink, EarlyTraining
+from infra.driver.head_monitor import HeadMonitor
 from infra.driver.run_pool import RunPool, first_room
 from infra.driver.runs import end_runs
+from infra.driver.stop_signals import SecondSignal, StopSignals
 from infra.errors import (
     ClusterUnavailable,
     FencedError,
@@ -50,11 +49,9 @@ from infra.mirror import discard
 from infra.sharing.claims import claim_fact
 from infra.sharing.growth import ClusterGrowth, find_growth
 from infra.sharing.negotiation import LaneShare, ShareKeeper
-from infra.spec import Resources, SweepLimits, SweepSpec
+from infra.spec import SweepLimits, SweepSpec
 
 if TYPE_CHECKING:
-    import ray
-
     from infra.coordinator.actor import CoordinatorHandle
 
 _log = logging.getLogger(__name__)
@@ -93,97 +90,6 @@ class DriveJob:
     role: str = "search"
     own_ray: bool = True
     tracking: str = ""
-
-
-class EarlyTraining(Protocol):
-    """A process that trains while lanes come up, and writes into the ledger until it has ended.
-
-    Attributes:
-        demand: for each shape, its resources and how many trials had not ended when it began.
-        stopping: why it was told to stop.
-    """
-
-    demand: Mapping[str, tuple[Resources, int]]
-    stopping: str | None
-
-    @property
-    def is_at_work(self) -> bool:
-        """Whether it has not ended."""
-
-    @property
-    def state(self) -> str | None:
-        """The sweep's state, where it came to its end there; None where others go on with it."""
-
-    @property
-    def is_to_blame(self) -> bool:
-        """Whether its end is charged to what it trained."""
-
-    def leave(self) -> None:
-        """Tells it that lanes are there."""
-
-    def stop(self, why: str) -> None:
-        """Tells it to stop with a checkpoint."""
-
-    def kill(self) -> None:
-        """Ends it at once."""
-
-
-class SecondSignal(BaseException):
-    """A second signal: leave at once."""
-
-
-@dataclass(slots=True)
-class StopSignals:
-    """SIGINT and SIGTERM of a driven sweep: the first asks for a clean stop, a second for a quick one."""
-
-    received: list[int] = field(default_factory=list)
-    _hurries: bool = False
-
-    @property
-    def first_signal(self) -> int | None:
-        """The first signal's number."""
-        return self.received[0] if self.received else None
-
-    @property
-    def has_second(self) -> bool:
-        """Whether a second one came."""
-        return len(self.received) > 1
-
-    @contextmanager
-    def catch_signals(self) -> Iterator[StopSignals]:
-        """Catches them within the block, where this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in former:
-            signal.signal(number, self._receive_signal)
-        try:
-            yield self
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-
-    @contextmanager
-    def raise_on_second(self) -> Iterator[None]:
-        """Within the block, whatever it waits for, a second signal ends it.
-
-        Raises:
-            SecondSignal: a second signal came.
-        """
-        self._hurries = True
-        try:
-            if self.has_second:
-                raise SecondSignal
-            yield
-        finally:
-            self._hurries = False
-
-    def _receive_signal(self, number: int, _frame: FrameType | None) -> None:
-        self.received.append(number)
-        if self._hurries and self.has_second:
-            self._hurries = False
-            raise SecondSignal
 
 
 def drive_sweep(
@@ -237,8 +143,7 @@ class _Driver:
         growth: ClusterGrowth | None,
         early: EarlyTraining | None,
     ) -> None:
-        self._growth, self._early = growth, early
-        self._peeked: ray.ObjectRef[CoordinatorStatus] | None = None
+        self._growth = growth
         self._job, self._nodes, self._signals, self._watch = job, nodes, signals, watch
         self._by_family = resolve_shapes(job.spec, nodes)
         self._seen_lane_at = time.monotonic()
@@ -246,9 +151,9 @@ class _Driver:
         self._ledger = Ledger(job.ledger_url)
         _set_ray_limits(job.spec.limits)
         self._head = HeadMonitor(_head_address())
-        self._actor = self._start_actor()
+        self._link = CoordinatorLink(self._start_actor(waits=early is not None), self._head, early)
         self._pool = RunPool(
-            job.lanes, nodes, self._actor, self._scratch_folder(), job.spec.lanes,
+            job.lanes, nodes, self._link.actor, self._scratch_folder(), job.spec.lanes,
             start_s=job.spec.limits.start_s, own_ray=job.own_ray, growth=growth,
         )  # fmt: skip
         self._last = CoordinatorStatus()
@@ -272,12 +177,12 @@ class _Driver:
                 raise standing.failure
             found = self._watch(self._note_supply(standing))
             if found is not None:
-                self._actor.answer_runs.remote(found)
+                self._link.actor.answer_runs.remote(found)
             self._renew_heartbeat()
             if standing.state != "running":
                 return
             if self._signals.first_signal is not None and standing.stopping is None:
-                self._stop_actor(f"signal {signal.Signals(self._signals.first_signal).name}")
+                self._link.stop(f"signal {signal.Signals(self._signals.first_signal).name}")
             if standing.stopping is not None:
                 stopping_since = stopping_since or time.monotonic()
                 waited_s = time.monotonic() - stopping_since
@@ -298,14 +203,14 @@ class _Driver:
                 if self._head.is_reachable():
                     if self._growth is not None:
                         self._growth.close()
-                    ray.kill(self._actor)
+                    ray.kill(self._link.actor)
         self._ledger.close()
         scratch = self._scratch_folder()
         shutil.rmtree(scratch, ignore_errors=True)
         with contextlib.suppress(StorageUnavailable):  # `gc` finds what is left
             discard(scratch)
 
-    def _start_actor(self) -> CoordinatorHandle:
+    def _start_actor(self, *, waits: bool) -> CoordinatorHandle:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -316,7 +221,7 @@ class _Driver:
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
             role=self._job.role, lanes=max(1, sum(plan.lanes for plan in plans)), resources=self._by_family,
             storage=self._job.lanes.storage, sys_path=self._job.lanes.sys_path, tracking=self._job.tracking,
-            waits=self._early is not None,
+            waits=waits,
             gpu_rooms=gpu_rooms(self._job.spec, first_room(self._nodes, own_ray=self._job.own_ray)),
         )  # fmt: skip
         here = ray.get_runtime_context().get_node_id()
@@ -329,93 +234,9 @@ class _Driver:
         }
         return cast("CoordinatorHandle", actor_class().options(**options).remote(settings))
 
-    def _stop_actor(self, why: str) -> None:
-        if self._early is not None:
-            self._early.stop(why)
-            return
-        self._call_actor(lambda: self._actor.stop.remote(why))
-
-    def _call_actor(
-        self, send: Callable[[], ray.ObjectRef[Answer]], *, limit_s: float = ANSWER_LIMIT_S
-    ) -> Answer:
-        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
-
-        try:
-            return self._await_answer(send(), limit_s)
-        except GetTimeoutError as error:
-            raise ClusterUnavailable(
-                f"the coordinator must answer within {limit_s:.0f} s", "no answer", "is the ledger reachable?"
-            ) from error
-        except RayActorError as error:
-            raise self._actor_error(error) from error
-        except RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, VelodromeError) else error) from None
-
-    def _await_answer(self, reference: ray.ObjectRef[Answer], limit_s: float) -> Answer:
-        """What a call comes to; while it waits, the head is looked at."""
-        import ray
-        from ray.exceptions import GetTimeoutError
-
-        deadline = time.monotonic() + limit_s
-        while True:
-            left_s = deadline - time.monotonic()
-            try:
-                return ray.get(reference, timeout=max(0.0, min(left_s, LOOK_EVERY_S)))
-            except GetTimeoutError:
-                self._head.is_reachable()
-                if left_s <= LOOK_EVERY_S:
-                    raise
-
-    def _actor_error(self, error: Exception) -> Exception:
-        cause = str(error)
-        if "Fenced" in cause:
-            return FencedError("a driver must own its sweep", "another driver took it over")
-        if "LedgerUnavailable" in cause:
-            return LedgerUnavailable("the ledger must be reachable", "the coordinator gave up waiting for it")
-        if "No module named" in cause:
-            return ClusterUnavailable(
-                "Velodrome must be installed on every node of the cluster",
-                last_line(cause),
-                "install this version of it in the environment that `ray start` runs in",
-            )
-        return ClusterUnavailable("the coordinator must live", last_line(cause) or type(error).__name__)
-
     def _fetch_status(self) -> CoordinatorStatus:
-        standing = None if self._early is None else self._look_ahead(self._early)
-        if standing is None:
-            standing = self._call_actor(lambda: self._actor.status.remote())
-        if standing.waits:  # its process has died since it was told
-            self._call_actor(lambda: self._actor.take_over.remote(True))
-            standing = self._call_actor(lambda: self._actor.status.remote())
-        self._last = standing
-        return standing
-
-    def _look_ahead(self, early: EarlyTraining) -> CoordinatorStatus | None:
-        """How the sweep stands while it is trained ahead of the lanes; None once it is the coordinator's."""
-        if not early.is_at_work:
-            if early.state is not None:
-                return CoordinatorStatus(state=early.state, stopping=early.stopping)
-            self._call_actor(lambda: self._actor.take_over.remote(early.is_to_blame))
-            self._early = None
-            return None
-        lanes = self._peek()
-        if lanes.waiting_lanes:
-            early.leave()
-        return CoordinatorStatus(
-            stopping=early.stopping, lanes=int(early.stopping is not None), running=1, head_start=True,
-            wanted=early.demand, start_failures=lanes.start_failures,
-        )  # fmt: skip
-
-    def _peek(self) -> CoordinatorStatus:
-        """What the actor last said: its process, too, takes seconds to come up, and nobody waits for it."""
-        import ray
-
-        if self._peeked is None:
-            self._peeked = self._actor.status.remote()
-        if not ray.wait([self._peeked], timeout=0)[0]:
-            return CoordinatorStatus(waits=True)
-        reference, self._peeked = self._peeked, None
-        return self._call_actor(lambda: reference)
+        self._last = self._link.fetch_status()
+        return self._last
 
     def _renew_heartbeat(self) -> None:
         if time.monotonic() - self._beaten_at < BEAT_S:
@@ -433,7 +254,7 @@ class _Driver:
         if standing.lanes or not self._pool.planned_lanes:
             self._seen_lane_at = now
         if len(standing.start_failures) >= MOST_START_FAILURES:
-            self._stop_actor("lanes cannot begin")
+            self._link.stop("lanes cannot begin")
             last = standing.start_failures[-1].strip().splitlines()[-1]
             raise ClusterUnavailable("a lane must be able to begin", last, "see the traceback in the log")
         limit_s = stretch_limit(self._job.spec.limits.start_s)
@@ -462,7 +283,7 @@ class _Driver:
                 _log.warning("%d of %d lanes are up; %s", told.lanes, told.planned, waits_for)
             # Nobody waits for it: the ledger may be away for longer than a driver waits for an answer.
             if not told.head_start:
-                self._actor.record_supply.remote(told.planned, waits_for, claim)
+                self._link.actor.record_supply.remote(told.planned, waits_for, claim)
         return told
 
     def _log_gpu_lanes(self, standing: CoordinatorStatus) -> None:
@@ -486,16 +307,17 @@ class _Driver:
         return Path(self._job.lanes.storage) / ".ray" / job_id
 
     def _conclude_sweep(self) -> CoordinatorStatus:
-        if self._early is not None and self._early.is_at_work:  # it was told to stop, and did not in time
-            self._early.kill()
+        early = self._link.early
+        if early is not None and early.is_at_work:  # it was told to stop, and did not in time
+            early.kill()
             with contextlib.suppress(VelodromeError):
                 _return_to_waiting(self._job)
         elif self._signals.has_second:
             # What runs is found by the next command and goes on from its checkpoint then.
             with contextlib.suppress(VelodromeError):
-                self._call_actor(lambda: self._actor.conclude_stop.remote(), limit_s=HURRIED_ANSWER_S)
+                self._link.call(lambda: self._link.actor.conclude_stop.remote(), limit_s=HURRIED_ANSWER_S)
         elif self._fetch_status().state == "running":
-            self._call_actor(lambda: self._actor.conclude_stop.remote())
+            self._link.call(lambda: self._link.actor.conclude_stop.remote())
         self.end_runs(RUNS_END_S if self._signals.has_second else RUNS_GONE_S)
         return self._last if self._signals.has_second else self._fetch_status()
 
@@ -507,7 +329,7 @@ class _Driver:
         hurry = self._signals.has_second
         end_runs(
             self._pool.runs,
-            lambda: self._call_actor(lambda: self._actor.end_runs.remote(), limit_s=CONTROLLER_END_S),
+            lambda: self._link.call(lambda: self._link.actor.end_runs.remote(), limit_s=CONTROLLER_END_S),
             first_s=0.0 if self._job.own_ray else RUNS_END_S,
             again_s=CONTROLLER_END_S,
             limit_s=limit_s,
@@ -529,12 +351,6 @@ def _cluster_name() -> str:
     nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own
     heads = [node["NodeID"] for node in nodes if "node:__internal_head__" in node["Resources"]]
     return str(heads[0]) if heads else _head_address()
-
-
-def last_line(text: str) -> str:
-    """The last line of a traceback of Ray's, without a terminal's colours; empty where there is none."""
-    lines = _COLOUR.sub("", text).strip().splitlines()
-    return lines[-1].strip() if lines else ""
 
 
 def _set_ray_limits(limits: SweepLimits) -> None:

@@ -20,7 +20,7 @@ from flows.confirmation.runs import median_run, select_median
 from flows.confirmation.statistics import build_confirmation
 from flows.sweeps import session
 from flows.sweeps.session import SessionEnd
-from infra.driver.driver import StopSignals
+from infra.driver.stop_signals import StopSignals
 from infra.errors import InterruptedCommand, RefusedError, WrongInput
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch

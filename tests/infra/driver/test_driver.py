@@ -12,7 +12,8 @@ import pytest
 
 from infra.coordinator.placement import Node
 from infra.coordinator.status import CoordinatorStatus
-from infra.driver.driver import _Driver, last_line
+from infra.driver.coordinator_link import CoordinatorLink, last_line
+from infra.driver.driver import _Driver
 from infra.driver.run_pool import first_room
 from infra.errors import ClusterUnavailable
 from infra.spec import Resources, SweepLimits
@@ -92,56 +93,55 @@ class Actor:
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> _Driver:
+def link(monkeypatch: pytest.MonkeyPatch) -> CoordinatorLink:
     """One with an actor that waits, and no Ray."""
-    made = object.__new__(_Driver)
-    made._early, made._peeked, made._actor = Early(), None, Actor()  # type: ignore[assignment]
-    made._call_actor = lambda send, limit_s=0.0: send()  # type: ignore[method-assign,assignment]
+    made = CoordinatorLink(Actor(), None, Early())  # type: ignore[arg-type]
+    monkeypatch.setattr(made, "call", lambda send: send())
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(wait=lambda refs, timeout: (refs, [])))
     return made
 
 
-def test_process_ahead_of_the_lanes_has_the_sweep_until_one_is_up(driver: _Driver) -> None:
-    early, actor = driver._early, driver._actor
-    assert driver._fetch_status().head_start
+def test_process_ahead_of_the_lanes_has_the_sweep_until_one_is_up(link: CoordinatorLink) -> None:
+    early, actor = link.early, link.actor
+    assert link.fetch_status().head_start
     assert early.told == []  # type: ignore[union-attr]
     actor.standing = CoordinatorStatus(waits=True, waiting_lanes=1)  # type: ignore[attr-defined]
-    assert driver._fetch_status().head_start
+    assert link.fetch_status().head_start
     assert early.told == ["leave"]  # type: ignore[union-attr]
     assert actor.taken == []  # type: ignore[attr-defined]
     early.is_at_work = False  # type: ignore[union-attr,misc]
-    standing = driver._fetch_status()
+    standing = link.fetch_status()
     assert (standing.lanes, standing.head_start) == (2, False)
     assert actor.taken == [False]  # type: ignore[attr-defined]
-    assert driver._fetch_status().lanes == 2
+    assert link.fetch_status().lanes == 2
     assert actor.taken == [False]  # type: ignore[attr-defined]
 
 
-def test_process_that_was_killed_leaves_its_trial_to_be_charged(driver: _Driver) -> None:
-    driver._early = Early(is_at_work=False, is_to_blame=True)
-    driver._fetch_status()
-    assert driver._actor.taken == [True]  # type: ignore[attr-defined]
+def test_process_that_was_killed_leaves_its_trial_to_be_charged(link: CoordinatorLink) -> None:
+    link.early = Early(is_at_work=False, is_to_blame=True)
+    link.fetch_status()
+    assert link.actor.taken == [True]  # type: ignore[attr-defined]
 
 
-def test_sweep_that_ended_ahead_of_the_lanes_is_never_the_coordinators(driver: _Driver) -> None:
-    driver._early = Early(is_at_work=False, state="finished")
-    assert driver._fetch_status().state == "finished"
-    assert driver._fetch_status().state == "finished"
-    assert driver._actor.taken == []  # type: ignore[attr-defined]
+def test_sweep_that_ended_ahead_of_the_lanes_is_never_the_coordinators(link: CoordinatorLink) -> None:
+    link.early = Early(is_at_work=False, state="finished")
+    assert link.fetch_status().state == "finished"
+    assert link.fetch_status().state == "finished"
+    assert link.actor.taken == []  # type: ignore[attr-defined]
 
 
-def test_coordinator_that_came_back_after_its_death_is_told_again(driver: _Driver) -> None:
-    driver._early = None
-    assert driver._fetch_status().lanes == 2
-    assert driver._actor.taken == [True]  # type: ignore[attr-defined]
+def test_coordinator_that_came_back_after_its_death_is_told_again(link: CoordinatorLink) -> None:
+    link.early = None
+    assert link.fetch_status().lanes == 2
+    assert link.actor.taken == [True]  # type: ignore[attr-defined]
 
 
-def test_stop_goes_to_whoever_has_the_sweep_and_waits_for_it(driver: _Driver) -> None:
-    driver._stop_actor("signal SIGINT")
-    standing = driver._fetch_status()
+def test_stop_goes_to_whoever_has_the_sweep_and_waits_for_it(link: CoordinatorLink) -> None:
+    link.stop("signal SIGINT")
+    standing = link.fetch_status()
     assert (standing.stopping, standing.lanes) == ("signal SIGINT", 1), "it would not be waited for"
 
 
-def test_lanes_that_cannot_begin_are_heard_of_while_others_train(driver: _Driver) -> None:
-    driver._actor.standing = CoordinatorStatus(waits=True, start_failures=("boom",))  # type: ignore[attr-defined]
-    assert driver._fetch_status().start_failures == ("boom",)
+def test_lanes_that_cannot_begin_are_heard_of_while_others_train(link: CoordinatorLink) -> None:
+    link.actor.standing = CoordinatorStatus(waits=True, start_failures=("boom",))  # type: ignore[attr-defined]
+    assert link.fetch_status().start_failures == ("boom",)

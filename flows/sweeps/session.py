@@ -169,7 +169,7 @@ def _drive_lanes(
         suppress(SecondSignal),
     ):
         job = _job(sweep, home, token, role, own_ray=own_ray)
-        early = None if here is None or process is None else begin_training(process, ledger, job, here)
+        early = None if process is None else begin_training(process, ledger, job, here)
         if early is None:  # a core idles while Ray starts
             sender.prepare()
         ray = connect_ray(address, home, working_dir=own_code, trains=True, starting=signals.raise_on_second)

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 LANE = "head-start"
 
 
-def begin_training(process: HeadStart, ledger: Ledger, job: DriveJob, here: Node) -> HeadStart | None:
+def begin_training(process: HeadStart, ledger: Ledger, job: DriveJob, here: Node | None) -> HeadStart | None:
     """Lets it train until lanes are there; ends it, and gives None, where there is no work for it.
 
     Args:
-        here: this machine, on which a Ray of the driver's own starts.
+        here: this machine, on which a Ray of the driver's own starts; None where the Ray is there already.
     """
+    if here is None:
+        process.kill()
+        return None
     resources = resolve_shapes(job.spec, [here])
     shape = choose_shape(job.spec, resources)
     demand = find_demand(ledger, job.sweep_id, job.role, resources)

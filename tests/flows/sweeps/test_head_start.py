@@ -221,6 +221,12 @@ def test_sweep_with_nothing_left_gives_no_orders(short: Registered) -> None:
     assert kept.was_killed, "it would only hold memory"
 
 
+def test_ray_that_is_there_already_needs_nobody_ahead_of_its_lanes(short: Registered) -> None:
+    kept = Orders()
+    assert begin_training(kept, short.ledger, short.job, None) is None  # type: ignore[arg-type]
+    assert kept.was_killed, "it would wait beside the whole sweep of a notebook"
+
+
 def test_sweep_of_peoples_code_ends_the_process_before_ray_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

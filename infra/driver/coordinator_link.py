@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from infra.busy_machine import stretch_limit
 from infra.coordinator.status import CoordinatorStatus
 from infra.driver.head_monitor import LOOK_EVERY_S, HeadMonitor
 from infra.errors import ClusterUnavailable, FencedError, LedgerUnavailable, VelodromeError
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from infra.coordinator.actor import CoordinatorHandle
 
 ANSWER_LIMIT_S = 120.0
+LEAVE_LIMIT_S = 30.0  # a process that is frozen would hold the sweep for ever
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 Answer = TypeVar("Answer")
+_log = logging.getLogger(__name__)
 
 
 class EarlyTraining(Protocol):
@@ -63,13 +67,21 @@ class CoordinatorLink:
         early: has the sweep until it has ended or handed it over; None from then on.
     """
 
-    def __init__(self, actor: CoordinatorHandle, head: HeadMonitor, early: EarlyTraining | None) -> None:
+    def __init__(
+        self,
+        actor: CoordinatorHandle,
+        head: HeadMonitor,
+        early: EarlyTraining | None,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Asks nothing yet.
 
         Args:
             head: of the cluster, which is looked at while an answer is waited for.
+            steady: seconds that only pass.
         """
-        self.actor, self._head, self.early = actor, head, early
+        self.actor, self._head, self.early, self._steady = actor, head, early, steady
+        self._told_to_leave_at: float | None = None
         self._peeked: ray.ObjectRef[CoordinatorStatus] | None = None
 
     def call(self, send: Callable[[], ray.ObjectRef[Answer]], *, limit_s: float = ANSWER_LIMIT_S) -> Answer:
@@ -128,11 +140,20 @@ class CoordinatorLink:
             return None
         lanes = self._peek()
         if lanes.waiting_lanes:
-            early.leave()
+            self._let_leave(early)
         return CoordinatorStatus(
             stopping=early.stopping, lanes=int(early.stopping is not None), running=1, head_start=True,
             wanted=early.demand, start_failures=lanes.start_failures,
         )  # fmt: skip
+
+    def _let_leave(self, early: EarlyTraining) -> None:
+        """Tells it to leave; one that does not in time is ended, and what it trained is not charged."""
+        if self._told_to_leave_at is None:
+            self._told_to_leave_at = self._steady()
+            early.leave()
+        elif self._steady() - self._told_to_leave_at > stretch_limit(LEAVE_LIMIT_S):
+            _log.warning("what trained ahead of the lanes did not leave in time and is ended")
+            early.kill()
 
     def _peek(self) -> CoordinatorStatus:
         """What the actor last said: its process, too, takes seconds to come up, and nobody waits for it."""

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +27,7 @@ from infra.coordinator.messages import (
 from infra.coordinator.run_requests import RunAnswer, RunRequests, TrialKey
 from infra.errors import StorageUnavailable
 from infra.lanes.worker import EXIT_ALONE, end_process
-from infra.mirror import discard, find_mirror
+from infra.mirror import discard
 
 GRACE_S = 1.0  # most short trials end within it, and need not go on elsewhere
 TICK_S = 0.5
@@ -150,15 +151,9 @@ class LocalLine:
                 due = self._steady() + TICK_S
                 self._call(lambda core: core.tick())
                 for folder in self._call(lambda core: core.take_dropped_folders()):
-                    self._remove(self._storage / folder)
-
-    def _remove(self, path: Path) -> None:
-        shutil.rmtree(path, ignore_errors=True)
-        if find_mirror(path) is not None:
-            try:
-                discard(path)
-            except StorageUnavailable:  # `gc` finds what is left
-                traceback.print_exc()
+                    shutil.rmtree(self._storage / folder, ignore_errors=True)
+                    with suppress(StorageUnavailable):  # `gc` finds what is left
+                        discard(self._storage / folder)
 
     @property
     def _is_hurried(self) -> bool:

@@ -87,7 +87,8 @@ class HeadStart:
         if self._process.poll() is None:
             self._was_killed = True
             self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel ends it once it can
+            self._process.wait(STOP_LIMIT_S)
         with contextlib.suppress(OSError):
             self._process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
 

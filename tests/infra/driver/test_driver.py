@@ -12,7 +12,7 @@ import pytest
 
 from infra.coordinator.placement import Node
 from infra.coordinator.status import CoordinatorStatus
-from infra.driver.coordinator_link import CoordinatorLink, last_line
+from infra.driver.coordinator_link import LEAVE_LIMIT_S, CoordinatorLink, last_line
 from infra.driver.driver import _Driver
 from infra.driver.run_pool import first_room
 from infra.errors import ClusterUnavailable
@@ -115,6 +115,24 @@ def test_process_ahead_of_the_lanes_has_the_sweep_until_one_is_up(link: Coordina
     assert actor.taken == [False]  # type: ignore[attr-defined]
     assert link.fetch_status().lanes == 2
     assert actor.taken == [False]  # type: ignore[attr-defined]
+
+
+def test_process_that_does_not_leave_in_time_is_ended_and_not_charged(
+    link: CoordinatorLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is frozen: nobody would ever have the sweep again."""
+    now = [0.0]
+    link._steady = lambda: now[0]
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    link.actor.standing = CoordinatorStatus(waits=True, waiting_lanes=1)  # type: ignore[attr-defined]
+    for now[0] in (5.0, 5.0 + LEAVE_LIMIT_S):
+        assert link.fetch_status().head_start
+    assert link.early.told == ["leave"]  # type: ignore[union-attr]
+    now[0] += 0.1
+    link.fetch_status()
+    assert link.early.told == ["leave", "kill"]  # type: ignore[union-attr]
+    assert not link.fetch_status().head_start
+    assert link.actor.taken == [False]  # type: ignore[attr-defined]
 
 
 def test_process_that_was_killed_leaves_its_trial_to_be_charged(link: CoordinatorLink) -> None:

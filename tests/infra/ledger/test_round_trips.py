@@ -7,12 +7,13 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 
 from infra.errors import FencedError, LedgerUnavailable
-from infra.ledger import views
+from infra.ledger import postgres, views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import OwnerRow, TrialRow
 from infra.ledger.store import Ledger
@@ -227,3 +228,25 @@ def test_refused_row_of_a_transaction_is_said_as_what_it_is(ledger: Ledger) -> N
     with pytest.raises(IntegrityError):
         ledger.add_events(sweep_id, batch)
     assert views.events(ledger, sweep_id) == []
+
+
+@pytest.mark.parametrize(("cuts", "made"), [(0, True), (1, True), (2, False)])
+def test_connection_that_is_cut_while_it_is_made_is_made_once_more(cuts: int, made: bool) -> None:
+    """Also of a ledger that has long been open: nobody begins that anew."""
+    asked: list[str] = []
+
+    def connect(address: str) -> str:
+        asked.append(address)
+        if len(asked) <= cuts:
+            raise RuntimeError("server closed the connection unexpectedly")
+        return "connection"
+
+    dialect: Any = SimpleNamespace(
+        connect=connect, loaded_dbapi=SimpleNamespace(OperationalError=RuntimeError)
+    )
+    if made:
+        assert postgres._connect_in_turn(dialect, None, ["a"], {}) == "connection"
+    else:
+        with pytest.raises(RuntimeError, match="unexpectedly"):
+            postgres._connect_in_turn(dialect, None, ["a"], {})
+    assert len(asked) == min(cuts + 1, 2)

@@ -34,6 +34,7 @@ class BenchmarkCase:
 
     Attributes:
         loss: of the module and a batch, through the module's own `forward`; None for a GAN.
+        name: what a table calls it, where a family has several.
         trainer: whether transformers' Trainer trains the model too.
     """
 
@@ -43,6 +44,7 @@ class BenchmarkCase:
     options: Mapping[str, Json] = field(default_factory=dict)
     params: Params = field(default_factory=dict)
     trainer: bool = False
+    name: str = ""
 
 
 def _table_loss(module: nn.Module, batch: Batch) -> Tensor:
@@ -54,7 +56,7 @@ def _regression_loss(module: nn.Module, batch: Batch) -> Tensor:
     return functional.mse_loss(guess.squeeze(1), batch["target"])
 
 
-def _class_loss(module: nn.Module, batch: Batch) -> Tensor:
+def class_loss(module: nn.Module, batch: Batch) -> Tensor:
     return functional.cross_entropy(module(batch["inputs"]), batch["target"])
 
 
@@ -97,8 +99,8 @@ def _bert_loss(module: nn.Module, batch: Batch) -> Tensor:
     return loss
 
 
-_DIGITS, _CANCER = {"source": "builtin:digits"}, {"source": "builtin:cancer"}
-_DOCSTRINGS = {"source": "builtin:docstrings"}
+DIGITS, _CANCER = {"source": "builtin:digits"}, {"source": "builtin:cancer"}
+DOCSTRINGS = {"source": "builtin:docstrings"}
 _SMALL = {"width": 64, "heads": 4, "layers": 2, "feed_forward": 128}
 
 CASES = (
@@ -106,33 +108,33 @@ CASES = (
     BenchmarkCase(family="logistic_regression", data=_CANCER, loss=_table_loss),
     BenchmarkCase(family="mlp", data=_CANCER, loss=_table_loss),
     BenchmarkCase(
-        family="image_cnn", data=_DIGITS, loss=_class_loss, params={"channels": [16, 32], "dense": [64]}
+        family="image_cnn", data=DIGITS, loss=class_loss, params={"channels": [16, 32], "dense": [64]}
     ),
     BenchmarkCase(
-        family="text_cnn", data=_DOCSTRINGS, loss=_class_loss, params={"embedding": 64, "filters": 32}
+        family="text_cnn", data=DOCSTRINGS, loss=class_loss, params={"embedding": 64, "filters": 32}
     ),
-    BenchmarkCase(family="rnn", data=_DIGITS, loss=_class_loss, params={"hidden": 64}),
+    BenchmarkCase(family="rnn", data=DIGITS, loss=class_loss, params={"hidden": 64}),
     BenchmarkCase(
         family="transformer",
-        data={**_DOCSTRINGS, "task": "language-model"},
+        data={**DOCSTRINGS, "task": "language-model"},
         loss=_next_token_loss,
         params={**_SMALL, "gradient_clip": None},
     ),
     BenchmarkCase(
         family="autoencoder",
-        data=_DIGITS,
+        data=DIGITS,
         loss=_reconstruction_loss,
         params={"channels": [16, 32], "noise": 0.0},
     ),
     BenchmarkCase(
         family="vgg16",
         data={"source": "builtin:photos"},
-        loss=_class_loss,
+        loss=class_loss,
         options={"preset": "narrow", "size": (32, 32)},
     ),
     BenchmarkCase(
         family="t5",
-        data={**_DOCSTRINGS, "task": "seq2seq"},
+        data={**DOCSTRINGS, "task": "seq2seq"},
         loss=_t5_loss,
         trainer=True,
         options={"max_tokens": 32},
@@ -140,13 +142,13 @@ CASES = (
     ),
     BenchmarkCase(
         family="bert",
-        data=_DOCSTRINGS,
+        data=DOCSTRINGS,
         loss=_bert_loss,
         trainer=True,
         options={"max_tokens": 32},
         params={**_SMALL, "vocabulary": 1000},
     ),
-    BenchmarkCase(family="gan", data={**_DIGITS, "task": "generation"}, loss=None),
+    BenchmarkCase(family="gan", data={**DIGITS, "task": "generation"}, loss=None),
 )
 
 

@@ -64,6 +64,9 @@ _SHAPES = {
 }
 
 
+_LEADING_ZERO = re.compile(r"\s*0\d+\s*")
+
+
 def warn_of_numbers(name: str, present: npt.NDArray[np.float64], different: int) -> str:
     """Of a column of numbers: one that counts the rows or names something, days, marks for missing."""
     rows = len(present)
@@ -147,13 +150,19 @@ def _warn_of_spelt_numbers(name: str, sample: Mapping[str, int]) -> str:
     if read and more and bool(spelling.marks) != bool(other.marks) and read + more > NEARLY_ALL * rows:
         mark = (*spelling.marks, *other.marks)[0]
         return f"{read:,} and {more:,} of its numbers are with and without {mark!r}: write all of them alike"
+    if read and more and spelling.decimal != other.decimal and read + more > NEARLY_ALL * rows:
+        points = f"{spelling.decimal!r} and {other.decimal!r}"
+        return f"{read:,} and {more:,} of its numbers have {points} before their decimals: write all alike"
+    if any(_LEADING_ZERO.fullmatch(word) for word in others):
+        return ""  # codes, as of the post: words they are
     limits = [word for word in others if is_limit(word)]
     if limits and read + sum(sample[word] for word in limits) >= NEARLY_ALL * rows:
         count = sum(sample[word] for word in limits)
         return f"numbers, and limits as {limits[0]!r} in {count:,} rows: {LIMITS}"
     as_numbers = f"columns: {{types: {{{name}: number}}}} if it is meant"
     if others and read >= NEARLY_ALL * rows:
-        return f"numbers but for {others[0]!r} in {sample[others[0]]:,} rows; {as_numbers}"
+        count = sample[others[0]]
+        return f"numbers but for {others[0]!r} in {count:,} row{'s'[: count != 1]}; {as_numbers}"
     if read > 0.5 * rows and len(sample) > MANY_VALUES:
         return f"{read / rows:.0%} of its values are numbers; {as_numbers}"
     return ""

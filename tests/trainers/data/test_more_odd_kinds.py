@@ -169,6 +169,24 @@ def test_feature_of_yes_and_no_in_several_spellings_is_warned_of() -> None:
     assert warn_of_words("flag", {"yes": 20, "no": 20, "perhaps": 9}, 49) == ""
 
 
+def test_codes_with_leading_zeros_are_not_said_to_be_numbers() -> None:
+    codes = {f"{code:05d}": 4 for code in range(1_000, 60_000, 1_000)}
+    assert warn_of_words("zip", codes, 4 * len(codes)) == ""
+    unlike = {f"{code:05d}": 1 for code in range(3_000, 90_000, 1_000)}
+    assert "an identifier?" in warn_of_words("zip", unlike, len(unlike))
+
+
+def test_numbers_with_decimal_points_and_commas_in_one_column_are_said() -> None:
+    mixed = {f"{n}{',.'[n % 2]}25": 1 for n in range(60)}
+    said = warn_of_words("a", mixed, 60)
+    assert said.startswith("30 and 30 of its numbers have '.' and ',' before their decimals"), said
+
+
+@pytest.mark.parametrize(("rows", "says"), [(1, "in 1 row;"), (2, "in 2 rows;")])
+def test_word_among_numbers_is_said_with_its_rows(rows: int, says: str) -> None:
+    assert says in warn_of_words("a", {**{f"{n}.5": 3 for n in range(60)}, "about 7": rows}, 180 + rows)
+
+
 def test_labels_of_one_number_in_two_spellings_are_said_and_1_and_1_0_are_one_class(
     opened: Open, tmp_path: Path
 ) -> None:

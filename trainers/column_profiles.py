@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainers.column_warnings import warn_of_numbers, warn_of_words
+from trainers.column_warnings import warn_of_nested, warn_of_numbers, warn_of_words
 from trainers.data.dataset import Column, Dataset
 from trainers.data.images import has_several_frames, peak_of_deep
 from trainers.data.prepare import fit_table
@@ -76,8 +76,11 @@ def _profile(column: Column, dataset: Dataset, left_out: str) -> ColumnProfile:
     counts = Counter(column.values)
     missing = counts.pop(None, 0)
     first = next((value for value in column.values if value is not None), "")
-    warned = column.kind == "category" and dataset.kind != "interactions"  # whose names are names
-    warning = warn_of_words(column.name, counts, dataset.rows - missing) if warned else ""
+    warning = ""
+    if column.kind == "text":
+        warning = warn_of_nested(column.name, counts)
+    elif dataset.kind != "interactions":  # whose names are names
+        warning = warn_of_words(column.name, counts, dataset.rows - missing)
     return ColumnProfile(
         name=column.name, kind=column.kind, different=len(counts), missing=missing,
         example=_shorten(repr(first)), left_out=left_out, warning="" if left_out else warning,

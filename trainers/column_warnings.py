@@ -64,6 +64,8 @@ _SHAPES = {
 }
 
 
+_NUMBERS_LISTED = re.compile(r"(?=\D*\d)[\[(][\d\s.,eE+\-\[\]()]+[\])]")
+_OBJECT = re.compile(r"\{[^{}]*[:=].*\}", re.DOTALL)
 _LEADING_ZERO = re.compile(r"\s*0\d+\s*")
 
 
@@ -123,6 +125,8 @@ def warn_of_words(name: str, counts: Mapping[Cell, int], rows: int) -> str:
     """Of a column of categories: dates and numbers in other spellings, words that look alike, identifiers."""
     if rows < MANY_ROWS:
         return ""
+    if warning := warn_of_nested(name, counts):
+        return warning
     sample = {str(word): counts[word] for word in list(counts)[:SAMPLE]}
     if orders := _orders_of_dates(list(sample)):
         either = f' (or "{orders[1]}": they fit both)' if len(orders) > 1 else ""
@@ -138,6 +142,20 @@ def warn_of_words(name: str, counts: Mapping[Cell, int], rows: int) -> str:
     if len(counts) > rows / 2:
         what = "as many categories as rows" if len(counts) == rows else "nearly as many categories as rows"
         return f"{what}; an identifier? columns: {{drop: [{name}]}}"
+    return ""
+
+
+def warn_of_nested(name: str, counts: Mapping[Cell, int]) -> str:
+    """Of a column of texts or words that are lists of numbers, as JSON, Python or NumPy print them, or
+    objects: what is in them is not seen as numbers."""
+    sample = [str(word).strip() for word in list(counts)[:SAMPLE]]
+    if sample and all(map(_NUMBERS_LISTED.fullmatch, sample)):
+        do = f"with pandas: frame.join(pandas.DataFrame(frame[{name!r}].tolist()))"
+        return f"lists of numbers, each a word to a model: give each number a column of its own, {do}"
+    if sample and all(map(_OBJECT.fullmatch, sample)):
+        return (
+            "objects, each a word to a model: give each entry a column of its own, with pandas.json_normalize"
+        )
     return ""
 
 

@@ -54,6 +54,10 @@ def kind_of(name: str, column: RawColumn) -> ColumnKind:
     if pa.types.is_null(kind):
         return "number"
     do = f"leave it out with data.columns.drop: [{name}]"
+    if pa.types.is_nested(kind):
+        do = f"{do}, or give each value in it a column of its own"
+    elif pa.types.is_duration(kind) or pa.types.is_time(kind):
+        do = f"{do}, or write seconds as a number"
     raise InputError(
         "a column must hold numbers, words, texts, times or images",
         f"{kind} in column {name!r}",

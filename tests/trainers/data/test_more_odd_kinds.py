@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -167,6 +169,28 @@ def test_feature_of_yes_and_no_in_several_spellings_is_warned_of() -> None:
     assert warn_of_words("flag", {"Y": 20, "N": 20}, 40) == ""
     assert warn_of_words("flag", {"oui": 20, "non": 20}, 40) == ""
     assert warn_of_words("flag", {"yes": 20, "no": 20, "perhaps": 9}, 49) == ""
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        ([[0.5 * n, -1.0, 2e-7] for n in range(ROWS)], "lists of numbers"),
+        ([[n] * (1 + n % 3) for n in range(ROWS)], "lists of numbers"),
+        ([[[n, 1], [2, 3]] for n in range(ROWS)], "lists of numbers"),
+        ([f"[{n}.  0.5 -1e-3]" for n in range(ROWS)], "lists of numbers"),  # as NumPy prints them
+        ([str((n, 2.5)) for n in range(ROWS)], "lists of numbers"),
+        ([{"a": n, "b": 1} for n in range(ROWS)], "objects"),
+        ([["a", f"b{n % 20}"] for n in range(ROWS)], ""),
+        ([f"[{n}] words in a text that says something else" for n in range(ROWS)], ""),
+    ],
+)
+def test_lists_and_objects_in_cells_are_said_to_be_words(
+    opened: Open, tmp_path: Path, cells: list[Any], says: str
+) -> None:
+    rows = [json.dumps({"inside": cell, "label": label}) for cell, label in zip(cells, LABELS, strict=True)]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    (profile,) = profile_columns(opened("jsonl:a.jsonl"))
+    assert profile.warning[: len(says) or None] == says
 
 
 def test_codes_with_leading_zeros_are_not_said_to_be_numbers() -> None:

@@ -28,6 +28,10 @@ EXCELS_1970 = 25_569  # the day that Excel gives this number is the first of 197
 LARGEST = 1e30  # of a number that a model is asked about: models compute in float32, which ends at 3.4e38
 LARGEST_SCALED = 1e35  # of a column whose values differ by a hundred thousandth
 FAR = 50.0  # of the scale's units away from its middle is no time that training saw
+FIRST_COUNTED, LAST_COUNTED = (
+    1e8,
+    4.2e9,
+)  # seconds since 1970: 1973 and 2103, between which today's numbers lie
 Numbers = npt.NDArray[np.float32]
 Categories = npt.NDArray[np.int64]
 Values: TypeAlias = "Array | Sequence[Cell]"
@@ -157,6 +161,7 @@ def _parse_times(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]:
         except (ValueError, OverflowError):
             texts[at] = text  # a date, then
     seconds = _in_seconds(entry, numbers)
+    _refuse_uncounted(entry, seconds, values)
     seconds[list(texts)] = _parse_dates(entry, texts)
     return seconds
 
@@ -184,16 +189,36 @@ def _in_seconds(entry: NumberEntry, numbers: npt.NDArray[np.float64]) -> npt.NDA
     saw, and as milliseconds (which pandas and JavaScript write), micro- or nanoseconds, as Excel's days, as
     20240531 or as a year within it, are that."""
 
-    def distance(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.abs(seconds - entry["shift"]) * entry["factor"]
-
-    if entry["factor"] == 1.0 or not (distance(numbers) > FAR).any():  # prepare.scale: none tells no range
+    if (
+        entry["factor"] == 1.0 or not (_distance(entry, numbers) > FAR).any()
+    ):  # prepare.scale: none tells no range
         return numbers
     days = (numbers - EXCELS_1970) * 86_400
     compact = (_compact_days(numbers), _compact_days(numbers * 10_000 + 101))  # and the first day of a year
     for other in (numbers / 1e3, numbers / 1e6, numbers / 1e9, days, *compact):
-        numbers = np.where((distance(numbers) > FAR) & (distance(other) <= FAR), other, numbers)
+        numbers = np.where(
+            (_distance(entry, numbers) > FAR) & (_distance(entry, other) <= FAR), other, numbers
+        )
     return numbers
+
+
+def _refuse_uncounted(entry: NumberEntry, seconds: npt.NDArray[np.float64], values: Values) -> None:
+    """Where training saw times of our days, a number far from them that is no time in any unit: thousands of
+    seconds, say, or milliseconds of a year that training did not see. As seconds it would be answered without
+    a word."""
+    if not FIRST_COUNTED <= entry["shift"] <= LAST_COUNTED:
+        return
+    far = _distance(entry, seconds) > FAR
+    wrong = np.flatnonzero(far & ((seconds < FIRST_COUNTED) | (seconds > LAST_COUNTED)))
+    if len(wrong):
+        at = int(wrong[0])
+        must = f"column {entry['name']!r} must hold times near those of training, or written as dates"
+        raise CellError(must, repr(values[at]), at, "write it as 2024-05-31 or 2024-05-31T12:00:00Z")
+
+
+def _distance(entry: NumberEntry, seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """From the middle of what training saw, in the scale's units."""
+    return np.abs(seconds - entry["shift"]) * entry["factor"]
 
 
 def _compact_days(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

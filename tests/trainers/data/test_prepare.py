@@ -173,6 +173,31 @@ def test_numbers_for_times_are_in_the_unit_in_which_training_saw_them(
     np.testing.assert_allclose(apply_table(state, as_seconds)[0], apply_table(state, later)[0])
 
 
+@pytest.mark.parametrize("number", [1577836, "1577836.8", 4.0e12, 19.5, -5e9])
+def test_number_that_is_no_time_of_training_in_any_unit_is_refused(
+    opened: Open, tmp_path: Path, number: object
+) -> None:
+    """Thousands of seconds, milliseconds of 2096, …: far from all of training as seconds since 1970."""
+    days = pd.date_range("2020-01-01", periods=400)
+    pd.DataFrame({"day": days.strftime("%Y-%m-%d"), "label": ["a", "b"] * 200}).to_csv(tmp_path / "a.csv")
+    state = fit_table(opened("csv:a.csv"))
+    with pytest.raises(CellError, match="must hold times near those of training") as caught:
+        apply_table(state, pd.DataFrame({"day": ["2020-05-01", number]}, dtype=object))
+    assert caught.value.row == 1
+    apply_table(
+        state, pd.DataFrame({"day": ["1970-01-19", "2300-01-01", 1.7e9]}, dtype=object)
+    )  # but dates are
+
+
+def test_times_long_ago_that_training_saw_are_read_as_seconds(opened: Open, tmp_path: Path) -> None:
+    born = pd.Series(pd.date_range("1941-01-01", "2005-01-01", periods=300)).dt.floor("D")
+    frame = pd.DataFrame({"born": born.dt.strftime("%Y-%m-%d"), "label": ["a", "b"] * 150})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    state = fit_table(opened("csv:a.csv"))
+    seconds = frame.assign(born=(born - pd.Timestamp(0)) // pd.Timedelta("1s"))
+    np.testing.assert_allclose(apply_table(state, seconds)[0], apply_table(state, frame)[0], atol=1e-6)
+
+
 def test_time_is_read_alike_whoever_is_asked_beside_it(opened: Open, tmp_path: Path) -> None:
     """A year was 2020 seconds alone, and the first of January beside a date; a number of seconds beside a
     date was refused. A server computes together what different people ask."""

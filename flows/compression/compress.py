@@ -149,7 +149,7 @@ def _make_trial(
         facts = {**source.facts, **made.facts, **_spent(row, began, joules)}
         values = [_goal(row, place, made, facts) for place in range(len(row.spec.objectives))]
         publish(folder)
-    except BaseException:
+    except BaseException:  # an interrupt too: nothing half made stays in the storage
         remove_folder(folder)
         raise
     trial = TrialRow(

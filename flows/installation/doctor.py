@@ -72,9 +72,7 @@ def _run_check(name: str, check: Callable[[], Iterator[HealthFinding]]) -> list[
         return list(check())
     except VelodromeError as error:
         return [HealthFinding(name=name, verdict="fail", found=f"{error.must}: {error.found}", do=error.do)]
-    except (
-        Exception
-    ) as error:  # a broken installation breaks in ways that nobody foresaw: that is the finding
+    except Exception as error:  # broken installations break in ways that nobody foresaw: the finding
         found = redact(f"{type(error).__name__}: {error}".splitlines()[0])
         return [HealthFinding(name=name, verdict="fail", found=found, do="reinstall with constraints.txt")]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections import Counter
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
@@ -64,14 +66,15 @@ def retry(
     resources = _requested_resources(gpus, cpus, memory_bytes)
     place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
-    try:
-        failed = _failed_trials(ledger, row)
-        counts = {entry.name: sum(t.family == entry.name for t in failed) for entry in row.spec.families}
-        found = {family: count for family, count in counts.items() if count}
-        if not failed:
-            return RetryResult(sweep=row.label, trials={}, resources=resources, asked_driver=False)
+    with closing(ledger):
+        result = RetryResult(
+            sweep=row.label, trials=_count_failed(ledger, row), resources=resources, asked_driver=False
+        )
+        if not result.trials:
+            return result
 
         def requeue(commit: Commit) -> None:
+            """As whoever owns the sweep."""
             fresh = views.sweep_by_id(ledger, row.id)
             change = check_recorded_sweep(fresh, place, accept_code_change=accept_code_change)
             batch = WriteBatch(sweep={"spec": change.spec, "updated_at": time.time()})
@@ -82,13 +85,17 @@ def retry(
             commit(batch)
 
         if change_sweep(ledger, row, "retry", {"resources": resources}, requeue):
-            return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=True)
-    finally:
-        ledger.close()
+            return replace(result, asked_driver=True)
     from flows.sweeps.sweep import resume_sweep
 
     resume_sweep(row.label, home=place)
-    return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=False)
+    return result
+
+
+def _count_failed(ledger: Ledger, row: SweepRow) -> dict[str, int]:
+    """By family, in the file's order; families without any are left out."""
+    counts = Counter(trial.family for trial in _failed_trials(ledger, row))
+    return {entry.name: counts[entry.name] for entry in row.spec.families if counts[entry.name]}
 
 
 def _failed_trials(ledger: Ledger, row: SweepRow) -> list[TrialRow]:

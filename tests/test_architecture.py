@@ -18,7 +18,7 @@ SIDE_BY_SIDE = {"trainers": "search_spaces"}
 ROOMS = {
     "flows": (
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
-        "reproduction", "comparison", "compression", "inspection", "upkeep", "jobs", "sweeps",
+        "reproduction", "comparison", "compression", "inspection", "upkeep", "jobs", "sweeps", "sweeps.views",
         "explanation", "inference",
         "installation", "config", "functions", "terminal", "statistics",
     ),

@@ -13,7 +13,7 @@ from flows.cli.output import Family, Json, Name, example, print_json, print_note
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flows.sweeps.logs import LogFile
+    from flows.sweeps.views.logs import LogFile
 
 Trial = Annotated[
     int, typer.Option("--trial", metavar="N", min=0, help="The trial's number within its family.")
@@ -36,14 +36,14 @@ def status(
 
         print_output(write_metrics())
         return
-    from flows.sweeps.status import Overview
-    from flows.sweeps.status import status as verb
+    from flows.sweeps.views.status import Overview
+    from flows.sweeps.views.status import status as verb
 
     result = verb(name)
     if json:
         print_json(result)
         return
-    from flows.sweeps import trial_screens
+    from flows.sweeps.views import trial_screens
 
     if isinstance(result, Overview):
         trial_screens.print_overview(stdout_console(), result)
@@ -54,13 +54,13 @@ def status(
 @example("velodrome show digits --family image_cnn --trial 7")
 def show(name: Name, trial: Trial, family: Family = None, json: Json = False) -> None:
     """One trial whole: parameters, curve, attempts, reason, checkpoint, model."""
-    from flows.sweeps.show import show as verb
+    from flows.sweeps.views.show import show as verb
 
     result = verb(name, trial=trial, family=family)
     if json:
         print_json(result)
         return
-    from flows.sweeps.trial_screens import print_trial
+    from flows.sweeps.views.trial_screens import print_trial
 
     print_trial(stdout_console(), result)
 
@@ -79,7 +79,7 @@ def logs(
     json: Json = False,
 ) -> None:
     """What a sweep's driver, or one trial, printed."""
-    from flows.sweeps import logs as verb
+    from flows.sweeps.views import logs as verb
 
     if json and follow:
         raise typer.BadParameter("one JSON document has an end: leave --json or --follow out")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flows.config.lookup import open_sweep
 from flows.confirmation.result import Confirmation, ConfirmedFolds, ConfirmedRow, Scores
 from flows.inspection.sources import FoldSource, open_fold_source
-from flows.sweeps.states import count_test_reads
+from flows.sweeps.views.states import count_test_reads
 from flows.terminal.next_command import next_command
 from infra.errors import WrongInput
 from infra.home import Home

@@ -13,8 +13,8 @@ from flows.config.lookup import open_sweep
 from flows.report.history import sample_trials
 from flows.report.importance import Importances, compute_importances
 from flows.report.model_importances import ModelImportances, explain_best_models
-from flows.sweeps.show import learning_curve
-from flows.sweeps.states import in_file_order, resolve_state, resolve_trials
+from flows.sweeps.views.show import learning_curve
+from flows.sweeps.views.states import in_file_order, resolve_state, resolve_trials
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow

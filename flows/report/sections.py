@@ -14,7 +14,7 @@ from flows.report.drawing import PlotlyFigure
 from flows.report.parts import HeaderCell, PageTable, Picture, Section, TextBlock
 from flows.report.report_data import ReportData
 from flows.report.savings import compute_savings, group_failures
-from flows.sweeps.trial_screens import format_times, params_line
+from flows.sweeps.views.trial_screens import format_times, params_line
 from flows.terminal.formatting import clock, number, printable_text, seconds, trials
 from infra.secrets import redact
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from flows.config.lookup import close_on_error, open_ledger, open_sweep
-from flows.sweeps.states import pick_trial
+from flows.sweeps.views.states import pick_trial
 from infra.errors import WrongInput
 from infra.home import Home, tracking_uri
 from infra.ledger import views

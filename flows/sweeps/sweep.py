@@ -22,7 +22,7 @@ from flows.sweeps.preparation import (
     sweep_facts,
 )
 from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
-from flows.sweeps.status import SweepStatus, sweep_status
+from flows.sweeps.views.status import SweepStatus, sweep_status
 from flows.sweeps.warm_start import check_warm_start
 from flows.terminal.next_command import next_command
 from infra.coordinator.policy import exhausted_budget

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from flows.config.lookup import open_sweep
 from flows.config.policy import Policy
 from flows.promotion.judging.candidate import Candidate
-from flows.sweeps.states import count_test_reads
+from flows.sweeps.views.states import count_test_reads
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger.batch import WriteBatch

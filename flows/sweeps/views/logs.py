@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
-from flows.sweeps.states import resolve_state
+from flows.sweeps.views.states import resolve_state
 from flows.terminal.next_command import next_command
 from infra.errors import WrongInput
 from infra.home import Home

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
 
 from flows.config.lookup import open_sweep
-from flows.sweeps.states import pick_trial, resolve_state, resolve_trials
+from flows.sweeps.views.states import pick_trial, resolve_state, resolve_trials
 from flows.terminal.shown_result import ShownResult
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
@@ -50,7 +50,7 @@ class TrialDetails(ShownResult):
         logs: what its attempts printed; files that exist.
     """
 
-    screen: ClassVar[str] = "flows.sweeps.trial_screens:print_trial"
+    screen: ClassVar[str] = "flows.sweeps.views.trial_screens:print_trial"
 
     sweep: str
     family: str

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from flows.config.lookup import open_ledger, open_sweep
-from flows.sweeps.states import (
+from flows.sweeps.views.states import (
     count_test_reads,
     in_file_order,
     resolve_state,
@@ -118,7 +118,7 @@ class SweepStatus(ShownResult):
         home: where it was found, for `model`.
     """
 
-    screen: ClassVar[str] = "flows.sweeps.trial_screens:print_status"
+    screen: ClassVar[str] = "flows.sweeps.views.trial_screens:print_status"
 
     sweep: str
     state: str
@@ -160,7 +160,7 @@ class SweepStatus(ShownResult):
         Raises:
             WrongInput: there is none.
         """
-        from flows.sweeps.show import load_trial_model
+        from flows.sweeps.views.show import load_trial_model
 
         if number is None and self.best is not None:
             number, family = self.best.number, self.best.family
@@ -223,7 +223,7 @@ class SweepLine:
 class Overview(ShownResult):
     """All sweeps of the ledger that commands use here, oldest first."""
 
-    screen: ClassVar[str] = "flows.sweeps.trial_screens:print_overview"
+    screen: ClassVar[str] = "flows.sweeps.views.trial_screens:print_overview"
 
     home: str
     sweeps: tuple[SweepLine, ...]

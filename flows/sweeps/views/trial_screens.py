@@ -25,8 +25,8 @@ from flows.terminal.stack_words import describe_share
 from flows.terminal.tables import TableColumn, fit_columns, fit_table, value_text
 
 if TYPE_CHECKING:
-    from flows.sweeps.show import CurvePoint, TrialDetails
-    from flows.sweeps.status import Overview, SweepLine, SweepStatus, TrialStatus
+    from flows.sweeps.views.show import CurvePoint, TrialDetails
+    from flows.sweeps.views.status import Overview, SweepLine, SweepStatus, TrialStatus
     from infra.ledger.rows import AttemptRow
     from infra.spec import Objective
     from trainers.types import Params

@@ -202,7 +202,7 @@ def _disk_bytes(spec: SweepSpec, probes: dict[str, DryRun], lanes: int) -> int:
 def _nodes(spec: SweepSpec, address: str | None, home: Home) -> tuple[Sequence[Node], bool]:
     """The cluster's nodes, which reach what the sweep shares, and whether it grows by demand; without an
     address this machine, as a local Ray would see it."""
-    from flows.sweeps.session import check_shared_places
+    from flows.sweeps.shared_places import check_shared_places
     from infra.driver.cluster import connect_ray, has_own_connection
     from infra.ray_job import job_address
     from infra.sharing.growth import has_autoscaler

@@ -21,7 +21,7 @@ from flows.sweeps.preparation import (
     prepare_sweep,
     sweep_facts,
 )
-from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
+from flows.sweeps.session import background_sender, print_stderr, run_session
 from flows.sweeps.views.status import SweepStatus, sweep_status
 from flows.sweeps.warm_start import check_warm_start
 from flows.terminal.next_command import next_command
@@ -33,7 +33,7 @@ from infra.home import Home, ledger_url, storage_root
 from infra.ledger import views
 from infra.ledger.batch import SweepChange, WriteBatch
 from infra.ledger.broken_families import find_broken_families
-from infra.ledger.rows import SweepRow
+from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.mirror import check_writable
 from infra.ray_job import job_address
@@ -139,7 +139,7 @@ def _run_to_end(
     if ended.state == "failed":
         raise RefusedError(
             "at least one trial must succeed",
-            commonest_reason(views.trials(ledger, row.id)),
+            _commonest_reason(views.trials(ledger, row.id)),
             f"`{next_command(f'show {row.label} --trial 0', row.spec.ledger)}` tells more;"
             f" `{next_command(f'retry {row.label}', row.spec.ledger, address=address)}` tries again",
             log=str(written_logs_folder(place, row.spec)),
@@ -232,3 +232,11 @@ def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> N
         facts = record_code_change(known, carried, batch, now)
         batch.sweep["facts"] = facts | file_facts(prepared) | place_facts(prepared)
         commit(batch)
+
+
+def _commonest_reason(trials: Sequence[TrialRow]) -> str:
+    """The commonest reason of failed trials, for the one line that says why nothing succeeded."""
+    reasons = Counter(trial.reason for trial in trials if trial.state == "failed" and trial.reason)
+    if reasons:
+        return str(reasons.most_common(1)[0][0])
+    return "every trial was pruned" if any(trial.state == "pruned" for trial in trials) else "no trial ended"

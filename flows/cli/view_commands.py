@@ -36,19 +36,19 @@ def status(
 
         print_output(write_metrics())
         return
-    from flows.sweeps.views.status import Overview
     from flows.sweeps.views.status import status as verb
+    from flows.sweeps.views.sweep_status import Overview
 
     result = verb(name)
     if json:
         print_json(result)
         return
-    from flows.sweeps.views import trial_screens
+    from flows.sweeps.views.status_screens import print_overview, print_status
 
     if isinstance(result, Overview):
-        trial_screens.print_overview(stdout_console(), result)
+        print_overview(stdout_console(), result)
     else:
-        trial_screens.print_status(stdout_console(), result)
+        print_status(stdout_console(), result)
 
 
 @example("velodrome show digits --family image_cnn --trial 7")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from flows.sweeps.views.trial_screens import format_times
-from flows.terminal.formatting import MISSING, clock, number, printable_text
+from flows.terminal.formatting import MISSING, clock, format_times, number, printable_text
 from flows.terminal.tables import TableColumn, fit_table
 
 if TYPE_CHECKING:

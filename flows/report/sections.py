@@ -14,8 +14,15 @@ from flows.report.drawing import PlotlyFigure
 from flows.report.parts import HeaderCell, PageTable, Picture, Section, TextBlock
 from flows.report.report_data import ReportData
 from flows.report.savings import compute_savings, group_failures
-from flows.sweeps.views.trial_screens import format_times, params_line
-from flows.terminal.formatting import clock, number, printable_text, seconds, trials
+from flows.terminal.formatting import (
+    clock,
+    format_times,
+    number,
+    params_line,
+    printable_text,
+    seconds,
+    trials,
+)
 from infra.secrets import redact
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from flows.sweeps.preparation import (
     sweep_facts,
 )
 from flows.sweeps.session import background_sender, print_stderr, run_session
-from flows.sweeps.views.status import SweepStatus, sweep_status
+from flows.sweeps.views.status import sweep_status
+from flows.sweeps.views.sweep_status import SweepStatus
 from flows.sweeps.warm_start import check_warm_start
 from flows.terminal.next_command import next_command
 from infra.coordinator.policy import exhausted_budget

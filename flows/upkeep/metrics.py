@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_ledger
-from flows.sweeps.views.status import STATES, SweepStatus, sweep_status
+from flows.sweeps.views.status import STATES, sweep_status
+from flows.sweeps.views.sweep_status import SweepStatus
 from infra.errors import VelodromeError
 from infra.home import Home, tracking_uri
 from infra.ledger import views

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from flows.sweeps.stop import stop
 from flows.sweeps.sweep import sweep
-from flows.sweeps.views.status import SweepStatus, status
+from flows.sweeps.views.status import status
+from flows.sweeps.views.sweep_status import SweepStatus
 from infra.errors import VelodromeError
 from infra.home import Home
 from tests.raylets import add_node, start_head

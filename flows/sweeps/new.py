@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.config.first_choices import first_choices
-from flows.config.objective_text import is_objective, objective_text
-from flows.config.sweep_text import SCHEMA_FILE, sweep_text
+from flows.config.writing.first_choices import first_choices
+from flows.config.writing.objective_text import is_objective, objective_text
+from flows.config.writing.sweep_text import SCHEMA_FILE, sweep_text
 from flows.functions.documents import function_document
 from infra.errors import StorageUnavailable, WrongInput
 from infra.home import Home

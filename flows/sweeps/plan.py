@@ -137,7 +137,7 @@ def _summarize(
     warnings: Sequence[str],
 ) -> Plan:
     """What the sweep takes, from what was tried of it."""
-    from flows.config.sweep_text import profile_lines
+    from flows.config.writing.sweep_text import profile_lines
 
     spec = prepared.spec
     families = tuple(_family_plan(family, probes[family.name], lanes) for family in spec.families)

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from flows.config.first_choices import first_choices
 from flows.config.loading import load_sweep
 from flows.config.lookup import open_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
-from flows.config.sweep_text import sweep_text
+from flows.config.writing.first_choices import first_choices
+from flows.config.writing.sweep_text import sweep_text
 from flows.sweeps import planned_lanes
 from flows.sweeps.new import new, sweep_name
 from flows.sweeps.plan import plan

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flows.config.family_entry import FamilyEntry
 from flows.config.loading import SweepFile
-from flows.config.schema import FamilyEntry as FamilyEntry
 from trainers.commands.options import check_command, read_command
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, COMMAND

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from flows.config.commands import check_call, command_options, refuse_command_keys
 from flows.config.encoders import resolve_beginning
 from flows.config.errors import Path, redacted_repr
+from flows.config.family_entry import FamilyEntry
 from flows.config.loading import SweepFile
-from flows.config.schema import FamilyEntry as FamilyEntry
 from infra.errors import WrongInput
 from infra.spec import FamilySpec, Resources
 from search_spaces.domains import Choices, Constant, FloatRange, IntRange

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from flows.comparison.groups import HEADINGS, table_cells
 from flows.comparison.leaderboard import display_columns, remarks
@@ -24,10 +23,6 @@ from flows.terminal.formatting import (
     trials,
 )
 from infra.secrets import redact
-
-if TYPE_CHECKING:
-    pass
-
 
 MOST_NAMED = 20
 

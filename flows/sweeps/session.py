@@ -15,11 +15,7 @@ from flows.sweeps.ownership import Ownership, own_sweep
 from flows.sweeps.progress import show_progress
 from flows.sweeps.shared_places import check_shared_places
 from flows.terminal.next_command import next_command
-from infra.errors import (
-    HeadGone,
-    InterruptedCommand,
-    StorageUnavailable,
-)
+from infra.errors import HeadGone, InterruptedCommand, StorageUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch

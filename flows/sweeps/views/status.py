@@ -6,12 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from flows.config.lookup import open_ledger, open_sweep
-from flows.sweeps.views.states import (
-    count_test_reads,
-    in_file_order,
-    resolve_state,
-    resolve_trials,
-)
+from flows.sweeps.views.states import count_test_reads, in_file_order, resolve_state, resolve_trials
 from flows.sweeps.views.sweep_status import (
     BestTrial,
     LaneSupply,

@@ -70,7 +70,7 @@ def refuse_command_keys(file: SweepFile, name: str, entry: FamilyEntry) -> None:
 
 def warn_of_false_flags(family: FamilySpec) -> str:
     """What is false is said by no word, and a command whose own default is true would train with that."""
-    from search_spaces.domains import Choices, Constant
+    from search_spaces.choices import Choices, Constant
     from search_spaces.space import Space
 
     command = read_command(family.options)

@@ -13,10 +13,11 @@ from flows.config.family_entry import FamilyEntry
 from flows.config.loading import SweepFile
 from infra.errors import WrongInput
 from infra.spec import FamilySpec, Resources
-from search_spaces.domains import Choices, Constant, FloatRange, IntRange
+from search_spaces.choices import Choices, Constant
 from search_spaces.errors import SearchSpaceInputError
 from search_spaces.files import built_in_spaces
 from search_spaces.nearest import advice
+from search_spaces.ranges import FloatRange, IntRange
 from search_spaces.reading import Parameter
 from search_spaces.space import Space
 from trainers.data.dataset import Dataset

@@ -71,7 +71,7 @@ def compare(
     return Comparison(
         groups=tuple(made),
         without=tuple(without),
-        warnings=_warnings(list(groups), groups, sweeps),
+        warnings=_warnings(list(groups), sweeps),
         ledgers={row.label: row.spec.ledger for row in sweeps},
     )
 
@@ -216,7 +216,7 @@ def _default_front(
     ]
 
 
-def _warnings(kinds: Sequence[ComparisonKey], groups: Groups, sweeps: Sequence[SweepRow]) -> tuple[str, ...]:
+def _warnings(kinds: Sequence[ComparisonKey], sweeps: Sequence[SweepRow]) -> tuple[str, ...]:
     """Why groups cannot be put in one order, one line for each kind of difference."""
     if len(kinds) < 2:
         return ()

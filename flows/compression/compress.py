@@ -80,7 +80,7 @@ def compress(
             made, before = _make_trial(ledger, row, source, method, epochs, place, say)
             batch = _trial_batch(row, *made)
             ledger.commit(row.id, ownership.epoch, batch)
-        with background_sender(ledger, row, place) as sender:
+        with background_sender(row, place) as sender:
             unsent = sender.drain(DRAIN_LIMIT_S)
     finally:
         ledger.close()

@@ -71,7 +71,7 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
     fixed = {} if family is None else _fixed_values(file, family, options, entry.space, path)
     space = _space(file, code, entry.space, path, fixed, _dropped_names(file, code, family, entry.space))
     if family is not None:
-        _check_names(file, family, space, entry.space, path)
+        _check_names(file, family, space, path)
     starts = _start_configurations(file, entry, space, path)
     return CheckedFamily(code=code, options=options, space=space, start_with=starts, begins_with=begins_with)
 
@@ -216,7 +216,7 @@ def _own_space(code: Reference) -> str:
     return name if name in built_in_spaces() else "training"
 
 
-def _check_names(file: SweepFile, family: Family, space: Space, given: Json, path: Path) -> None:
+def _check_names(file: SweepFile, family: Family, space: Space, path: Path) -> None:
     known = family.known()
     for parameter in space.parameters:
         key = (*path, "space", parameter.name)

@@ -223,7 +223,7 @@ async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer:
     try:
         await listen(
             app, ready.listening, options.limits, drain_s=options.drain_s,
-            started=lambda: _announce(ready, options, say),
+            started=lambda: _announce(ready, say),
         )  # fmt: skip
     finally:
         for task in watching:
@@ -276,7 +276,7 @@ def _refusal(standing: ServingState) -> str:
     return f"{wanted}: {standing.refused[wanted]}"
 
 
-async def _announce(ready: PreparedServer, options: ServeOptions, say: Say) -> None:
+async def _announce(ready: PreparedServer, say: Say) -> None:
     host, port = ready.listening.getsockname()[:2]
     say(f"http://{bracket_ipv6(host)}:{port}/invocations   (Ctrl-C ends it)")
     if ready.admission.token is not None:

@@ -62,7 +62,7 @@ def run_session(
         InterruptedCommand: a signal asked to stop; state is kept.
         WrongInput: its models and checkpoints are encrypted with another key.
     """
-    with own_sweep(ledger, sweep) as ownership, background_sender(ledger, sweep, home) as sender:
+    with own_sweep(ledger, sweep) as ownership, background_sender(sweep, home) as sender:
         _note_key(ledger, sweep, ownership)
         try:
             signals = _drive_lanes(ledger, sweep, home, ownership.token, sender, address, role, spare)
@@ -107,7 +107,7 @@ def _drain_sender(sender: Sender, signals: StopSignals) -> int:
 
 
 @contextmanager
-def background_sender(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[Sender]:
+def background_sender(sweep: SweepRow, home: Home) -> Iterator[Sender]:
     """A sender that brings tracking up to date in the background, once it is started or drained."""
     from infra.tracking.sender import Sender
 

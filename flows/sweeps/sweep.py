@@ -125,7 +125,7 @@ def _run_to_end(
 ) -> SweepStatus:
     nothing_left = _nothing_left_reason(ledger, row, address)
     if nothing_left is not None:
-        with background_sender(ledger, row, place) as sender:
+        with background_sender(row, place) as sender:
             waiting = sender.count_unsent()
             unsent = sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
         _warn_unsent(unsent)

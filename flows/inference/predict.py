@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.inference.model_lookup import choose_model, fetch_artifact
+from flows.terminal.json_results import PlainResult
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.predicting.csv_file import CsvFile, read_as_trained
@@ -31,7 +32,7 @@ Advanced = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
+class Predictions(PlainResult):
     """What `predict` wrote.
 
     Attributes:
@@ -49,10 +50,6 @@ class Predictions:
     seconds: float
     warning: str = ""
     unseen: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def predict(

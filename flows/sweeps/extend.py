@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import record_code_change
 from flows.sweeps.ownership import Commit, change_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
+from flows.terminal.json_results import PlainResult
 from infra.errors import OwnedElsewhere
 from infra.home import Home
 from infra.ledger import views
@@ -18,22 +18,15 @@ from infra.ledger.rows import SweepRow
 from infra.names import spell_family
 from infra.search.growth import added_trials, grow_spec
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtendResult:
+class ExtendResult(PlainResult):
     """What was asked for. `planned`: trials of each family in all. `asked_driver`: a running driver took it
     up; else the sweep was carried on by this call."""
 
     sweep: str
     planned: dict[str, int]
     asked_driver: bool
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
 
 
 def extend(

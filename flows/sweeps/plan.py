@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from flows.config.lookup import open_ledger
@@ -12,6 +12,7 @@ from flows.sweeps.dry_run import DryRun, dry_run_families
 from flows.sweeps.new import find_sweep
 from flows.sweeps.planned_lanes import PlannedLanes, place_lanes
 from flows.sweeps.preparation import PreparedSweep, SweepSource, prepare_sweep
+from flows.terminal.json_results import PlainResult
 from flows.terminal.shown_result import ShownResult
 from infra.errors import VelodromeError
 from infra.home import Home, storage_root, tracking_uri
@@ -20,7 +21,7 @@ from infra.secrets import redact
 from infra.spec import FamilySpec, SweepSpec
 
 if TYPE_CHECKING:
-    from trainers.types import Document, JsonObject
+    from trainers.types import Document
 
 GROWS = (
     "the cluster grows by demand: lanes and time are those of the nodes that are there now; what lanes wait"
@@ -52,7 +53,7 @@ class FamilyPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(ShownResult):
+class Plan(ShownResult, PlainResult):
     """A sweep that can be run, and what it takes.
 
     Attributes:
@@ -79,10 +80,6 @@ class Plan(ShownResult):
     disk_bytes: int
     data: tuple[str, ...]
     warnings: tuple[str, ...]
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
 
 
 def plan(

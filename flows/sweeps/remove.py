@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.ownership import commit_as_owner, living_owner, owner_error
+from flows.terminal.json_results import PlainResult
 from infra.errors import RefusedError, StorageUnavailable, Unavailable
 from infra.home import Home, storage_root, tracking_uri
 from infra.ledger import views
@@ -21,11 +22,10 @@ from infra.mirror import discard, stored_bytes
 
 if TYPE_CHECKING:
     from infra.tracking.client import TrackingStore
-    from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
+class Removal(PlainResult):
     """What there is to remove, and what was.
 
     Attributes:
@@ -41,10 +41,6 @@ class Removal:
     size_bytes: int
     tracking: bool
     versions: tuple[str, ...] | None = ()
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
 
 
 def remove(

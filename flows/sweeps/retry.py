@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import record_code_change
 from flows.sweeps.ownership import Commit, change_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
+from flows.terminal.json_results import PlainResult
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
@@ -20,16 +20,12 @@ from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
-
 MOST_GPUS = 1024
 MOST_CPUS = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryResult:
+class RetryResult(PlainResult):
     """What was asked for. `trials`: how many failed ones wait again, by family. `asked_driver`: a running
     driver took it up; else the sweep was carried on by this call."""
 
@@ -37,10 +33,6 @@ class RetryResult:
     trials: dict[str, int]
     resources: dict[str, float]
     asked_driver: bool
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
 
 
 def retry(

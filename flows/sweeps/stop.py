@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.ownership import POLL_S, living_owner
+from flows.terminal.json_results import PlainResult
 from flows.terminal.next_command import next_command
 from infra.errors import OwnedElsewhere
 from infra.home import Home
@@ -16,25 +16,17 @@ from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
-
 LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StopResult:
+class StopResult(PlainResult):
     """What became of the request. `was_running`: whether there was anything to stop."""
 
     sweep: str
     was_running: bool
     state: str
     seconds: float = 0.0
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
 
 
 def stop(

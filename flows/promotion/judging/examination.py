@@ -17,7 +17,7 @@ from flows.promotion.gates.signatures import signature_differences
 from flows.promotion.judging.answer_record import record_answers
 from flows.promotion.judging.candidate import Candidate
 from flows.promotion.judging.decisions import champion_failure, find_weak_champion, select_metric
-from flows.promotion.judging.evaluation import record_test_read, resolve_evaluation_source
+from flows.promotion.judging.evaluation import EvaluationSource, record_test_read, resolve_evaluation_source
 from flows.promotion.judging.examples import (
     Examples,
     TrainingRows,
@@ -37,6 +37,7 @@ from infra.registry.isolated_predict import IsolatedPredict, IsolatedPredictions
 from infra.registry.store import ModelVersion, Registry
 
 if TYPE_CHECKING:
+    from trainers.data.dataset import Dataset
     from trainers.types import Json
 
 
@@ -81,8 +82,7 @@ class Examination:
         policy = self.policy
         if any(finding.is_refused for finding in early):
             return Evidence(findings=(*early, not_tried("the rest", "the model is not loaded")))
-        challenger = _read_model("challenger", files)
-        models = [challenger]
+        models = [_read_model("challenger", files)]
         if champion is not None:
             there = fetch_version(self.target, champion, place / "champion")
             changed = version_mismatch(chain, champion, there)
@@ -96,15 +96,7 @@ class Examination:
         reads = 0
         if policy.evaluation is None:
             reads = record_test_read(source.sweep, self.home, len(examples.hashes))
-        foreign, recorded = None, (source.recorded or "") if source.sweep else ""
-        if source.sweep and champion is not None:
-            foreign = describe_foreign_data(dataset, models[1].trained)
-        data = JudgedData(
-            count=len(examples.hashes), left_out=examples.left_out, copies=examples.copies,
-            problems=examples.problems, unselected=examples.unselected, fingerprint=examples.fingerprint,
-            wanted=source.fingerprint,
-            changed=describe_changes(dataset, challenger.trained, recorded), foreign=foreign,
-        )  # fmt: skip
+        data = _describe_data(source, dataset, examples, models)
         first = [*early, *check_gates(policy, GateInputs(data=data), "data")]
         if any(finding.is_refused for finding in first):
             undecided = (*first, not_tried("the rest", "no decision on these examples"))
@@ -172,3 +164,17 @@ def _read_model(whose: str, files: FetchedFiles) -> CheckedModel:
                 seen=known.seen, fingerprint=known.fingerprint,
             )  # fmt: skip
     return CheckedModel(whose=whose, files=files, mlmodel=read_mlmodel(files.folder), trained=trained)
+
+
+def _describe_data(
+    source: EvaluationSource, dataset: Dataset, examples: Examples, models: Sequence[CheckedModel]
+) -> JudgedData:
+    """What the gates of the data ask: a sweep's own must be what its models were trained beside."""
+    challenger, *champion = (model.trained for model in models)
+    recorded = (source.recorded or "") if source.sweep else ""
+    return JudgedData(
+        count=len(examples.hashes), left_out=examples.left_out, copies=examples.copies,
+        problems=examples.problems, unselected=examples.unselected, fingerprint=examples.fingerprint,
+        wanted=source.fingerprint, changed=describe_changes(dataset, challenger, recorded),
+        foreign=describe_foreign_data(dataset, champion[0]) if source.sweep and champion else None,
+    )  # fmt: skip

@@ -67,11 +67,7 @@ class Promoter:
             files = fetch_files(self.source, candidate.location, place / "challenger")
             policy, whence = self._resolve_policy(mover, chain, candidate)
             self.policy = policy
-            known = self.target.version_of_key(candidate.model, candidate.key)
-            mismatch = files_mismatch(files, candidate.manifest)
-            if known is not None:
-                mismatch = manifest_mismatch(chain, known, files) or mismatch
-            early = check_files(files, mismatch, policy)
+            early = check_files(files, self._find_mismatch(candidate, chain, files), policy)
             version = None
             if not dry_run and not any(finding.is_refused for finding in early):
                 version = self._register(candidate, files)
@@ -120,6 +116,12 @@ class Promoter:
             former=champion.number, entry=None if last is None else last.number,
             hash=None if last is None else last.hash,
         )  # fmt: skip
+
+    def _find_mismatch(self, candidate: Candidate, chain: Chain, files: FetchedFiles) -> str:
+        """What the files are not that they should be: what the history has of them, else their manifest."""
+        known = self.target.version_of_key(candidate.model, candidate.key)
+        recorded = "" if known is None else manifest_mismatch(chain, known, files)
+        return recorded or files_mismatch(files, candidate.manifest)
 
     def _resolve_policy(self, mover: Mover, chain: Chain, candidate: Candidate) -> tuple[Policy, str]:
         """The model's own policy; before its first move the sweep file's gates; else the defaults."""

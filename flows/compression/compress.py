@@ -66,11 +66,7 @@ def compress(
             code or data that are not the sweep's.
         OwnedElsewhere: another process runs the sweep.
     """
-    place, method = home or Home.from_environment(), parse_method(how)
-    if epochs < 0 or (epochs and method.method != "prune"):
-        raise WrongInput(
-            "--epochs must stand beside --how prune:SHARE", f"{epochs} beside {how}", "leave it out"
-        )
+    place, method = home or Home.from_environment(), _check_method(how, epochs)
     ledger, row = open_sweep(name, place)
     try:
         with own_sweep(ledger, row) as ownership:
@@ -91,6 +87,15 @@ def compress(
         metric=row.spec.objectives[0].metric, before=before, unsent=unsent,
         after=ModelSize(value=fresh.objective[0], size_bytes=float(fresh.facts["size_bytes"])),
     )  # fmt: skip
+
+
+def _check_method(how: str, epochs: int) -> CompressionMethod:
+    method = parse_method(how)
+    if epochs < 0 or (epochs and method.method != "prune"):
+        raise WrongInput(
+            "--epochs must stand beside --how prune:SHARE", f"{epochs} beside {how}", "leave it out"
+        )
+    return method
 
 
 def _find_source(ledger: Ledger, row: SweepRow, number: int, family: str | None) -> TrialRow:

@@ -63,10 +63,7 @@ def _leaderboard_section(material: ReportData) -> Section:
         tables=tuple(_leaderboard_table(group) for group in groups),
         remarks=tuple(line for group in groups for line in [*remarks(group), group.note] if line),
         warnings=(f"no complete trial: {', '.join(missing)}",) if missing else (),
-        blocks=tuple(
-            TextBlock(title="their parameters", text="\n".join(_param_lines(group)), folded=True)
-            for group in groups
-        ),
+        blocks=tuple(_params_block(group) for group in groups),
     )
 
 
@@ -104,8 +101,9 @@ def _groups_section(material: ReportData) -> Section:
     )
 
 
-def _param_lines(group: Group) -> list[str]:
-    return [f"{printable_text(row.family)} #{row.number}: {params_line(row.params)}" for row in group.rows]
+def _params_block(group: Group) -> TextBlock:
+    lines = [f"{printable_text(row.family)} #{row.number}: {params_line(row.params)}" for row in group.rows]
+    return TextBlock(title="their parameters", text="\n".join(lines), folded=True)
 
 
 def _explained_section(material: ReportData) -> Section:

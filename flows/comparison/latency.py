@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -145,10 +145,8 @@ def _latency_job(row: Row, sweep: SweepRow, home: Home) -> LatencyJob:
     if not home.outbox.exists():
         return plain
     outbox = Outbox(home.outbox, uri, identity)
-    try:
+    with closing(outbox):
         known = outbox.cursor()
-    finally:
-        outbox.close()
     key = model_key_by_name(identity, row.family, row.number, row.manifest or "")
     return replace(plain, uri=uri, experiment=known[1] if known else "", key=key)
 

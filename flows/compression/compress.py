@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flows.compression.result import Compression, ModelSize
 from flows.compression.smaller_model import ModelSource, SmallerModel
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.ownership import own_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
 from flows.sweeps.session import background_sender
@@ -67,8 +67,7 @@ def compress(
         OwnedElsewhere: another process runs the sweep.
     """
     place, method = home or Home.from_environment(), _check_method(how, epochs)
-    ledger, row = open_sweep(name, place)
-    try:
+    with sweep_in_ledger(name, place) as (ledger, row):
         with own_sweep(ledger, row) as ownership:
             row = views.sweep_by_id(ledger, row.id)
             source = _find_source(ledger, row, trial, family)
@@ -78,8 +77,6 @@ def compress(
             ledger.commit(row.id, ownership.epoch, batch)
         with background_sender(row, place) as sender:
             unsent = sender.drain(DRAIN_LIMIT_S)
-    finally:
-        ledger.close()
     fresh = made[0]
     assert fresh.objective is not None
     return Compression(

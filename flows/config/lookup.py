@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from infra.errors import LedgerAbsent, WrongInput
@@ -44,6 +44,16 @@ def open_sweep(name_or_file: str, home: Home, overrides: Sequence[str] = ()) -> 
         if row is None:
             raise _not_found_error(label, url, home, _similar_names(ledger, label))
     return ledger, row
+
+
+@contextmanager
+def sweep_in_ledger(
+    name_or_file: str, home: Home, overrides: Sequence[str] = ()
+) -> Iterator[tuple[Ledger, SweepRow]]:
+    """As `open_sweep`, with the ledger closed at the end."""
+    ledger, row = open_sweep(name_or_file, home, overrides)
+    with closing(ledger):
+        yield ledger, row
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from flows.installation.nodes import check_cluster
@@ -147,11 +148,9 @@ def _ledger(home: Home) -> Iterator[HealthFinding]:
     if ledger is None:
         yield HealthFinding(name="ledger", verdict="ok", found=f"{shown}: none yet, the first sweep makes it")
         return
-    try:
+    with closing(ledger):
         ledger.run_transaction(lambda connection: None)
         count = len(views.sweeps(ledger))
-    finally:
-        ledger.close()
     yield HealthFinding(name="ledger", verdict="ok", found=f"{shown}: {count} sweep(s), takes writes")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.compatibility import record_code_change
 from flows.sweeps.ownership import Commit, change_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
@@ -49,8 +49,7 @@ def extend(
         OwnedElsewhere: the driver did not answer.
     """
     place = home or Home.from_environment()
-    ledger, row = open_sweep(name, place)
-    try:
+    with sweep_in_ledger(name, place) as (ledger, row):
         family = spell_family(family)
         grow_spec(row.spec, trials=trials, family=family)
 
@@ -65,8 +64,6 @@ def extend(
 
         taken = change_sweep(ledger, row, "extend", {"trials": trials, "family": family}, grow)
         now_planned = views.sweep_by_id(ledger, row.id).spec  # where a grid was used up meanwhile: less
-    finally:
-        ledger.close()
     planned = {entry.name: entry.trials for entry in now_planned.families}
     return ExtendResult(sweep=row.label, planned=planned, asked_driver=taken or not _carry_on(row, place))
 

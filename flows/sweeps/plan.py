@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -207,14 +208,12 @@ def _find_known(spec: SweepSpec, home: Home) -> tuple[Counter[str], Document]:
     ledger = open_ledger(home, spec.ledger)
     if ledger is None:
         return Counter(), {}
-    try:
+    with closing(ledger):
         row = views.find_sweep(ledger, spec.name)
         if row is None:
             return Counter(), {}
         ended = (trial.family for trial in views.trials(ledger, row.id) if trial.has_ended)
         return Counter(ended), row.facts
-    finally:
-        ledger.close()
 
 
 def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
@@ -227,12 +226,10 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
     ledger = open_ledger(home, prepared.spec.ledger)
     if ledger is None:
         return check_warm_start(None, prepared)
-    try:
+    with closing(ledger):
         known = views.find_sweep(ledger, prepared.spec.name)
         if known is None or not views.has_journal(ledger, known.id):  # `sweep` writes it anew
             return check_warm_start(ledger, prepared)
-    finally:
-        ledger.close()
     prepared = prepared.split_as(known.fingerprint)
     carried = compare_sweep(known, prepared.spec, prepared.fingerprint)
     found = list(carried.refused)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.ownership import commit_as_owner, living_owner, owner_error
 from flows.terminal.json_results import PlainResult
 from infra.errors import RefusedError, StorageUnavailable, Unavailable
@@ -64,8 +64,7 @@ def remove(
             again.
     """
     place = home or Home.from_environment()
-    ledger, row = open_sweep(name, place)
-    try:
+    with sweep_in_ledger(name, place) as (ledger, row):
         folders = _folders(row, place)
         removal = _plan_removal(ledger, row, folders, tracking, _find_versions(row, place))
         if (owner := living_owner(ledger, row)) is not None:
@@ -79,8 +78,6 @@ def remove(
             for folder in folders:
                 _delete_folder(folder)
             ledger.remove_sweep(row.id)
-    finally:
-        ledger.close()
     return removal
 
 

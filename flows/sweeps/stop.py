@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.ownership import POLL_S, living_owner
 from flows.terminal.json_results import PlainResult
 from flows.terminal.next_command import next_command
@@ -45,8 +45,7 @@ def stop(
         WrongInput: no such sweep.
         OwnedElsewhere: the driver lives on after the limit; the request stays.
     """
-    ledger, row = open_sweep(name, home or Home.from_environment())
-    try:
+    with sweep_in_ledger(name, home or Home.from_environment()) as (ledger, row):
         if living_owner(ledger, row) is None:
             state = "stopped" if row.state == "running" else row.state
             return StopResult(sweep=row.label, was_running=False, state=state)
@@ -58,8 +57,6 @@ def stop(
             state=views.sweep_by_id(ledger, row.id).state,
             seconds=round(seconds, 1),
         )
-    finally:
-        ledger.close()
 
 
 def _wait_for_end(ledger: Ledger, row: SweepRow, limit_s: float, sleep: Callable[[float], None]) -> float:

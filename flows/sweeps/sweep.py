@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any, Literal
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.compatibility import compare_sweep, record_code_change, refuse_changes
 from flows.sweeps.new import find_sweep
 from flows.sweeps.ownership import commit_as_owner
@@ -91,21 +91,16 @@ def sweep(
             spare.kill()
         check_writable(storage_root(place, prepared.spec))
         ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
-        try:
+        with closing(ledger):
             row = _register_sweep(ledger, prepared, new=new, accept_code_change=accept_code_change)
             return _run_sweep(ledger, row, place, address, spare)
-        finally:
-            ledger.close()
 
 
 def resume_sweep(label: str, *, home: Home | None = None, address: str | None = None) -> SweepStatus:
     """Runs what the ledger has of a sweep, without its file (after `extend` and `retry`)."""
     place = home or Home.from_environment()
-    ledger, row = open_sweep(label, place)
-    try:
+    with sweep_in_ledger(label, place) as (ledger, row):
         return _run_sweep(ledger, row, place, address)
-    finally:
-        ledger.close()
 
 
 def _run_sweep(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 
-from flows.config.lookup import open_ledger, open_sweep
+from flows.config.lookup import open_ledger, sweep_in_ledger
 from flows.sweeps.views.states import count_test_reads, in_file_order, resolve_state, resolve_trials
 from flows.sweeps.views.sweep_status import (
     BestTrial,
@@ -41,11 +42,8 @@ def status(name: str | None = None, *, home: Home | None = None) -> SweepStatus 
     place = home or Home.from_environment()
     if name is None:
         return overview(place)
-    ledger, row = open_sweep(name, place)
-    try:
+    with sweep_in_ledger(name, place) as (ledger, row):
         return sweep_status(ledger, row, run_ids(place, row), place)
-    finally:
-        ledger.close()
 
 
 def overview(home: Home) -> Overview:
@@ -53,10 +51,8 @@ def overview(home: Home) -> Overview:
     ledger = open_ledger(home)
     if ledger is None:
         return Overview(home=str(home.path), sweeps=())
-    try:
+    with closing(ledger):
         lines = tuple(_sweep_line(ledger, row) for row in views.sweeps(ledger))
-    finally:
-        ledger.close()
     return Overview(home=str(home.path), sweeps=lines)
 
 

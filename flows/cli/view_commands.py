@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.output import Family, Json, Name, example, print_json, print_note, print_output, stdout_console
+from flows.cli.output import (
+    Family,
+    Json,
+    Name,
+    example,
+    print_json,
+    print_note,
+    print_output,
+    print_result,
+    stdout_console,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,18 +47,8 @@ def status(
         print_output(write_metrics())
         return
     from flows.sweeps.views.status import status as verb
-    from flows.sweeps.views.sweep_status import Overview
 
-    result = verb(name)
-    if json:
-        print_json(result)
-        return
-    from flows.sweeps.views.status_screens import print_overview, print_status
-
-    if isinstance(result, Overview):
-        print_overview(stdout_console(), result)
-    else:
-        print_status(stdout_console(), result)
+    print_result(verb(name), json=json)
 
 
 @example("velodrome show digits --family image_cnn --trial 7")
@@ -56,13 +56,7 @@ def show(name: Name, trial: Trial, family: Family = None, json: Json = False) ->
     """One trial whole: parameters, curve, attempts, reason, checkpoint, model."""
     from flows.sweeps.views.show import show as verb
 
-    result = verb(name, trial=trial, family=family)
-    if json:
-        print_json(result)
-        return
-    from flows.sweeps.views.trial_screens import print_trial
-
-    print_trial(stdout_console(), result)
+    print_result(verb(name, trial=trial, family=family), json=json)
 
 
 @example("velodrome logs digits --trial 7 -f")

@@ -13,7 +13,6 @@ from flows.sweeps.dry_run import DryRun, dry_run_families
 from flows.sweeps.new import find_sweep
 from flows.sweeps.planned_lanes import PlannedLanes, place_lanes
 from flows.sweeps.preparation import PreparedSweep, SweepSource, prepare_sweep
-from flows.terminal.json_results import PlainResult
 from flows.terminal.shown_result import ShownResult
 from infra.errors import VelodromeError
 from infra.home import Home, storage_root, tracking_uri
@@ -54,7 +53,7 @@ class FamilyPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(ShownResult, PlainResult):
+class Plan(ShownResult):
     """A sweep that can be run, and what it takes.
 
     Attributes:

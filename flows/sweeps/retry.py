@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, replace
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.compatibility import record_code_change
 from flows.sweeps.ownership import Commit, change_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
@@ -57,8 +56,7 @@ def retry(
     """
     resources = _requested_resources(gpus, cpus, memory_bytes)
     place = home or Home.from_environment()
-    ledger, row = open_sweep(name, place)
-    with closing(ledger):
+    with sweep_in_ledger(name, place) as (ledger, row):
         result = RetryResult(
             sweep=row.label, trials=_count_failed(ledger, row), resources=resources, asked_driver=False
         )

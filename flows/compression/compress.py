@@ -16,7 +16,7 @@ from flows.compression.smaller_model import ModelSource, SmallerModel
 from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.ownership import own_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
-from flows.sweeps.session import background_sender
+from flows.sweeps.session import DRAIN_LIMIT_S, background_sender
 from flows.terminal.next_command import next_command
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
@@ -38,7 +38,6 @@ from trainers.types import Goal
 if TYPE_CHECKING:
     from trainers.types import JsonObject
 
-DRAIN_LIMIT_S = 60.0
 ROLE = "search"
 
 

@@ -21,7 +21,7 @@ from flows.sweeps.preparation import (
     prepare_sweep,
     sweep_facts,
 )
-from flows.sweeps.session import background_sender, print_stderr, run_session
+from flows.sweeps.session import DRAIN_LIMIT_S, background_sender, print_stderr, run_session
 from flows.sweeps.views.status import sweep_status
 from flows.sweeps.views.sweep_status import SweepStatus
 from flows.sweeps.warm_start import check_warm_start
@@ -40,8 +40,6 @@ from infra.mirror import check_writable
 from infra.ray_job import job_address
 from infra.storage.trial_logs import written_logs_folder
 from infra.tracking.sent_runs import run_ids
-
-DRAIN_LIMIT_S = 60.0
 
 
 def sweep(

@@ -203,14 +203,4 @@ def print_policy(console: Console, result: ModelPolicy) -> None:
 
 
 def _policy_lines(document: Mapping[str, Json]) -> list[str]:
-    return [
-        f"{key}: {_format_value(value)}" for key, value in document.items() if value not in ({}, [], None)
-    ]
-
-
-def _format_value(value: Json) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_format_value(entry)}" for key, entry in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_format_value(entry) for entry in value) + "]"
-    return number(value)
+    return [f"{key}: {number(value)}" for key, value in document.items() if value not in ({}, [], None)]

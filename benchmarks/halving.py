@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.coordinator import Scene, lane_handshake
+from benchmarks.coordinator.scene import Scene, lane_handshake
 from benchmarks.figures import Measurements, parser, print_progress
 from infra.coordinator.messages import Assignment, AttemptResult, EpochReport
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec

@@ -29,8 +29,11 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.figures import Measurements, parser, print_progress
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
+    import torch
 
+    from trainers.data.dataset import EncodedDataset
     from trainers.types import Json, Tensors
 
 GIB = 2**30
@@ -44,55 +47,74 @@ def widths(weights: int) -> list[int]:
     return [side, side, side]
 
 
-def train_child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_after: int) -> None:
-    """Trains, and prints one line of JSON; ends itself by SIGKILL after so many checkpoints (0: never)."""
+class TimedHooks:
+    """A lane's hooks that keep losses and the time of each checkpoint, and end the process after so many."""
+
+    def __init__(self, folder: Path, kill_after: int) -> None:
+        from infra.storage.checkpoints import CheckpointStore
+
+        self._store, self._kill_after = CheckpointStore(folder), kill_after
+        self.saves_s: list[float] = []
+        self.losses: list[list[float]] = []
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Goes on."""
+        self.losses.append([metrics["train/loss"], metrics["val/loss"]])
+        return True
+
+    def alive(self, step: int) -> None:
+        """Nobody asks."""
+
+    def stopping(self) -> bool:
+        """Never."""
+        return False
+
+    def save(self, tensors: Tensors, document: Mapping[str, Json]) -> None:
+        """A checkpoint, timed."""
+        began = time.perf_counter()
+        self._store.save(tensors, document)
+        self.saves_s.append(time.perf_counter() - began)
+        if len(self.saves_s) == self._kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def load(self) -> tuple[dict[str, torch.Tensor], Any] | None:
+        """The newest checkpoint."""
+        loaded = self._store.load()
+        return None if loaded is None else (loaded.tensors, loaded.document)
+
+
+def generated_dataset() -> EncodedDataset:
+    """Numbers and classes by chance."""
     import numpy as np
-    import torch
 
-    from infra.storage.checkpoints import CheckpointStore
     from trainers.data.dataset import EncodedDataset
-    from trainers.job import Job
-    from trainers.loop.memory import peak_bytes, restart_peak
-    from trainers.loop.training import train
-    from trainers.registry import load_reference
-    from trainers.types import Goal, Length
 
-    draw = np.random.default_rng(0)
+    draw, rows = np.random.default_rng(0), np.arange(ROWS)
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "numbers": draw.normal(size=(ROWS, FEATURES)).astype(np.float32),
         "categories": np.zeros((ROWS, 0), np.int64),
         "target": draw.integers(0, CLASSES, ROWS),
     }
-    rows = np.arange(ROWS)
     state = {
         "task": "classification",
         "classes": [str(i) for i in range(CLASSES)],
         "table": {"inputs": FEATURES, "cardinalities": []},
     }
     splits: Any = {"train": rows[:32], "validation": rows[32:48], "test": rows[48:]}
-    store, saves_s, losses = CheckpointStore(folder), list[float](), list[list[float]]()
+    return EncodedDataset(arrays=arrays, state=state, splits=splits, fingerprint="f" * 32)
 
-    class Hooks:
-        def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-            losses.append([metrics["train/loss"], metrics["val/loss"]])
-            return True
 
-        def alive(self, step: int) -> None: ...
+def train_child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_after: int) -> None:
+    """Trains, and prints one line of JSON; ends itself by SIGKILL after so many checkpoints (0: never)."""
+    import torch
 
-        def stopping(self) -> bool:
-            return False
+    from trainers.job import Job
+    from trainers.loop.memory import peak_bytes, restart_peak
+    from trainers.loop.training import train
+    from trainers.registry import load_reference
+    from trainers.types import Goal, Length
 
-        def save(self, tensors: Tensors, document: Mapping[str, Json]) -> None:
-            began = time.perf_counter()
-            store.save(tensors, document)
-            saves_s.append(time.perf_counter() - began)
-            if len(saves_s) == kill_after:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        def load(self) -> tuple[dict[str, torch.Tensor], Any] | None:
-            loaded = store.load()
-            return None if loaded is None else (loaded.tensors, loaded.document)
-
+    dataset, hooks = generated_dataset(), TimedHooks(folder, kill_after)
     family = load_reference("mlp")({})
     params = family.complete({"hidden": widths(weights), "batch_size": 32, "optimizer": "adam",
                               "learning_rate": 1e-4, "dropout": 0.0})  # fmt: skip
@@ -108,13 +130,11 @@ def train_child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_a
         goals=(Goal(metric="val/loss", maximize=False),), checkpoint_epochs=1,
     )  # fmt: skip
     began = time.perf_counter()
-    outcome = train(
-        job, EncodedDataset(arrays=arrays, state=state, splits=splits, fingerprint="f" * 32), Hooks()
-    )
+    outcome = train(job, dataset, hooks)
     peak = (peak_bytes(device) or 0.0) - before
     print(json.dumps({
-        "saves_s": saves_s, "losses": losses, "peak_bytes": peak, "seconds": time.perf_counter() - began,
-        "status": outcome.status,
+        "saves_s": hooks.saves_s, "losses": hooks.losses, "peak_bytes": peak,
+        "seconds": time.perf_counter() - began, "status": outcome.status,
         "weights": sum(tensor.numel() for tensor in outcome.weights.values()),
     }))  # fmt: skip
 

@@ -216,6 +216,7 @@ def measure_shared(figures: Measurements, mebibytes: int, limit_s: float) -> Non
     best: list[tuple[float, float, int]] = []
 
     def note_shared(seen: SweepSample) -> bool:
+        """Notes what both lanes map at the time, and goes on."""
         maps = []
         with contextlib.suppress(OSError, psutil.Error):
             for pid in lane_pids(psutil.Process(seen.driver)):

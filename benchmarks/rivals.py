@@ -78,6 +78,7 @@ def _optimize(path: str, trials: int, steps: int) -> None:
     )
 
     def objective(trial: optuna.Trial) -> float:
+        """Trains nothing, for as long as a trial takes."""
         x: float = trial.suggest_float("x", 0.0, 1.0)
         import_libraries()
         stamp("begin")

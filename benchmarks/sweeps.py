@@ -101,15 +101,16 @@ def run_sweep(
     """
     file = folder / f"bench-{time.time_ns()}.yaml"
     file.write_text(text)
-    env = {**os.environ, "VELODROME_HOME": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    env.pop("RAY_AUTH_TOKEN_PATH", None)
-    if stamps is not None:
-        stamps.mkdir(exist_ok=True)
-        env[STAMPS] = str(stamps)
     command = [sys.executable, "-m", program, "sweep", str(file), "--json"]
     found = SweepRun(folder, time.time())
     with (folder / "stderr.txt").open("a") as errors:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=errors)
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=_sweep_environment(folder, stamps),
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
         watch = threading.Thread(target=_watch_sweep, args=(process, found, look_every_s, until), daemon=True)
         if look_every_s:
             watch.start()
@@ -124,6 +125,15 @@ def run_sweep(
         tail = (folder / "stderr.txt").read_text()[-2_000:]
         raise RuntimeError(f"the sweep ended with {status}: {tail}")
     return found
+
+
+def _sweep_environment(folder: Path, stamps: Path | None) -> dict[str, str]:
+    env = {**os.environ, "VELODROME_HOME": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env.pop("RAY_AUTH_TOKEN_PATH", None)
+    if stamps is not None:
+        stamps.mkdir(exist_ok=True)
+        env[STAMPS] = str(stamps)
+    return env
 
 
 def _end_process(process: subprocess.Popen[bytes]) -> None:

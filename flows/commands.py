@@ -40,9 +40,9 @@ SECTIONS = (
         "Look",
         "flows.cli.view_commands",
         {
-            "status": "flows.sweeps.status",
-            "show": "flows.sweeps.show",
-            "logs": "flows.sweeps.logs",
+            "status": "flows.sweeps.views.status",
+            "show": "flows.sweeps.views.show",
+            "logs": "flows.sweeps.views.logs",
             "compare": "flows.comparison.compare",
             "report": "flows.report",
             "inspect": "flows.inspection.inspect",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from search_spaces.domains import FloatRange
 from search_spaces.errors import SpaceError
 from search_spaces.nearest import advice
+from search_spaces.ranges import FloatRange
 from search_spaces.reading import Condition, Parameter
 from search_spaces.values import ParamValue, index_of, short_repr
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from search_spaces.domains import Choices, Constant, Domain, FloatRange, IntRange
+from search_spaces.choices import Choices, Constant
+from search_spaces.domains import Domain
 from search_spaces.errors import SpaceError
 from search_spaces.nearest import advice
 from search_spaces.number_line import is_exact, last_step
+from search_spaces.ranges import FloatRange, IntRange
 from search_spaces.values import ParamValue, canonical_text, is_number, is_whole, json_value, short_repr
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search_spaces.domains import Constant
 from search_spaces.errors import SpaceError
-from search_spaces.files import open_space
-from search_spaces.linking import conditions_hold, link, overlay
+from search_spaces.inheritance import Inheritance, read_space
+from search_spaces.linking import conditions_hold, link
 from search_spaces.nearest import advice
-from search_spaces.reading import Parameter, read_parameter
+from search_spaces.reading import Parameter
 from search_spaces.values import ParamValue, StoredValue, json_value, short_repr
 
 if TYPE_CHECKING:
     from optuna import Trial
     from optuna.distributions import BaseDistribution
-
-_MOST_ANCESTORS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +47,8 @@ class Space:
             fixed: values that make inherited parameters of these names constants.
             dropped: names of inherited parameters that have no meaning here, and are left out.
         """
-        changed = _Inheritance(fixed=fixed or {}, dropped=frozenset(dropped))
-        return cls(parameters=_read_space(mapping, base, (), changed))
+        changed = Inheritance(fixed=fixed or {}, dropped=frozenset(dropped))
+        return cls(parameters=read_space(mapping, base, (), changed))
 
     def to_json(self) -> dict[str, list[dict[str, ParamValue]]]:
         """Plain JSON types only; a list, so that no store can change the order."""
@@ -204,61 +201,6 @@ class Space:
             elif parameter.name in stored:
                 chosen[parameter.name] = parameter.domain.decode(stored[parameter.name])
         return chosen
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Inheritance:
-    """What becomes of inherited parameters."""
-
-    fixed: Mapping[str, ParamValue] = field(default_factory=dict)
-    dropped: frozenset[str] = frozenset()
-
-    def apply(self, inherited: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
-        """Those that are left, some as constants."""
-        kept = [p for p in inherited if p.name not in self.dropped]
-        kept = [p for p in kept if not any(condition.parent in self.dropped for condition in p.when)]
-        names = {parameter.name for parameter in kept}
-        constants = {
-            name: Parameter(name=name, domain=Constant(value=json_value(value, (name,))))
-            for name, value in self.fixed.items()
-            if name in names
-        }
-        return link(overlay(tuple(kept), constants)) if constants or len(kept) < len(inherited) else inherited
-
-
-def _read_space(
-    mapping: ParamValue, base: Path | None, ancestors: tuple[Path, ...], changed: _Inheritance
-) -> tuple[Parameter, ...]:
-    if isinstance(mapping, str):
-        return changed.apply(_read_file(mapping, base, (), ancestors))
-    if not isinstance(mapping, Mapping):
-        raise SpaceError("a space must be a mapping, a name or a path", short_repr(mapping))
-    inherited: tuple[Parameter, ...] = ()
-    if "extends" in mapping:
-        parent = mapping["extends"]
-        if not isinstance(parent, str):
-            raise SpaceError("extends must be a name or a path", short_repr(parent), key=("extends",))
-        inherited = changed.apply(_read_file(parent, base, ("extends",), ancestors))
-    own = {str(name): read_parameter(str(name), mapping[name]) for name in mapping if name != "extends"}
-    return link(overlay(inherited, own))
-
-
-def _read_file(
-    reference: str, base: Path | None, key: tuple[str, ...], ancestors: tuple[Path, ...]
-) -> tuple[Parameter, ...]:
-    file = open_space(reference, base, key)
-    resolved = file.path.resolve()
-    if resolved in ancestors or len(ancestors) >= _MOST_ANCESTORS:
-        chain = " → ".join(path.name for path in (*ancestors, resolved))
-        raise SpaceError("extends must not lead back to itself", chain, "drop one", key=key)
-    try:
-        return _read_space(file.mapping(), file.path.parent, (*ancestors, resolved), _Inheritance())
-    except SpaceError as error:
-        if error.file is not None:
-            raise
-        line = file.document.line(error.key)
-        path = str(file.path)
-        raise SpaceError(error.must, error.found, error.do, key=error.key, file=path, line=line) from error
 
 
 def _read_value(parameter: Parameter, value: ParamValue) -> ParamValue:

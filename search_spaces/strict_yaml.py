@@ -143,6 +143,7 @@ class _Builder:
         self._values = 0
 
     def build(self, events: Iterator[yaml.Event]) -> ParamValue:
+        """The value of the one document."""
         value: ParamValue = None
         documents = 0
         for event in events:

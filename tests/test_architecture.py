@@ -18,9 +18,9 @@ SIDE_BY_SIDE = {"trainers": "search_spaces"}
 ROOMS = {
     "flows": (
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
-        "reproduction", "comparison", "compression", "inspection", "upkeep", "jobs", "sweeps",
+        "reproduction", "comparison", "compression", "inspection", "upkeep", "jobs", "sweeps", "sweeps.views",
         "explanation", "inference",
-        "installation", "config", "functions", "terminal", "statistics",
+        "installation", "config.writing", "config", "functions", "terminal", "statistics",
     ),
     "infra": (
         "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "head_start",

@@ -41,15 +41,15 @@ if TYPE_CHECKING:
     from flows.report import report as report
     from flows.reproduction.reproduce import reproduce as reproduce
     from flows.sweeps.extend import extend as extend
-    from flows.sweeps.logs import logs as logs
     from flows.sweeps.new import new as new
     from flows.sweeps.plan import plan as plan
     from flows.sweeps.remove import remove as remove
     from flows.sweeps.retry import retry as retry
-    from flows.sweeps.show import show as show
-    from flows.sweeps.status import status as status
     from flows.sweeps.stop import stop as stop
     from flows.sweeps.sweep import sweep as sweep
+    from flows.sweeps.views.logs import logs as logs
+    from flows.sweeps.views.show import show as show
+    from flows.sweeps.views.status import status as status
     from flows.upkeep.gc import gc as gc
     from trainers.family import Family as Family
     from trainers.options import Options as Options

@@ -130,9 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = _root_command()(words, "velodrome", standalone_mode=False)
     except _CLICK_ERROR as error:
         status = report_error(_usage_error(error))
+    except SystemExit:
+        raise
     except BaseException as error:  # an interrupt before a command began
-        if isinstance(error, SystemExit):
-            raise
         status = report_error(error)
     leave(status if isinstance(status, int) else 0)
 

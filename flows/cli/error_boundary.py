@@ -85,7 +85,7 @@ def error_document(wanted: bool) -> Iterator[None]:
     """Where a document is wanted on stdout, an error within is one too: what it came up in, and `error`."""
     try:
         yield
-    except BaseException as error:
+    except BaseException as error:  # an interrupt has a document too
         if wanted and not isinstance(error, BrokenPipeError):
             print_json(_ErrorDocument(error))
         raise

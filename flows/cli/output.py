@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flows.terminal.json_results import Result
+    from flows.terminal.shown_result import ShownResult
 
 WIDE_COLUMNS = 160  # of a file or a pipe
 
@@ -66,6 +67,16 @@ def print_json(result: Result) -> None:
     from flows.terminal.json_results import json_document
 
     sys.stdout.write(json_document(result) + "\n")
+
+
+def print_result(result: ShownResult, *, json: bool) -> None:
+    """Prints the result's document on stdout, or its screen."""
+    if json:
+        print_json(result)
+        return
+    from flows.terminal.shown_result import print_on_screen
+
+    print_on_screen(stdout_console(), result)
 
 
 def print_note(text: str) -> None:

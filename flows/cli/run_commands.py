@@ -20,6 +20,7 @@ from flows.cli.output import (
     print_note,
     print_output,
     print_output_aside,
+    print_result,
     show_busy,
     stdout_console,
 )
@@ -80,13 +81,7 @@ def plan(file: File, set_: Set = None, address: Address = None, json: Json = Fal
     """Checks all that can fail before anything is spent, and says what the sweep will need."""
     from flows.sweeps.plan import plan as verb
 
-    result = verb(file, overrides=set_ or (), address=address)
-    if json:
-        print_json(result)
-        return
-    from flows.sweeps.screens import print_plan
-
-    print_plan(stdout_console(), result)
+    print_result(verb(file, overrides=set_ or (), address=address), json=json)
 
 
 @example("velodrome sweep digits.yaml")
@@ -195,12 +190,7 @@ def confirm(
     )  # fmt: skip
     if result.note:
         print_note(f"warning: {result.note}")
-    if json:
-        print_json(result)
-        return
-    from flows.confirmation.screens import print_confirmation
-
-    print_confirmation(stdout_console(), result)
+    print_result(result, json=json)
 
 
 @example("velodrome reproduce digits --family image_cnn --trial 7")

@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.output import Family, Json, Name, example, print_json, print_note, print_output, stdout_console
+from flows.cli.output import (
+    Family,
+    Json,
+    Name,
+    example,
+    print_json,
+    print_note,
+    print_output,
+    print_result,
+    stdout_console,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flows.sweeps.logs import LogFile
+    from flows.sweeps.views.logs import LogFile
 
 Trial = Annotated[
     int, typer.Option("--trial", metavar="N", min=0, help="The trial's number within its family.")
@@ -36,33 +46,17 @@ def status(
 
         print_output(write_metrics())
         return
-    from flows.sweeps.status import Overview
-    from flows.sweeps.status import status as verb
+    from flows.sweeps.views.status import status as verb
 
-    result = verb(name)
-    if json:
-        print_json(result)
-        return
-    from flows.sweeps import trial_screens
-
-    if isinstance(result, Overview):
-        trial_screens.print_overview(stdout_console(), result)
-    else:
-        trial_screens.print_status(stdout_console(), result)
+    print_result(verb(name), json=json)
 
 
 @example("velodrome show digits --family image_cnn --trial 7")
 def show(name: Name, trial: Trial, family: Family = None, json: Json = False) -> None:
     """One trial whole: parameters, curve, attempts, reason, checkpoint, model."""
-    from flows.sweeps.show import show as verb
+    from flows.sweeps.views.show import show as verb
 
-    result = verb(name, trial=trial, family=family)
-    if json:
-        print_json(result)
-        return
-    from flows.sweeps.trial_screens import print_trial
-
-    print_trial(stdout_console(), result)
+    print_result(verb(name, trial=trial, family=family), json=json)
 
 
 @example("velodrome logs digits --trial 7 -f")
@@ -79,7 +73,7 @@ def logs(
     json: Json = False,
 ) -> None:
     """What a sweep's driver, or one trial, printed."""
-    from flows.sweeps import logs as verb
+    from flows.sweeps.views import logs as verb
 
     if json and follow:
         raise typer.BadParameter("one JSON document has an end: leave --json or --follow out")

@@ -11,7 +11,7 @@ from flows.comparison.records import Group, Row
 from flows.comparison.result import Comparison
 from flows.comparison.rows import best_rows
 from flows.comparison.ties import find_ties
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger.ranking import mark_undominated
@@ -71,7 +71,7 @@ def compare(
     return Comparison(
         groups=tuple(made),
         without=tuple(without),
-        warnings=_warnings(list(groups), groups, sweeps),
+        warnings=_warnings(list(groups), sweeps),
         ledgers={row.label: row.spec.ledger for row in sweeps},
     )
 
@@ -86,11 +86,8 @@ def _read_sweeps(
     sweeps: list[SweepRow] = []
     without: list[str] = []
     for name in dict.fromkeys(names):
-        ledger, row = open_sweep(name, home, overrides)
-        try:
+        with sweep_in_ledger(name, home, overrides) as (ledger, row):
             found, missing = best_rows(ledger, row, home, top)
-        finally:
-            ledger.close()
         sweeps.append(row)
         groups.setdefault(_comparison_key(row), []).extend(found)
         without += [f"{row.label}/{family}" for family in missing]
@@ -216,7 +213,7 @@ def _default_front(
     ]
 
 
-def _warnings(kinds: Sequence[ComparisonKey], groups: Groups, sweeps: Sequence[SweepRow]) -> tuple[str, ...]:
+def _warnings(kinds: Sequence[ComparisonKey], sweeps: Sequence[SweepRow]) -> tuple[str, ...]:
     """Why groups cannot be put in one order, one line for each kind of difference."""
     if len(kinds) < 2:
         return ()

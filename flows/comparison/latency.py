@@ -13,8 +13,9 @@ import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -144,10 +145,8 @@ def _latency_job(row: Row, sweep: SweepRow, home: Home) -> LatencyJob:
     if not home.outbox.exists():
         return plain
     outbox = Outbox(home.outbox, uri, identity)
-    try:
+    with closing(outbox):
         known = outbox.cursor()
-    finally:
-        outbox.close()
     key = model_key_by_name(identity, row.family, row.number, row.manifest or "")
     return replace(plain, uri=uri, experiment=known[1] if known else "", key=key)
 
@@ -164,6 +163,22 @@ def measure_models(
     Args:
         start_s, each_s: seconds that the interpreter's start and each model may take; then it is ended.
     """
+    left = {entry.manifest for entry in wanted}
+    with _probe_answers(wanted, start_s + each_s * len(wanted)) as lines:
+        for line in lines:
+            answer: LatencyAnswer = json.loads(line)
+            left.remove(answer["manifest"])
+            if "error" in answer:
+                tell(f"not measured: {redact(str(answer['error']))}")
+            else:
+                yield answer["manifest"], answer
+    if left:
+        tell(f"not measured: {len(left)} of {len(wanted)}; the process that measures ended or took too long")
+
+
+@contextmanager
+def _probe_answers(wanted: Sequence[LatencyJob], limit_s: float) -> Iterator[Iterable[str]]:
+    """The lines of a new interpreter that measures; it is ended at the limit, and when it is left."""
     paths = dict.fromkeys([*(entry.path for entry in wanted if entry.path), *filter(None, sys.path)])
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.comparison.latency_probe"],
@@ -172,30 +187,15 @@ def measure_models(
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
-    limit = threading.Timer(start_s + each_s * len(wanted), process.kill)
+    limit = threading.Timer(limit_s, process.kill)
     limit.start()
-    left = {entry.manifest: entry for entry in wanted}
     try:
-        asked = {"budget_s": BUDGET_S, "wanted": [_job_document(entry) for entry in wanted]}
-        process.stdin.write(json.dumps(asked))
-        process.stdin.close()
-        for line in process.stdout:
-            answer: LatencyAnswer = json.loads(line)
-            del left[answer["manifest"]]
-            if "error" in answer:
-                tell(f"not measured: {redact(str(answer['error']))}")
-            else:
-                yield answer["manifest"], answer
-    except BrokenPipeError:  # it ended before it read: what is left is told of below
-        pass
+        with suppress(BrokenPipeError):  # it ended before it read: then it has no answers
+            process.stdin.write(json.dumps({"budget_s": BUDGET_S, "wanted": [asdict(job) for job in wanted]}))
+            process.stdin.close()
+        yield process.stdout
     finally:
         limit.cancel()
         process.kill()
         process.wait()
         process.stdout.close()
-    if left:
-        tell(f"not measured: {len(left)} of {len(wanted)}; the process that measures ended or took too long")
-
-
-def _job_document(entry: LatencyJob) -> dict[str, str]:
-    return {name: getattr(entry, name) for name in LatencyJob.__dataclass_fields__}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 from flows.comparison.groups import GroupTable
+from flows.terminal.json_results import PlainResult
 from infra.spec import Direction, Objective
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ COSTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class Spread(PlainResult):
     """How a metric is spread over several numbers. `best` by the metric's direction; `std` (of a sample)
     is None for one number."""
 
@@ -46,10 +47,6 @@ class Spread:
     median: float
     mean: float
     std: float | None
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
 
 def spread_of(values: Sequence[float], direction: Direction) -> Spread | None:
@@ -66,7 +63,7 @@ def spread_of(values: Sequence[float], direction: Direction) -> Spread | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorEstimate:
+class ErrorEstimate(PlainResult):
     """How far a row's value may be off. `std`: one standard error or deviation, in the objective's units.
 
     `over`: `seeds`, the spread of fresh trainings, or `examples`, what another validation set of the same
@@ -77,10 +74,6 @@ class ErrorEstimate:
     std: float
     over: Literal["seeds", "examples"]
     count: int
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

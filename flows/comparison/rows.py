@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.comparison.groups import tables_of_trial
 from flows.comparison.records import COSTS, ErrorEstimate, Row, Spread, spread_of
-from flows.sweeps.states import in_file_order
+from flows.sweeps.views.states import in_file_order
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from flows.compression.result import Compression, ModelSize
 from flows.compression.smaller_model import ModelSource, SmallerModel
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.ownership import own_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
-from flows.sweeps.session import background_sender
+from flows.sweeps.session import DRAIN_LIMIT_S, background_sender
 from flows.terminal.next_command import next_command
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
@@ -38,7 +38,6 @@ from trainers.types import Goal
 if TYPE_CHECKING:
     from trainers.types import JsonObject
 
-DRAIN_LIMIT_S = 60.0
 ROLE = "search"
 
 
@@ -66,13 +65,8 @@ def compress(
             code or data that are not the sweep's.
         OwnedElsewhere: another process runs the sweep.
     """
-    place, method = home or Home.from_environment(), parse_method(how)
-    if epochs < 0 or (epochs and method.method != "prune"):
-        raise WrongInput(
-            "--epochs must stand beside --how prune:SHARE", f"{epochs} beside {how}", "leave it out"
-        )
-    ledger, row = open_sweep(name, place)
-    try:
+    place, method = home or Home.from_environment(), _check_method(how, epochs)
+    with sweep_in_ledger(name, place) as (ledger, row):
         with own_sweep(ledger, row) as ownership:
             row = views.sweep_by_id(ledger, row.id)
             source = _find_source(ledger, row, trial, family)
@@ -80,10 +74,8 @@ def compress(
             made, before = _make_trial(ledger, row, source, method, epochs, place, say)
             batch = _trial_batch(row, *made)
             ledger.commit(row.id, ownership.epoch, batch)
-        with background_sender(ledger, row, place) as sender:
+        with background_sender(row, place) as sender:
             unsent = sender.drain(DRAIN_LIMIT_S)
-    finally:
-        ledger.close()
     fresh = made[0]
     assert fresh.objective is not None
     return Compression(
@@ -91,6 +83,15 @@ def compress(
         metric=row.spec.objectives[0].metric, before=before, unsent=unsent,
         after=ModelSize(value=fresh.objective[0], size_bytes=float(fresh.facts["size_bytes"])),
     )  # fmt: skip
+
+
+def _check_method(how: str, epochs: int) -> CompressionMethod:
+    method = parse_method(how)
+    if epochs < 0 or (epochs and method.method != "prune"):
+        raise WrongInput(
+            "--epochs must stand beside --how prune:SHARE", f"{epochs} beside {how}", "leave it out"
+        )
+    return method
 
 
 def _find_source(ledger: Ledger, row: SweepRow, number: int, family: str | None) -> TrialRow:
@@ -149,7 +150,7 @@ def _make_trial(
         facts = {**source.facts, **made.facts, **_spent(row, began, joules)}
         values = [_goal(row, place, made, facts) for place in range(len(row.spec.objectives))]
         publish(folder)
-    except BaseException:
+    except BaseException:  # an interrupt too: nothing half made stays in the storage
         remove_folder(folder)
         raise
     trial = TrialRow(

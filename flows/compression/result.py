@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
+from flows.terminal.json_results import PlainResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSize:
+class ModelSize(PlainResult):
     """A trial's first objective on validation, and what its model's weights take."""
 
     value: float
     size_bytes: float
 
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {"value": self.value, "size_bytes": self.size_bytes}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compression:
+class Compression(PlainResult):
     """A trial whose model is a smaller version of another trial's.
 
     Attributes:
@@ -39,8 +33,3 @@ class Compression:
     before: ModelSize
     after: ModelSize
     unsent: int
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**plain, "before": self.before.to_json(), "after": self.after.to_json()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from flows.config.family_entry import FamilyEntry
 from flows.config.loading import SweepFile
-from flows.config.schema import FamilyEntry
 
 OURS = ("velodrome", "flows", "infra", "trainers", "search_spaces")
 

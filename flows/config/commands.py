@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flows.config.family_entry import FamilyEntry
 from flows.config.loading import SweepFile
-from flows.config.schema import FamilyEntry as FamilyEntry
 from trainers.commands.options import check_command, read_command
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, COMMAND
@@ -70,7 +70,7 @@ def refuse_command_keys(file: SweepFile, name: str, entry: FamilyEntry) -> None:
 
 def warn_of_false_flags(family: FamilySpec) -> str:
     """What is false is said by no word, and a command whose own default is true would train with that."""
-    from search_spaces.domains import Choices, Constant
+    from search_spaces.choices import Choices, Constant
     from search_spaces.space import Space
 
     command = read_command(family.options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
+from contextlib import closing
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
@@ -95,10 +96,8 @@ def _best_model(
         ledger, row = open_sweep(written.removeprefix(PREFIX), home)
     except WrongInput as error:
         raise file.written.error_at(key, f"name a sweep here: {error.must}", error.found, error.do) from error
-    try:
+    with closing(ledger):
         trials = views.trials(ledger, row.id, role="search")
-    finally:
-        ledger.close()
     having = [t for t in trials if t.state == "complete" and t.model is not None and not t.compression]
     winner = summarize_trials(row.spec.objectives, having).winner
     if winner is not None:

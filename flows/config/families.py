@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from flows.config.commands import check_call, command_options, refuse_command_keys
 from flows.config.encoders import resolve_beginning
 from flows.config.errors import Path, redacted_repr
+from flows.config.family_entry import FamilyEntry
 from flows.config.loading import SweepFile
-from flows.config.schema import FamilyEntry as FamilyEntry
 from infra.errors import WrongInput
 from infra.spec import FamilySpec, Resources
-from search_spaces.domains import Choices, Constant, FloatRange, IntRange
+from search_spaces.choices import Choices, Constant
 from search_spaces.errors import SearchSpaceInputError
 from search_spaces.files import built_in_spaces
 from search_spaces.nearest import advice
+from search_spaces.ranges import FloatRange, IntRange
 from search_spaces.reading import Parameter
 from search_spaces.space import Space
 from trainers.data.dataset import Dataset
@@ -70,7 +71,7 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
     fixed = {} if family is None else _fixed_values(file, family, options, entry.space, path)
     space = _space(file, code, entry.space, path, fixed, _dropped_names(file, code, family, entry.space))
     if family is not None:
-        _check_names(file, family, space, entry.space, path)
+        _check_names(file, family, space, path)
     starts = _start_configurations(file, entry, space, path)
     return CheckedFamily(code=code, options=options, space=space, start_with=starts, begins_with=begins_with)
 
@@ -215,7 +216,7 @@ def _own_space(code: Reference) -> str:
     return name if name in built_in_spaces() else "training"
 
 
-def _check_names(file: SweepFile, family: Family, space: Space, given: Json, path: Path) -> None:
+def _check_names(file: SweepFile, family: Family, space: Space, path: Path) -> None:
     known = family.known()
     for parameter in space.parameters:
         key = (*path, "space", parameter.name)

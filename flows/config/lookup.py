@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from infra.errors import LedgerAbsent, WrongInput
@@ -39,14 +39,30 @@ def open_sweep(name_or_file: str, home: Home, overrides: Sequence[str] = ()) -> 
         ledger = Ledger(url)
     except LedgerAbsent as error:
         raise _not_found_error(label, url, home, []) from error
-    try:
+    with close_on_error(ledger):
         row = views.find_sweep(ledger, label)
         if row is None:
             raise _not_found_error(label, url, home, _similar_names(ledger, label))
-    except BaseException:
-        ledger.close()
-        raise
     return ledger, row
+
+
+@contextmanager
+def sweep_in_ledger(
+    name_or_file: str, home: Home, overrides: Sequence[str] = ()
+) -> Iterator[tuple[Ledger, SweepRow]]:
+    """As `open_sweep`, with the ledger closed at the end."""
+    ledger, row = open_sweep(name_or_file, home, overrides)
+    with closing(ledger):
+        yield ledger, row
+
+
+@contextmanager
+def close_on_error(ledger: Ledger) -> Iterator[None]:
+    """Keeps an open ledger open, unless what is done within fails."""
+    with ExitStack() as stack:
+        stack.callback(ledger.close)
+        yield
+        stack.pop_all()
 
 
 def open_ledger(home: Home, written: str | None = None) -> Ledger | None:

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from flows.config.data import Data
-from flows.config.types import Memory, schema_error
+from flows.config.types import Line, Memory, Whole, schema_error
 from infra.strict_model import Strict
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject
 
 
-Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_./@:-]+$")]
-Whole = Annotated[int, Field(ge=1, le=2**53)]
 Share = Annotated[float, Field(ge=0)]
 Fall = Annotated[float, Field(gt=0, lt=1)]
 Cost = Literal[

@@ -1,39 +1,22 @@
-"""From the sweep file to the specification: per-family values over the file's, the file's over defaults."""
+"""From the sweep file to the specification: every key with its value, every family checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from flows.config.code_root import code_root, make_importable
+from flows.config.code_root import make_importable
 from flows.config.commands import code_reference
-from flows.config.errors import Path, redacted_repr
-from flows.config.families import CheckedFamily, check_family, load_code, may_shard, why_alone
+from flows.config.errors import Path
+from flows.config.families import check_family, load_code
+from flows.config.family_entry import FamilyEntry
+from flows.config.family_resolving import entry_values, resolve_family
 from flows.config.loading import SweepFile
 from flows.config.objectives import resolve_objectives
 from flows.config.policy import to_document
-from flows.config.schema import FamilyEntry as FamilyEntry
-from flows.config.schema import Sweep, TrialBudget
+from flows.config.schema import Sweep
 from infra.durations import parse_seconds
 from infra.errors import WrongInput, join_errors
 from infra.names import family_label
-from infra.search.pruners import pruner_options
-from infra.search.samplers import grid_points
-from infra.spec import Budget, FamilySpec, Resources, Stack, SweepLimits, SweepSpec
-from search_spaces.errors import SpaceError
-from trainers.registry import Reference, is_function, source_hash
-from trainers.stacking.structure import searched_structure
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from search_spaces.space import Space
-    from trainers.types import Json, JsonObject
-
-
-_TRIALS = 20
-_EPOCHS = 10
-_LENGTH = ("epochs", "steps", "report_every")
+from infra.spec import FamilySpec, SweepLimits, SweepSpec
+from trainers.registry import is_function
 
 
 def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version: int = 1) -> SweepSpec:
@@ -44,7 +27,7 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version
         reference: load_code(file, code_reference(reference, entry))
         for reference, entry in sweep.families.items()
     }
-    budget, tracking = _entry_values(sweep.budget), _entry_values(sweep.tracking)
+    budget, tracking = entry_values(sweep.budget), entry_values(sweep.tracking)
     prices = _prices(file, any(not is_function(code) for code in codes.values()))
     return SweepSpec(
         name=sweep.name,
@@ -54,14 +37,14 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version
         objectives=resolve_objectives(file, default_metric, codes),
         families=families,
         lanes=_lanes(sweep),
-        weight=float(_entry_values(sweep.resources).get("weight", 1.0)),
+        weight=float(entry_values(sweep.resources).get("weight", 1.0)),
         minutes=budget.get("minutes"),
         gpu_hours=budget.get("gpu_hours"),
         cost=budget.get("cost"),
         prices=prices,
-        warm_start=tuple(_entry_values(sweep.search).get("warm_start", ())),
-        keep_models=_entry_values(sweep.keep).get("models", "best"),
-        keep_checkpoints=_entry_values(sweep.checkpoint).get("keep", 1),
+        warm_start=tuple(entry_values(sweep.search).get("warm_start", ())),
+        keep_models=entry_values(sweep.keep).get("models", "best"),
+        keep_checkpoints=entry_values(sweep.checkpoint).get("keep", 1),
         limits=_limits(sweep),
         tracking_uri=tracking.get("uri"),
         experiment=tracking.get("experiment"),
@@ -69,8 +52,8 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version
         storage=sweep.storage,
         model=sweep.model,
         gates={} if sweep.gates is None else to_document(sweep.gates),
-        card=_entry_values(sweep.card),
-        code=_entry_values(sweep.code),
+        card=entry_values(sweep.card),
+        code=entry_values(sweep.code),
     )
 
 
@@ -82,37 +65,12 @@ def resolve_families(file: SweepFile) -> tuple[FamilySpec, ...]:
     for reference, entry in file.sweep.families.items():
         family = entry or FamilyEntry()
         try:
-            resolved.append(_family(file, reference, family, check_family(file, reference, family)))
+            resolved.append(resolve_family(file, reference, family, check_family(file, reference, family)))
         except WrongInput as error:
             wrong.append(error)
     if wrong:
         raise join_errors(wrong)
     return tuple(resolved)
-
-
-def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily) -> FamilySpec:
-    budget = _budget(file, reference, entry)
-    sampler = _search_options(file, reference, entry, "sampler") or {"name": "tpe"}
-    resources = _resources(file, reference, entry, checked)
-    pruner = _pruner(file, reference, entry, budget)
-    return FamilySpec(
-        name=family_label(reference),
-        reference=code_reference(reference, entry),
-        options=checked.options,
-        space=checked.space.to_json(),
-        start_with=checked.start_with,
-        trials=_trials(file, reference, entry, checked, sampler),
-        budget=budget,
-        sampler=_fill_defaults("sampler", sampler),
-        pruner=pruner,
-        resources=resources,
-        checkpoint_every=_checkpoint(file, entry),
-        source_hash=source_hash(code_reference(reference, entry), checked.options, code_root(file)),
-        begins_with=checked.begins_with,
-        stack=_stack(
-            file, reference, entry, why_alone(checked.code, checked.options, resources), pruner, checked.space
-        ),
-    )
 
 
 def _check_labels(file: SweepFile) -> None:
@@ -125,70 +83,12 @@ def _check_labels(file: SweepFile) -> None:
             )
 
 
-# -- budgets -------------------------------------------------------------------------------------------------
-
-
-def _own_budget(file: SweepFile, reference: str, entry: FamilyEntry) -> dict[str, Any]:
-    direct = {key: value for key, value in _entry_values(entry).items() if key in TrialBudget.model_fields}
-    nested = _entry_values(entry.budget)
-    _refuse_both(file, reference, direct, nested, "budget")
-    return {**nested, **direct}
-
-
-def _refuse_both(
-    file: SweepFile, reference: str, direct: Mapping[str, Json], nested: Mapping[str, Json], under: str
-) -> None:
-    for key in direct.keys() & nested.keys():
-        path = ("families", reference, under, key)
-        raise file.written.error_at(path, "stand once", f"{key} in the family and in its {under}", "drop one")
-
-
-def _budget(file: SweepFile, reference: str, entry: FamilyEntry) -> Budget:
-    common = {k: v for k, v in _entry_values(file.sweep.budget).items() if k in TrialBudget.model_fields}
-    own = _own_budget(file, reference, entry)
-    if "epochs" in own or "steps" in own:  # one way of counting replaces the other
-        common = {key: value for key, value in common.items() if key not in _LENGTH}
-    merged = {**common, **own}
-    path = ("families", reference) if own else ("budget",)
-    if "epochs" in merged and "steps" in merged:
-        raise file.written.error_at(
-            path, "have epochs or steps, not both", redacted_repr(merged), "drop one of them"
-        )
-    if "report_every" in merged and "steps" not in merged:
-        raise file.written.error_at(
-            (*path, "report_every"), "come with steps", redacted_repr(merged), "add steps, or drop it"
-        )
-    if merged.get("report_every", 0) > merged.get("steps", 0):
-        found = f"{merged['report_every']} of {merged['steps']} steps"
-        raise file.written.error_at((*path, "report_every"), "be at most steps", found, "lower it")
-    merged.pop("trials", None)
-    epochs = None if "steps" in merged else merged.get("epochs", _EPOCHS)
-    return Budget(**{**merged, "epochs": epochs})
-
-
-def _trials(
-    file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily, sampler: Mapping[str, Json]
-) -> int:
-    """As written; a grid has at most as many trials as there are configurations, those under `start_with`
-    among them, and by default all of them."""
-    written = _own_budget(file, reference, entry).get(
-        "trials", _entry_values(file.sweep.budget).get("trials")
-    )
-    if sampler["name"] != "grid":
-        return int(written or _TRIALS)
-    try:
-        size = len(checked.start_with) + len(grid_points(checked.space, checked.start_with))
-    except SpaceError as error:
-        raise file.locate_error(error, ("families", reference, "space")) from error
-    return min(int(written or size), size)
-
-
 def _prices(file: SweepFile, has_families: bool) -> dict[str, float]:
     """With what they are needed for: a function may report a price of its own."""
     outer, inner = file.sweep.prices, file.sweep.budget.prices if file.sweep.budget else None
     if outer is not None and inner is not None:
         raise file.written.error_at(("budget", "prices"), "stand once", "prices at the top too", "drop one")
-    prices = _entry_values(outer or inner)
+    prices = entry_values(outer or inner)
     sweep = file.sweep
     asked: list[Path] = [("budget", "cost")] if sweep.budget and sweep.budget.cost is not None else []
     asked += [("gates", "limits", "price")] if sweep.gates and sweep.gates.limits.price is not None else []
@@ -200,149 +100,12 @@ def _prices(file: SweepFile, has_families: bool) -> dict[str, float]:
     return prices
 
 
-# -- search --------------------------------------------------------------------------------------------------
-
-
-def _search_entry(file: SweepFile, reference: str, entry: FamilyEntry, key: str) -> Any:
-    """The sampler, pruner or stack as written for the family, else for the file; None where neither is."""
-    direct, nested = getattr(entry, key), getattr(entry.search, key, None)
-    if direct is not None and nested is not None:
-        _refuse_both(file, reference, {key: direct}, {key: nested}, "search")
-    return direct or nested or getattr(file.sweep.search, key, None)
-
-
-def _search_options(file: SweepFile, reference: str, entry: FamilyEntry, key: str) -> dict[str, Any] | None:
-    chosen = _search_entry(file, reference, entry, key)
-    return None if chosen is None else dict(chosen.model_dump(exclude_none=True))
-
-
-def _stack(
-    file: SweepFile,
-    reference: str,
-    entry: FamilyEntry,
-    alone: str | None,
-    pruner: Mapping[str, Json],
-    space: Space,
-) -> Stack:
-    """How many trials are trained as one; `off` where the family cannot, and, unless somebody said how many,
-    where what a pruner decides depends on how many there are or where the structure is searched: few trials
-    share one then, and to measure each takes longer than it gains.
-
-    Args:
-        alone: why its trials are trained one by one; None where they need not be.
-    """
-    written: Stack = _search_entry(file, reference, entry, "stack") or "auto"
-    own: Stack | None = entry.stack or getattr(entry.search, "stack", None)
-    if isinstance(own, int) and alone is not None:
-        path: Path = ("families", reference, "stack")
-        path = path if entry.stack else ("families", reference, "search", "stack")
-        raise file.written.error_at(path, "be off", f"{own}, and {alone}", "write stack: off")
-    depends = pruner_options(pruner).awaits_ends or searched_structure(space.to_json())
-    if alone is not None or (written == "auto" and depends):
-        return "off"
-    return written
-
-
-def _fill_defaults(key: str, written: Mapping[str, Json]) -> dict[str, Any]:
-    entry = getattr(FamilyEntry.model_validate({key: written}), key)
-    return dict(entry.model_dump(exclude_none=True))
-
-
-def _pruner(file: SweepFile, reference: str, entry: FamilyEntry, budget: Budget) -> JsonObject:
-    written = _search_options(file, reference, entry, "pruner")
-    path = _pruner_path(file, reference)
-    if len(file.sweep.objective or ()) > 1:
-        if written is not None and written["name"] != "none":
-            do = "write pruner: none, or keep one objective"
-            raise file.written.error_at(path, "be none with several objectives", written["name"], do)
-        return {"name": "none"}
-    pruner = _fill_defaults("pruner", written or {"name": "asha"})
-    earliest = pruner.get("min_epochs", pruner.get("warmup_epochs", 0))
-    if earliest > budget.reports:
-        found = f"{earliest}, and a trial has {budget.reports}"
-        raise file.written.error_at(path, "act before a trial's last epoch", found, "lower it, or write none")
-    return pruner
-
-
-def _pruner_path(file: SweepFile, reference: str) -> Path:
-    own: Path = ("families", reference)
-    places: list[Path] = [(*own, "pruner"), (*own, "search", "pruner"), ("search", "pruner")]
-    return next((path for path in places if file.written.value_at(path) is not None), places[-1])
-
-
-# -- the rest ------------------------------------------------------------------------------------------------
-
-
-def _resources(file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily) -> Resources:
-    merged = {**_entry_values(file.sweep.resources), **_entry_values(entry.resources)}
-    for name in ("lanes", "weight"):
-        merged.pop(name, None)
-    if merged.get("gpus") == "auto":
-        del merged["gpus"]
-    if "privacy" in checked.options and merged.get("workers", 1) != 1:
-        must = "stand beside one worker, which draws every step"
-        path = ("families", reference, "options", "privacy")
-        raise file.written.error_at(path, must, f"workers: {merged['workers']}", "write workers: 1")
-    if _is_one_process(checked.code):
-        _check_one_process(file, reference, entry, merged)
-        merged["gpus"] = 0
-    if merged.get("accelerator") == "any":
-        del merged["accelerator"]
-    if "memory" in merged:
-        merged["memory_bytes"] = merged.pop("memory")
-    resources = Resources(**merged)
-    if resources.sharding != "none":
-        _check_sharding(file, reference, entry, checked, resources.workers)
-    return resources
-
-
-def _check_sharding(
-    file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily, workers: int
-) -> None:
-    own = "sharding" in _entry_values(entry.resources)
-    path: Path = ("families", reference, "resources", "sharding") if own else ("resources", "sharding")
-    if workers == 1:
-        do = "write workers: 2 or more, or sharding: none"
-        raise file.written.error_at(path, "come with several workers", "workers: 1", do)
-    if not may_shard(checked.code):
-        do = f"write sharding: none in {reference}"
-        raise file.written.error_at(path, "be for families whose steps Velodrome makes", reference, do)
-
-
-def _is_one_process(code: Reference) -> bool:
-    return isinstance(code, type) and code.one_process
-
-
-def _check_one_process(
-    file: SweepFile, reference: str, entry: FamilyEntry, merged: Mapping[str, Json]
-) -> None:
-    """Refuses what a family of one process on CPUs has no use for."""
-    for name, alone in (("workers", 1), ("gpus", 0)):
-        found = merged.get(name, alone)
-        if found != alone:
-            own = name in _entry_values(entry.resources)
-            path: Path = ("families", reference, "resources", name) if own else ("resources", name)
-            do = f"write {name}: {alone} under families.{reference}.resources"
-            must = f"be {alone} for a family that one process trains on CPUs"
-            raise file.written.error_at(path, must, f"{found} for {reference}", do)
-
-
-def _checkpoint(file: SweepFile, entry: FamilyEntry) -> str:
-    merged = {**_entry_values(file.sweep.checkpoint), **_entry_values(entry.checkpoint)}
-    return str(merged.get("every", "30s"))
-
-
 def _lanes(sweep: Sweep) -> int | None:
-    lanes = _entry_values(sweep.resources).get("lanes", "auto")
+    lanes = entry_values(sweep.resources).get("lanes", "auto")
     return None if lanes == "auto" else int(lanes)
 
 
 def _limits(sweep: Sweep) -> SweepLimits:
     return SweepLimits(
-        **{f"{name}_s": parse_seconds(text) for name, text in _entry_values(sweep.limits).items()}
+        **{f"{name}_s": parse_seconds(text) for name, text in entry_values(sweep.limits).items()}
     )
-
-
-def _entry_values(entry: BaseModel | None) -> dict[str, Any]:
-    """What is written of a mapping, without what is left out or null."""
-    return {} if entry is None else dict(entry.model_dump(exclude_none=True))

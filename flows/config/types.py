@@ -128,6 +128,10 @@ def _expand_name(value: Json) -> Json:
     return {"name": value} if isinstance(value, str) else value
 
 
+Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Positive = Annotated[float, Field(gt=0)]
+Whole = Annotated[int, Field(ge=1, le=2**53)]
+
 SweepName = Annotated[
     str,
     PlainValidator(_as_validator(lambda value: check_name(value, "sweep"))),

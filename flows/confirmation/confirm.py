@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.confirmation.folds import confirm_folds, refuse_beside_folds
 from flows.confirmation.result import Confirmation
 from flows.confirmation.run_descriptions import describe_confirmed
@@ -79,8 +79,7 @@ def confirm(
         raise WrongInput("--trial and --family must stand beside --folds", f"{alone} without it")
     seeds = SEEDS if seeds is None else seeds
     check_options(top, each_family, seeds)
-    ledger, row = open_sweep(name, place)
-    try:
+    with sweep_in_ledger(name, place) as (ledger, row):
         _check_test_part(row)
         chosen = _candidates(ledger, row, top)
         check_recorded_sweep(row, place, families={trial.family for trial in chosen})
@@ -89,8 +88,6 @@ def confirm(
             run_session(ledger, row, place, address=address, role=ROLE)
         found = _collect_result(ledger, row, chosen, seeds, place)
         return replace(found, note=describe_confirmed(found, row, place))
-    finally:
-        ledger.close()
 
 
 def check_options(top: int | None, each_family: bool, seeds: int) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.confirmation.result import Confirmation, ConfirmedFolds, ConfirmedRow, Scores
 from flows.inspection.sources import FoldSource, open_fold_source
-from flows.sweeps.states import count_test_reads
+from flows.sweeps.views.states import count_test_reads
 from flows.terminal.next_command import next_command
 from infra.errors import WrongInput
 from infra.home import Home
@@ -67,8 +67,5 @@ def _next_command(source: FoldSource) -> str:
 
 
 def _count_test_reads(name: str, home: Home) -> int:
-    ledger, row = open_sweep(name, home)
-    try:
+    with sweep_in_ledger(name, home) as (ledger, row):
         return count_test_reads(ledger, row)
-    finally:
-        ledger.close()

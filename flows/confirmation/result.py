@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from flows.statistics.verdicts import Interval
+from flows.terminal.json_results import PlainResult
 from flows.terminal.shown_result import ShownResult
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class ConfirmedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConfirmedFolds:
+class ConfirmedFolds(PlainResult):
     """Out-of-fold probabilities, which `inspect` reads.
 
     Attributes:
@@ -129,10 +130,6 @@ class ConfirmedFolds:
     rows: int
     out: str
     next: str
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

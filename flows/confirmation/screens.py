@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from flows.sweeps.trial_screens import format_times
-from flows.terminal.formatting import MISSING, number
+from flows.terminal.formatting import MISSING, format_times, number
 from flows.terminal.tables import TableColumn, fit_table, format_params
 
 if TYPE_CHECKING:

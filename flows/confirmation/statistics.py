@@ -27,7 +27,7 @@ from flows.statistics import (
     two_level_difference,
     two_level_interval,
 )
-from flows.sweeps.states import count_test_reads
+from flows.sweeps.views.states import count_test_reads
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger

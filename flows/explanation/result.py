@@ -5,22 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flows.terminal.json_results import PlainResult
+
 if TYPE_CHECKING:
     from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureImportance:
+class FeatureImportance(PlainResult):
     """A column or word: in how many rows it stands, and the mean of its importances and of their size."""
 
     name: str
     rows: int
     mean_absolute: float
     mean: float
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

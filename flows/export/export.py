@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.export.atomic_file import write_atomic
 from flows.export.files import SWEEP_FILE, SweepFiles, collect_sweep_files
 from flows.export.tables import metrics_csv, trials_csv
@@ -85,14 +85,11 @@ def export(name: str, *, out: Path | str | None = None, home: Home | None = None
         StorageUnavailable: the archive cannot be written.
     """
     place = home or Home.from_environment()
-    ledger, row = open_sweep(name, place)
-    try:
+    with sweep_in_ledger(name, place) as (ledger, row):
         path = Path(out) if out is not None else Path(f"{row.label}.tar.gz")
         _check_new(path)
         written = collect_sweep_files(row)
         files = {**written.files, **_generate_files(ledger, row, written, place)}
-    finally:
-        ledger.close()
     packed = [_archive_entry(name, content) for name, content in sorted(files.items())]
     files[CONTENTS] = _json_bytes([asdict(entry) for entry in packed])
     archive = pack_archive(files, row.label)

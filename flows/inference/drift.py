@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from flows.inference.model_lookup import choose_model, fetch_artifact
+from flows.terminal.json_results import PlainResult
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.monitoring.drift import answer_value
@@ -19,7 +20,7 @@ from trainers.data.distribution import TARGET, Distribution, count_values, empty
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from trainers.types import Cell, JsonObject
+    from trainers.types import Cell
 
 MODERATE, LARGE = 0.1, 0.25
 LEAST_ROWS = 200
@@ -46,7 +47,7 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DriftReport:
+class DriftReport(PlainResult):
     """Of one version.
 
     Attributes:
@@ -59,10 +60,6 @@ class DriftReport:
     since: str
     until: str
     columns: tuple[ColumnDrift, ...]
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
 
 
 def drift(model: str, log: Path | str, *, home: Home | None = None) -> DriftReport:

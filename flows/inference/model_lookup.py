@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.config.recorded_code import find_code_of_row, find_code_of_sweep
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, storage_root
@@ -109,11 +109,8 @@ def _choose_uri(uri: str, registry: Registry | None, home: Home) -> ModelChoice:
 
 
 def _choose_sweep(name: str, home: Home, because: str) -> ModelChoice:
-    ledger, sweep = open_sweep(name, home)
-    try:
+    with sweep_in_ledger(name, home) as (ledger, sweep):
         trials = [t for t in views.trials(ledger, sweep.id, role="search") if t.model is not None]
-    finally:
-        ledger.close()
     find_code_of_row(sweep)
     winner = best_trial(trials, sweep.spec.objectives)
     if winner is None or winner.model is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.inference.model_lookup import choose_model, fetch_artifact
+from flows.terminal.json_results import PlainResult
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.predicting.csv_file import CsvFile, read_as_trained
@@ -31,7 +32,7 @@ Advanced = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
+class Predictions(PlainResult):
     """What `predict` wrote.
 
     Attributes:
@@ -49,10 +50,6 @@ class Predictions:
     seconds: float
     warning: str = ""
     unseen: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def predict(
@@ -95,20 +92,14 @@ def predict(
     kind = read_as_model_does(kind, loaded, say)
     fields = match_fields(kind, kind.columns(), loaded)
     work = sizes or PartSizes()
-    identity: JsonObject = {
-        "input": _fingerprint(kind),
-        "model": _artifact_digest(artifact),
-        "parts": [work.rows, work.characters],
-    }
-    with open_parts(output, kind.ending, identity, overwrite=overwrite) as parts:
+    with open_parts(output, kind.ending, _identity(kind, artifact, work), overwrite=overwrite) as parts:
         before = len(parts.done_numbers())
         rows = _score_input(
             kind, artifact, loaded, fields, parts, work, address, pool or ActorPool(), place, advanced
         )
         parts.join_parts(kind, output)
     unseen = count_unseen(kind, loaded, fields, work)
-    for name, count in unseen.items():
-        say(f"warning: {count:,} of {rows:,} values of column {name} were never seen in training")
+    _warn_of_unseen(unseen, rows, say)
     return Predictions(
         model=artifact.key, input=str(kind.path), output=str(output), rows=rows, carried_on=before,
         seconds=round(time.monotonic() - began, 3), warning=chosen.warning,
@@ -180,6 +171,20 @@ def choose_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _warn_of_unseen(unseen: Mapping[str, int], rows: int, say: Say) -> None:
+    for name, count in unseen.items():
+        say(f"warning: {count:,} of {rows:,} values of column {name} were never seen in training")
+
+
+def _identity(kind: InputFormat, artifact: Artifact, sizes: PartSizes) -> JsonObject:
+    """What must be the same for parts of an earlier command to be carried on with."""
+    return {
+        "input": _fingerprint(kind),
+        "model": _artifact_digest(artifact),
+        "parts": [sizes.rows, sizes.characters],
+    }
 
 
 def _fingerprint(kind: InputFormat) -> str:

@@ -208,31 +208,22 @@ async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer:
         keep_s=options.limits.answer_s, say=say,
     )  # fmt: skip
     await _load_champion(follower)
-    kept, drift = ready.prediction_log, DriftWatch()
-    service = ScoringService(
-        batcher, follower.standing, options.limits, shadow=options.shadow is not None,
-        canary=CanaryRule(percent=options.canary), say=say,
-        observers=[drift] if kept is None else [drift, kept],
-    )  # fmt: skip
-    service.figures.add_collector(drift)
-    readiness = Readiness()
+    kept, readiness = ready.prediction_log, Readiness()
+    service = _make_service(batcher, follower.standing, kept, options, say)
     app = ScoringApp(
         service, ready.admission, ready.chosen.name, readiness=readiness, access_log=ready.access_log
     )
     # What is loaded by now stays: each time that the collector went through it, all would wait for it.
     gc.collect()
     gc.freeze()
-    watching = [
-        asyncio.create_task(follower.follow_forever(options.poll_s)),
-        asyncio.create_task(readiness.watch_forever(scorer, batcher)),
-    ]
+    beside = [follower.follow_forever(options.poll_s), readiness.watch_forever(scorer, batcher)]
     if kept is not None:
-        service.figures.add_collector(kept)
-        watching.append(asyncio.create_task(kept.write_forever()))
+        beside.append(kept.write_forever())
+    watching = [asyncio.create_task(loop) for loop in beside]
     try:
         await listen(
             app, ready.listening, options.limits, drain_s=options.drain_s,
-            started=lambda: _announce(ready, options, say),
+            started=lambda: _announce(ready, say),
         )  # fmt: skip
     finally:
         for task in watching:
@@ -240,6 +231,20 @@ async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer:
         await batcher.close()
         if kept is not None:
             await kept.flush()
+
+
+def _make_service(
+    batcher: Batcher, standing: ServingState, kept: PredictionLog | None, options: ServeOptions, say: Say
+) -> ScoringService:
+    """Its observers see each answer, and have figures of their own."""
+    observers: list[DriftWatch | PredictionLog] = [DriftWatch(), *([] if kept is None else [kept])]
+    service = ScoringService(
+        batcher, standing, options.limits, shadow=options.shadow is not None,
+        canary=CanaryRule(percent=options.canary), say=say, observers=observers,
+    )  # fmt: skip
+    for observer in observers:
+        service.figures.add_collector(observer)
+    return service
 
 
 def _aliases(chosen: ModelChoice, options: ServeOptions) -> dict[Role, str]:
@@ -271,7 +276,7 @@ def _refusal(standing: ServingState) -> str:
     return f"{wanted}: {standing.refused[wanted]}"
 
 
-async def _announce(ready: PreparedServer, options: ServeOptions, say: Say) -> None:
+async def _announce(ready: PreparedServer, say: Say) -> None:
     host, port = ready.listening.getsockname()[:2]
     say(f"http://{bracket_ipv6(host)}:{port}/invocations   (Ctrl-C ends it)")
     if ready.admission.token is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.inspection.folds import FoldOutcome, FoldTraining, check_answers, check_folds, out_of_fold
 from flows.inspection.kept_folds import FOLDER, FoldStore
 from flows.sweeps.recorded_state import check_recorded_sweep
@@ -102,11 +102,8 @@ def open_fold_source(
             than rows, another key, or code or data that are not the sweep's.
     """
     check_fold_count(folds)
-    ledger, row = open_sweep(name, home)
-    try:
+    with sweep_in_ledger(name, home) as (ledger, row):
         chosen = _choose_trial(ledger, row, trial, family)
-    finally:
-        ledger.close()
     check_recorded_sweep(row, home, families=[chosen.family])
     note_key(row.label, row.facts)
     dataset = _open_labelled(row, home)

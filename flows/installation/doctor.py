@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from flows.installation.nodes import check_cluster
@@ -72,9 +73,7 @@ def _run_check(name: str, check: Callable[[], Iterator[HealthFinding]]) -> list[
         return list(check())
     except VelodromeError as error:
         return [HealthFinding(name=name, verdict="fail", found=f"{error.must}: {error.found}", do=error.do)]
-    except (
-        Exception
-    ) as error:  # a broken installation breaks in ways that nobody foresaw: that is the finding
+    except Exception as error:  # broken installations break in ways that nobody foresaw: the finding
         found = redact(f"{type(error).__name__}: {error}".splitlines()[0])
         return [HealthFinding(name=name, verdict="fail", found=found, do="reinstall with constraints.txt")]
 
@@ -149,11 +148,9 @@ def _ledger(home: Home) -> Iterator[HealthFinding]:
     if ledger is None:
         yield HealthFinding(name="ledger", verdict="ok", found=f"{shown}: none yet, the first sweep makes it")
         return
-    try:
+    with closing(ledger):
         ledger.run_transaction(lambda connection: None)
         count = len(views.sweeps(ledger))
-    finally:
-        ledger.close()
     yield HealthFinding(name="ledger", verdict="ok", found=f"{shown}: {count} sweep(s), takes writes")
 
 

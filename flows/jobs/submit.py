@@ -16,13 +16,13 @@ from flows.config.loading import load_sweep
 from flows.config.resolving import resolve_families
 from flows.jobs.package import Package, pack_sweep
 from flows.sweeps.new import find_sweep_file
+from flows.terminal.json_results import PlainResult
 from infra.errors import ClusterUnavailable, InterruptedCommand, WrongInput
 from infra.home import Home
 from infra.secrets import holds_secret, redact
 
 if TYPE_CHECKING:
     from infra.jobs.client import JobServer, JobState
-    from trainers.types import JsonObject
 
 NOT_FOUND = 127  # a shell's status for a command that it does not know
 STOPPED = 143
@@ -31,7 +31,7 @@ _STAYS = ("VELODROME_LEDGER", "VELODROME_STORAGE", "MLFLOW_TRACKING_URI")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(PlainResult):
     """A sweep's job.
 
     Attributes:
@@ -51,10 +51,6 @@ class Submission:
     command: str
     follow: str
     stop: str
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
 
 
 def submit(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.promotion.registry_access import check_reason, open_mover
+from flows.terminal.json_results import PlainResult
 from infra.errors import RefusedError
 from infra.home import Home
 from infra.registry.artifacts import fetch_version
@@ -16,12 +16,9 @@ from infra.registry.integrity import version_mismatch
 from infra.registry.moves import Mover
 from infra.registry.store import ModelVersion
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adoption:
+class Adoption(PlainResult):
     """Where the champion points, and since which record the history says so too.
 
     Attributes:
@@ -34,10 +31,6 @@ class Adoption:
     former: int | None
     changed: bool
     entry: int | None
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def adopt(model: str, *, reason: str = "", registry: str | None = None, home: Home | None = None) -> Adoption:

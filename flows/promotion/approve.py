@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from flows.config.policy import Policy
 from flows.promotion.registry_access import check_reason, open_mover, split_label
+from flows.terminal.json_results import PlainResult
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.registry.identity import registry_user, user_part
 from infra.registry.moves import Mover
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalRecord:
+class ApprovalRecord(PlainResult):
     """An approval, recorded. `asked`: whether the model's policy asks for any."""
 
     model: str
@@ -25,10 +22,6 @@ class ApprovalRecord:
     who: str
     entry: int
     asked: bool
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def approve(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.promotion.card_text import CardFacts, card_body, card_head, write_card
+from flows.terminal.json_results import PlainResult
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home
 from infra.names import quote_input
@@ -30,7 +31,7 @@ README = "README.md"  # as the Hugging Face Hub reads it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenCard:
+class WrittenCard(PlainResult):
     """A model's card.
 
     Attributes:
@@ -43,10 +44,6 @@ class WrittenCard:
     text: str
     path: str | None = None
     beside: str | None = None
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def card(

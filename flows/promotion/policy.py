@@ -14,6 +14,7 @@ from flows.config.policy import Policy, to_document
 from flows.promotion.gates.scoring import judged_metrics
 from flows.promotion.judging.notification import check_webhook
 from flows.promotion.registry_access import check_reason, open_mover
+from flows.terminal.json_results import PlainResult
 from infra.errors import WrongInput, join_errors
 from infra.home import Home
 from search_spaces.errors import YamlError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelPolicy:
+class ModelPolicy(PlainResult):
     """A model's policy. `source`: `chain`, or `defaults` where none was ever set; `entry`: its record."""
 
     model: str
@@ -37,10 +38,6 @@ class ModelPolicy:
     entry: int | None = None
     who: str | None = None
     at: float | None = None
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def policy(

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from flows.config.policy import Policy
-from flows.promotion.gates.champion_gates import check_better, compare_shares
+from flows.promotion.gates.champion_gates import check_better
 from flows.promotion.gates.findings import GateFinding
 from flows.promotion.gates.gate import GateInputs
 from flows.promotion.gates.judging import judge
+from flows.promotion.gates.paired_comparison import compare_shares
 from flows.promotion.gates.scoring import compute_metrics
 from flows.promotion.judging.answer_record import read_case, read_rows, read_shares
 from flows.promotion.judging.outcome import digest_rows

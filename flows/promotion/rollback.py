@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from flows.promotion.card import describe_in_mlflow
 from flows.promotion.registry_access import check_reason, open_mover
+from flows.terminal.json_results import PlainResult
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.registry.artifacts import fetch_version
@@ -23,11 +24,9 @@ from trainers.errors import TrainerError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.types import JsonObject
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rollback:
+class Rollback(PlainResult):
     """Where the champion points now. `checked`: what was seen of the version before; `note`: what a person
     should know, or empty."""
 
@@ -38,10 +37,6 @@ class Rollback:
     entry: int
     hash: str
     note: str = ""
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def rollback(

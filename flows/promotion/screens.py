@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from flows.sweeps.trial_screens import format_times
-from flows.terminal.formatting import MISSING, clock, number, printable_text
+from flows.terminal.formatting import MISSING, clock, format_times, number, printable_text
 from flows.terminal.tables import TableColumn, fit_table
 
 if TYPE_CHECKING:
@@ -204,14 +203,4 @@ def print_policy(console: Console, result: ModelPolicy) -> None:
 
 
 def _policy_lines(document: Mapping[str, Json]) -> list[str]:
-    return [
-        f"{key}: {_format_value(value)}" for key, value in document.items() if value not in ({}, [], None)
-    ]
-
-
-def _format_value(value: Json) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_format_value(entry)}" for key, entry in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_format_value(entry) for entry in value) + "]"
-    return number(value)
+    return [f"{key}: {number(value)}" for key, value in document.items() if value not in ({}, [], None)]

@@ -164,16 +164,16 @@ def curves_figure(material: ReportData) -> PlotlyFigure | None:
     traces = []
     pruned = [curve for curve in material.curves if curve.trial.state == "pruned"]
     if pruned:
-        traces.append(_curve_trace("pruned", pruned, fade(GREY, 0.45), 1.0, metric))
+        traces.append(_curve_trace("pruned", pruned, fade(GREY, 0.45), 1.0))
     for index, family in enumerate(material.sweep.spec.families):
         mine = [c for c in material.curves if c.trial.family == family.name and c.trial.state != "pruned"]
         if mine:
             traces.append(
-                _curve_trace(escape_label(family.name), mine, fade(family_colour(index), 0.75), 1.4, metric)
+                _curve_trace(escape_label(family.name), mine, fade(family_colour(index), 0.75), 1.4)
             )
     rows = material.comparison.rows
     best = [c for c in material.curves if rows and c.trial.key == ("search", rows[0].family, rows[0].number)]
-    traces += [_curve_trace("the best", [c], BAD, 3.0, metric) for c in best]
+    traces += [_curve_trace("the best", [c], BAD, 3.0) for c in best]
     values = list(chain.from_iterable(curve.values for curve in material.curves))
     return PlotlyFigure(
         id="curves", data=traces, alt=f"{metric} by epoch",
@@ -181,9 +181,7 @@ def curves_figure(material: ReportData) -> PlotlyFigure | None:
     )  # fmt: skip
 
 
-def _curve_trace(
-    name: str, curves: Sequence[Curve], line_colour: str, width: float, metric: str
-) -> JsonObject:
+def _curve_trace(name: str, curves: Sequence[Curve], line_colour: str, width: float) -> JsonObject:
     """Many curves as one trace with gaps: a thousand traces would be slow to draw."""
     x: list[int | None] = []
     y: list[float | None] = []

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from flows.comparison.compare import compare
 from flows.comparison.result import Comparison
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.report.history import sample_trials
 from flows.report.importance import Importances, compute_importances
 from flows.report.model_importances import ModelImportances, explain_best_models
-from flows.sweeps.show import learning_curve
-from flows.sweeps.states import in_file_order, resolve_state, resolve_trials
+from flows.sweeps.views.show import learning_curve
+from flows.sweeps.views.states import in_file_order, resolve_state, resolve_trials
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
@@ -69,8 +69,7 @@ def gather_report_data(
     name: str, home: Home, *, latency: bool, say: Callable[[str], None] | None = None
 ) -> ReportData:
     """All of one sweep."""
-    ledger, row = open_sweep(name, home)
-    try:
+    with sweep_in_ledger(name, home) as (ledger, row):
         state, note = resolve_state(row, views.owner(ledger, row.id))
         everything = resolve_trials(views.trials(ledger, row.id, role=None), state)
         trials = in_file_order(row.spec, [t for t in everything if t.role == "search"])
@@ -84,8 +83,6 @@ def gather_report_data(
             test_reads=tuple(event.payload for event in views.events_of_kind(ledger, row.id, "test-read")),
             explained=explain_best_models(row, trials, home, say),
         )  # fmt: skip
-    finally:
-        ledger.close()
 
 
 def _rows_per_family(row: SweepRow) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from flows.comparison.groups import HEADINGS, table_cells
 from flows.comparison.leaderboard import display_columns, remarks
@@ -14,13 +13,16 @@ from flows.report.drawing import PlotlyFigure
 from flows.report.parts import HeaderCell, PageTable, Picture, Section, TextBlock
 from flows.report.report_data import ReportData
 from flows.report.savings import compute_savings, group_failures
-from flows.sweeps.trial_screens import format_times, params_line
-from flows.terminal.formatting import clock, number, printable_text, seconds, trials
+from flows.terminal.formatting import (
+    clock,
+    format_times,
+    number,
+    params_line,
+    printable_text,
+    seconds,
+    trials,
+)
 from infra.secrets import redact
-
-if TYPE_CHECKING:
-    pass
-
 
 MOST_NAMED = 20
 
@@ -61,10 +63,7 @@ def _leaderboard_section(material: ReportData) -> Section:
         tables=tuple(_leaderboard_table(group) for group in groups),
         remarks=tuple(line for group in groups for line in [*remarks(group), group.note] if line),
         warnings=(f"no complete trial: {', '.join(missing)}",) if missing else (),
-        blocks=tuple(
-            TextBlock(title="their parameters", text="\n".join(_param_lines(group)), folded=True)
-            for group in groups
-        ),
+        blocks=tuple(_params_block(group) for group in groups),
     )
 
 
@@ -102,8 +101,9 @@ def _groups_section(material: ReportData) -> Section:
     )
 
 
-def _param_lines(group: Group) -> list[str]:
-    return [f"{printable_text(row.family)} #{row.number}: {params_line(row.params)}" for row in group.rows]
+def _params_block(group: Group) -> TextBlock:
+    lines = [f"{printable_text(row.family)} #{row.number}: {params_line(row.params)}" for row in group.rows]
+    return TextBlock(title="their parameters", text="\n".join(lines), folded=True)
 
 
 def _explained_section(material: ReportData) -> Section:

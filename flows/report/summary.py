@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from flows.comparison.records import Row
 from flows.report.report_data import ReportData
 from flows.report.savings import compute_savings
-from flows.sweeps.trial_screens import format_times
-from flows.terminal.formatting import clock, number, seconds, trials
+from flows.terminal.formatting import clock, format_times, number, seconds, trials
 from infra.ledger.ranking import best_trial, pareto_front
 from infra.secrets import redact
 

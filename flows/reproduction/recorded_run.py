@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 
-from flows.config.lookup import open_ledger, open_sweep
-from flows.sweeps.states import pick_trial
+from flows.config.lookup import close_on_error, open_ledger, open_sweep
+from flows.sweeps.views.states import pick_trial
 from infra.errors import WrongInput
 from infra.home import Home, tracking_uri
 from infra.ledger import views
@@ -33,11 +33,8 @@ def find_recorded_run(run: str, trial: int | None, family: str | None, home: Hom
     """
     if trial is not None:
         ledger, row = open_sweep(run, home)
-        try:
+        with close_on_error(ledger):
             return ledger, row, pick_trial(ledger, row, trial, family)
-        except BaseException:
-            ledger.close()
-            raise
     if not _RUN_ID.fullmatch(run):
         raise WrongInput(
             "a run must be given by its id in MLflow, or by a sweep's name and --trial N",
@@ -47,11 +44,8 @@ def find_recorded_run(run: str, trial: int | None, family: str | None, home: Hom
     opened = open_ledger(home)
     if opened is None:
         raise _missing_run_error(run)
-    try:
+    with close_on_error(opened):
         return opened, *_find_by_id(opened, run, home)
-    except BaseException:
-        opened.close()
-        raise
 
 
 def _missing_run_error(run: str) -> WrongInput:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,14 +61,12 @@ def reproduce(
         raise WrongInput("--tolerance must be from 0 to below 1", f"{tolerance:g}")
     place = home or Home.from_environment()
     ledger, row, found = find_recorded_run(run, trial, family, place)
-    try:
+    with closing(ledger):
         lane = _last_lane(ledger, row, found)
         _check_reproducible(row, found, lane)
         check_recorded_sweep(row, place, families=[found.family])
         told = views.trial_events(ledger, row.id, found, "reported")
         recorded = {event.payload["epoch"]: event.payload["metrics"] for event in told}
-    finally:
-        ledger.close()
     with TemporaryDirectory(prefix="velodrome-reproduce-") as aside:
         hooks = _RecordingHooks(
             last=_last_epoch(row, found), recorded=recorded, goal=_objective_metrics(row)[0], say=say

@@ -134,12 +134,7 @@ def compare_f1(
     low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
     if has_no_spread(drawn):
         low, high = interval_of_unseen(gap, count, tail)
-    swapped = np.tile(kinds, (F1_RESAMPLES, 1))
-    for left, right in ((1, 2), (5, 6)):  # of and not of the class: said by the other alone, by the one alone
-        either = kinds[left] + kinds[right]
-        swapped[:, left] = rng.binomial(int(either), 0.5, size=F1_RESAMPLES)
-        swapped[:, right] = either - swapped[:, left]
-    null = np.subtract(*_f1_of_kinds(swapped))
+    null = np.subtract(*_f1_of_kinds(_swap_answers(kinds, rng)))
     above, below = (_mid_share(sign * null, sign * gap) for sign in (1, -1))
     return PairedComparison(
         difference=gap,
@@ -154,6 +149,16 @@ def compare_f1(
         won=int(kinds[6] + kinds[1]),
         lost=int(kinds[5] + kinds[2]),
     )
+
+
+def _swap_answers(kinds: Floats, rng: np.random.Generator) -> Floats:
+    """Counts of the kinds [F1_RESAMPLES, 8], had chance decided which answer to an example is whose."""
+    swapped = np.tile(kinds, (F1_RESAMPLES, 1))
+    for left, right in ((1, 2), (5, 6)):  # of and not of the class: said by the other alone, by the one alone
+        either = kinds[left] + kinds[right]
+        swapped[:, left] = rng.binomial(int(either), 0.5, size=F1_RESAMPLES)
+        swapped[:, right] = either - swapped[:, left]
+    return swapped
 
 
 def f1_values(named: Bools, one: Bools, other: Bools) -> tuple[float, float]:

@@ -13,6 +13,11 @@ Numbers = Sequence[float] | npt.NDArray[np.floating]
 
 
 def stack_scores(scores_by_seed: Sequence[Numbers]) -> Floats:
+    """Scores of several seeds on the same examples, shape (seeds, examples).
+
+    Raises:
+        ValueError: none, or different numbers of them.
+    """
     rows = [np.asarray(scores, dtype=np.float64).ravel() for scores in scores_by_seed]
     if not rows or not rows[0].size:
         raise ValueError("a bootstrap takes at least one seed and one example")
@@ -24,6 +29,11 @@ def stack_scores(scores_by_seed: Sequence[Numbers]) -> Floats:
 
 
 def paired_differences(challenger: Numbers, champion: Numbers) -> Floats:
+    """The challenger's scores less the champion's, shape (examples,).
+
+    Raises:
+        ValueError: none, different numbers of them, or some that are not finite.
+    """
     one, other = (np.asarray(given, dtype=np.float64).ravel() for given in (challenger, champion))
     if one.size != other.size or not one.size:
         raise ValueError(f"both models must be scored on the same examples, but got {one.size}, {other.size}")

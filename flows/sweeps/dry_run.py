@@ -121,9 +121,7 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
         raise prepared.file.locate_error(error, ("families", family.written_as)) from error
     except TrialError as error:
         raise _training_error(prepared, family, f"{error.reason}: {error}") from error
-    except (
-        Exception
-    ) as error:  # people's code may raise anything: it is theirs to correct, before a sweep does
+    except Exception as error:  # people's code may raise anything: theirs to correct, before a sweep does
         raise _training_error(prepared, family, f"{type(error).__name__}: {error}") from error
 
 

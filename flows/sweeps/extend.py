@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.compatibility import record_code_change
 from flows.sweeps.ownership import Commit, change_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
+from flows.terminal.json_results import PlainResult
 from infra.errors import OwnedElsewhere
 from infra.home import Home
 from infra.ledger import views
@@ -18,22 +18,15 @@ from infra.ledger.rows import SweepRow
 from infra.names import spell_family
 from infra.search.growth import added_trials, grow_spec
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtendResult:
+class ExtendResult(PlainResult):
     """What was asked for. `planned`: trials of each family in all. `asked_driver`: a running driver took it
     up; else the sweep was carried on by this call."""
 
     sweep: str
     planned: dict[str, int]
     asked_driver: bool
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
 
 
 def extend(
@@ -56,8 +49,7 @@ def extend(
         OwnedElsewhere: the driver did not answer.
     """
     place = home or Home.from_environment()
-    ledger, row = open_sweep(name, place)
-    try:
+    with sweep_in_ledger(name, place) as (ledger, row):
         family = spell_family(family)
         grow_spec(row.spec, trials=trials, family=family)
 
@@ -72,8 +64,6 @@ def extend(
 
         taken = change_sweep(ledger, row, "extend", {"trials": trials, "family": family}, grow)
         now_planned = views.sweep_by_id(ledger, row.id).spec  # where a grid was used up meanwhile: less
-    finally:
-        ledger.close()
     planned = {entry.name: entry.trials for entry in now_planned.families}
     return ExtendResult(sweep=row.label, planned=planned, asked_driver=taken or not _carry_on(row, place))
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.config.first_choices import first_choices
-from flows.config.objective_text import is_objective, objective_text
-from flows.config.sweep_text import SCHEMA_FILE, sweep_text
+from flows.config.writing.first_choices import first_choices
+from flows.config.writing.objective_text import is_objective, objective_text
+from flows.config.writing.sweep_text import SCHEMA_FILE, sweep_text
 from flows.functions.documents import function_document
 from infra.errors import StorageUnavailable, WrongInput
 from infra.home import Home
@@ -84,24 +84,7 @@ def new(
     if is_objective(source):
         return _write_objective(source, name, path)
     data: Mapping[str, Json] = {"source": source, **({"columns": {"target": target}} if target else {})}
-    from trainers.data_profile import profile_dataset
-
-    relative_to = Path.cwd()
-    data, dataset = _open_split(data, relative_to, place.cache)
-    seen = profile_dataset(dataset)
-    fitting = suitable_families(dataset)
-    if not fitting:
-        kind = f"{seen.kind} for {seen.task or 'no task'}"
-        do = "`velodrome families` lists what each one reads; a family or a function of your own may read it"
-        raise InputError("a built-in family must fit the data", kind, do)
-    data = rebase_source(data, relative_to, path.absolute().parent)
-    choices = first_choices(seen, fitting)
-    text = sweep_text(name, data, seen, fitting, choices)
-    schema = _write_schema(path.absolute().parent)
-    _write_new(path, text)
-    return NewFile(
-        path=path, schema=schema, name=name, look=seen, families=tuple(fitting), metric=choices.metric
-    )
+    return _write_for_data(data, name, path, place.cache)
 
 
 def find_sweep_file(given: Path | str) -> Path:
@@ -157,6 +140,28 @@ def _write_objective(reference: str, name: str, path: Path) -> NewFile:
     schema = _write_schema(path.absolute().parent)
     _write_new(path, text)
     return NewFile(path=path, schema=schema, name=name, look=None, families=(reference,), metric="value")
+
+
+def _write_for_data(data: Mapping[str, Json], name: str, path: Path, cache: Path) -> NewFile:
+    """What is seen of the data decides the families, and their first choices."""
+    from trainers.data_profile import profile_dataset
+
+    relative_to = Path.cwd()
+    data, dataset = _open_split(data, relative_to, cache)
+    seen = profile_dataset(dataset)
+    fitting = suitable_families(dataset)
+    if not fitting:
+        kind = f"{seen.kind} for {seen.task or 'no task'}"
+        do = "`velodrome families` lists what each one reads; a family or a function of your own may read it"
+        raise InputError("a built-in family must fit the data", kind, do)
+    data = rebase_source(data, relative_to, path.absolute().parent)
+    choices = first_choices(seen, fitting)
+    text = sweep_text(name, data, seen, fitting, choices)
+    schema = _write_schema(path.absolute().parent)
+    _write_new(path, text)
+    return NewFile(
+        path=path, schema=schema, name=name, look=seen, families=tuple(fitting), metric=choices.metric
+    )
 
 
 def _open_split(data: Mapping[str, Json], base: Path, cache: Path) -> tuple[Mapping[str, Json], Dataset]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from flows.config.lookup import open_ledger
 from flows.sweeps.dry_run import DryRun, dry_run_families
 from flows.sweeps.new import find_sweep
+from flows.sweeps.planned_lanes import PlannedLanes, place_lanes
 from flows.sweeps.preparation import PreparedSweep, SweepSource, prepare_sweep
 from flows.terminal.shown_result import ShownResult
 from infra.errors import VelodromeError
@@ -19,10 +21,7 @@ from infra.secrets import redact
 from infra.spec import FamilySpec, SweepSpec
 
 if TYPE_CHECKING:
-    from infra.coordinator.placement import Node
-    from infra.gpus.sharing import GpuSharing
-    from infra.spec import Resources
-    from trainers.types import Document, JsonObject
+    from trainers.types import Document
 
 GROWS = (
     "the cluster grows by demand: lanes and time are those of the nodes that are there now; what lanes wait"
@@ -82,10 +81,6 @@ class Plan(ShownResult):
     data: tuple[str, ...]
     warnings: tuple[str, ...]
 
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
-
 
 def plan(
     file: SweepSource | Callable[..., object],
@@ -114,8 +109,6 @@ def plan(
         LedgerUnavailable: the ledger cannot be read.
         StorageUnavailable: the bucket of its storage takes nothing.
     """
-    from flows.config.sweep_text import profile_lines
-
     place = home or Home.from_environment()
     source = find_sweep(
         file, space=space, objective=objective, direction=direction, trials=trials, epochs=epochs, name=name
@@ -123,45 +116,47 @@ def plan(
     prepared = prepare_sweep(source, overrides, place)
     warnings = [*_ledger_warnings(prepared, place)]
     ended, facts = _find_known(prepared.spec, place)
-    done = ended.total()
     check_writable(storage_root(place, prepared.spec))
-    nodes, grows = _nodes(prepared.spec, address, place)
     undone = {family.name: max(0, family.trials - ended[family.name]) for family in prepared.spec.families}
-    lanes, sharing = _place_lanes(prepared.spec, nodes, facts, undone, grows=grows)
-    resources = sharing.resources
-    warnings += [GROWS] if grows else []
+    lanes = place_lanes(prepared.spec, address, place, facts, undone)
+    warnings += [GROWS] if lanes.grows else []
     probes = dry_run_families(prepared, place)
     warnings += [f"{name}: {found.warning}" for name, found in probes.items() if found.warning]
     warnings += _tracking_warnings(prepared.spec, place)
-    families = tuple(
-        _family_plan(family, probes[family.name], resources[family.name], sharing.words.get(family.name, ""))
-        for family in prepared.spec.families
-    )
-    total = sum(family.trials for family in families)
-    left = max(0, total - done)
-    work_s = sum(family.trials * family.trial_seconds for family in families)
+    return _summarize(prepared, lanes, probes, ended.total(), warnings)
+
+
+def _summarize(
+    prepared: PreparedSweep,
+    lanes: PlannedLanes,
+    probes: Mapping[str, DryRun],
+    done: int,
+    warnings: Sequence[str],
+) -> Plan:
+    """What the sweep takes, from what was tried of it."""
+    from flows.config.writing.sweep_text import profile_lines
+
+    spec = prepared.spec
+    families = tuple(_family_plan(family, probes[family.name], lanes) for family in spec.families)
     return Plan(
-        sweep=prepared.spec.name,
-        objectives=tuple(
-            {"metric": goal.metric, "direction": goal.direction} for goal in prepared.spec.objectives
-        ),
+        sweep=spec.name,
+        objectives=tuple({"metric": goal.metric, "direction": goal.direction} for goal in spec.objectives),
         families=families,
-        trials=total,
+        trials=sum(family.trials for family in families),
         done=done,
-        lanes=lanes,
-        cpus=sum(node.cpus for node in nodes),
-        gpus=sum(node.gpus for node in nodes),
-        gpus_used=min(
-            sum(node.gpus for node in nodes), lanes * max(r.gpus or 0.0 for r in resources.values())
-        ),
-        seconds=_limit_seconds(work_s * left / total / max(1, lanes), prepared.spec) if total else None,
-        disk_bytes=_disk_bytes(prepared.spec, probes, lanes),
+        lanes=lanes.lanes,
+        cpus=lanes.cpus,
+        gpus=lanes.gpus,
+        gpus_used=lanes.gpus_used,
+        seconds=_estimate_seconds(families, done, lanes.lanes, spec),
+        disk_bytes=_disk_bytes(spec, probes, lanes.lanes),
         data=tuple(profile_lines(prepared.look)) if prepared.look is not None else (),
         warnings=tuple(warnings),
     )
 
 
-def _family_plan(family: FamilySpec, found: DryRun, resources: Resources, gpu_lanes: str) -> FamilyPlan:
+def _family_plan(family: FamilySpec, found: DryRun, lanes: PlannedLanes) -> FamilyPlan:
+    resources = lanes.resources[family.name]
     lane = f"{resources.cpus:g} CPU" + (f", {resources.gpus:g} GPU" if resources.gpus else "")
     if resources.workers > 1:
         sharded = ", the weights sharded over them" if resources.sharding == "full" else ""
@@ -175,15 +170,21 @@ def _family_plan(family: FamilySpec, found: DryRun, resources: Resources, gpu_la
         parameters=found.parameters,
         size_bytes=found.size_bytes,
         stack=found.stack,
-        gpu_lanes=gpu_lanes,
+        gpu_lanes=lanes.gpu_words.get(family.name, ""),
     )
 
 
-def _limit_seconds(seconds: float, spec: SweepSpec) -> float:
+def _estimate_seconds(families: Sequence[FamilyPlan], done: int, lanes: int, spec: SweepSpec) -> float | None:
+    """What is left of the work, shared by the lanes, within the sweep's own limit."""
+    total = sum(family.trials for family in families)
+    if not total:
+        return None
+    work_s = sum(family.trials * family.trial_seconds for family in families)
+    seconds = work_s * max(0, total - done) / total / max(1, lanes)
     return seconds if spec.minutes is None else min(seconds, spec.minutes * 60.0)
 
 
-def _disk_bytes(spec: SweepSpec, probes: dict[str, DryRun], lanes: int) -> int:
+def _disk_bytes(spec: SweepSpec, probes: Mapping[str, DryRun], lanes: int) -> int:
     """Kept models of each family, and a checkpoint with the optimizer's state for each lane and one more."""
     total = 0
     for family in spec.families:
@@ -199,75 +200,6 @@ def _disk_bytes(spec: SweepSpec, probes: dict[str, DryRun], lanes: int) -> int:
 # -- what is around ----------------------------------------------------------------------------------------
 
 
-def _nodes(spec: SweepSpec, address: str | None, home: Home) -> tuple[Sequence[Node], bool]:
-    """The cluster's nodes, which reach what the sweep shares, and whether it grows by demand; without an
-    address this machine, as a local Ray would see it."""
-    from flows.sweeps.session import check_shared_places
-    from infra.driver.cluster import connect_ray, has_own_connection
-    from infra.ray_job import job_address
-    from infra.sharing.growth import has_autoscaler
-
-    address = address or job_address()
-    if address is not None or has_own_connection():
-        with connect_ray(address, home) as nodes:
-            check_shared_places(spec, home, nodes)
-            return list(nodes), has_autoscaler()
-    return [this_machine()], False
-
-
-def this_machine() -> Node:
-    """What a local Ray would have."""
-    import os
-    import socket
-
-    import psutil
-    import torch
-
-    from infra.coordinator.placement import Node
-
-    return Node(
-        name="local",
-        host=socket.gethostname(),
-        cpus=float(len(os.sched_getaffinity(0))),
-        gpus=float(torch.cuda.device_count()),
-        memory_bytes=int(psutil.virtual_memory().available * 0.7),
-    )
-
-
-def _place_lanes(
-    spec: SweepSpec, nodes: Sequence[Node], facts: Document, left: Mapping[str, int], *, grows: bool
-) -> tuple[int, GpuSharing]:
-    """How many lanes there will be at first, and each family's settled resources.
-
-    Args:
-        facts: of the sweep, where the ledger has it.
-        left: by family, how many trials there are to run.
-    """
-    from infra.coordinator.placement import (
-        check_placeable,
-        gpu_rooms,
-        plan_runs,
-        resolve_shapes,
-        shape_name,
-    )
-    from infra.gpus.sharing import GpuSharing
-
-    sharing = GpuSharing(
-        resolve_shapes(spec, nodes), gpu_rooms(spec, nodes), facts, lambda **_: None, left.__getitem__,
-        same_driver=False,
-    )  # fmt: skip
-    resources = sharing.resources
-    for family, needed in resources.items() if not grows else ():
-        check_placeable(family, needed, nodes)
-    wanted: dict[str, int] = {}
-    for entry in spec.families:
-        shape = shape_name(resources[entry.name])
-        wanted[shape] = wanted.get(shape, 0) + entry.trials
-    shapes = {shape_name(needed): needed for needed in resources.values()}
-    runs = plan_runs(shapes, wanted, nodes, spec.lanes)
-    return max(1, sum(run.lanes for run in runs)), sharing
-
-
 def _find_known(spec: SweepSpec, home: Home) -> tuple[Counter[str], Document]:
     """How many trials of each family have ended, and the sweep's facts, where the ledger has it."""
     from infra.ledger import views
@@ -275,14 +207,12 @@ def _find_known(spec: SweepSpec, home: Home) -> tuple[Counter[str], Document]:
     ledger = open_ledger(home, spec.ledger)
     if ledger is None:
         return Counter(), {}
-    try:
+    with closing(ledger):
         row = views.find_sweep(ledger, spec.name)
         if row is None:
             return Counter(), {}
         ended = (trial.family for trial in views.trials(ledger, row.id) if trial.has_ended)
         return Counter(ended), row.facts
-    finally:
-        ledger.close()
 
 
 def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
@@ -295,12 +225,10 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
     ledger = open_ledger(home, prepared.spec.ledger)
     if ledger is None:
         return check_warm_start(None, prepared)
-    try:
+    with closing(ledger):
         known = views.find_sweep(ledger, prepared.spec.name)
         if known is None or not views.has_journal(ledger, known.id):  # `sweep` writes it anew
             return check_warm_start(ledger, prepared)
-    finally:
-        ledger.close()
     prepared = prepared.split_as(known.fingerprint)
     carried = compare_sweep(known, prepared.spec, prepared.fingerprint)
     found = list(carried.refused)

@@ -182,18 +182,20 @@ def file_facts(prepared: PreparedSweep) -> JsonObject:
 
 def git_facts(folder: Path) -> dict[str, str | bool]:
     """Commit and whether files were changed since; empty where the folder is in no repository."""
-
-    def run_git(*words: str) -> str | None:
-        try:
-            answer = subprocess.run(
-                ["git", "-C", str(folder), *words],
-                capture_output=True, text=True, timeout=GIT_LIMIT_S, check=True, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return answer.stdout.strip()
-
-    commit = run_git("rev-parse", "HEAD")
+    commit = _run_git(folder, "rev-parse", "HEAD")
     if commit is None:
         return {}
-    return {"commit": commit, "dirty": bool(run_git("status", "--porcelain", "--untracked-files=no"))}
+    changes = _run_git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _run_git(folder: Path, *words: str) -> str | None:
+    """What it prints; None where there is no git, or it fails."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), *words],
+            capture_output=True, text=True, timeout=GIT_LIMIT_S, check=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

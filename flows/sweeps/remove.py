@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.ownership import commit_as_owner, living_owner, owner_error
+from flows.terminal.json_results import PlainResult
 from infra.errors import RefusedError, StorageUnavailable, Unavailable
 from infra.home import Home, storage_root, tracking_uri
 from infra.ledger import views
@@ -21,11 +22,10 @@ from infra.mirror import discard, stored_bytes
 
 if TYPE_CHECKING:
     from infra.tracking.client import TrackingStore
-    from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
+class Removal(PlainResult):
     """What there is to remove, and what was.
 
     Attributes:
@@ -41,10 +41,6 @@ class Removal:
     size_bytes: int
     tracking: bool
     versions: tuple[str, ...] | None = ()
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
 
 
 def remove(
@@ -68,8 +64,7 @@ def remove(
             again.
     """
     place = home or Home.from_environment()
-    ledger, row = open_sweep(name, place)
-    try:
+    with sweep_in_ledger(name, place) as (ledger, row):
         folders = _folders(row, place)
         removal = _plan_removal(ledger, row, folders, tracking, _find_versions(row, place))
         if (owner := living_owner(ledger, row)) is not None:
@@ -83,8 +78,6 @@ def remove(
             for folder in folders:
                 _delete_folder(folder)
             ledger.remove_sweep(row.id)
-    finally:
-        ledger.close()
     return removal
 
 

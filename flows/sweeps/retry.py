@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass, replace
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.compatibility import record_code_change
 from flows.sweeps.ownership import Commit, change_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
+from flows.terminal.json_results import PlainResult
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
@@ -18,16 +19,12 @@ from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
-
 MOST_GPUS = 1024
 MOST_CPUS = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryResult:
+class RetryResult(PlainResult):
     """What was asked for. `trials`: how many failed ones wait again, by family. `asked_driver`: a running
     driver took it up; else the sweep was carried on by this call."""
 
@@ -35,10 +32,6 @@ class RetryResult:
     trials: dict[str, int]
     resources: dict[str, float]
     asked_driver: bool
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
 
 
 def retry(
@@ -63,15 +56,15 @@ def retry(
     """
     resources = _requested_resources(gpus, cpus, memory_bytes)
     place = home or Home.from_environment()
-    ledger, row = open_sweep(name, place)
-    try:
-        failed = _failed_trials(ledger, row)
-        counts = {entry.name: sum(t.family == entry.name for t in failed) for entry in row.spec.families}
-        found = {family: count for family, count in counts.items() if count}
-        if not failed:
-            return RetryResult(sweep=row.label, trials={}, resources=resources, asked_driver=False)
+    with sweep_in_ledger(name, place) as (ledger, row):
+        result = RetryResult(
+            sweep=row.label, trials=_count_failed(ledger, row), resources=resources, asked_driver=False
+        )
+        if not result.trials:
+            return result
 
         def requeue(commit: Commit) -> None:
+            """As whoever owns the sweep."""
             fresh = views.sweep_by_id(ledger, row.id)
             change = check_recorded_sweep(fresh, place, accept_code_change=accept_code_change)
             batch = WriteBatch(sweep={"spec": change.spec, "updated_at": time.time()})
@@ -82,13 +75,17 @@ def retry(
             commit(batch)
 
         if change_sweep(ledger, row, "retry", {"resources": resources}, requeue):
-            return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=True)
-    finally:
-        ledger.close()
+            return replace(result, asked_driver=True)
     from flows.sweeps.sweep import resume_sweep
 
     resume_sweep(row.label, home=place)
-    return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=False)
+    return result
+
+
+def _count_failed(ledger: Ledger, row: SweepRow) -> dict[str, int]:
+    """By family, in the file's order; families without any are left out."""
+    counts = Counter(trial.family for trial in _failed_trials(ledger, row))
+    return {entry.name: counts[entry.name] for entry in row.spec.families if counts[entry.name]}
 
 
 def _failed_trials(ledger: Ledger, row: SweepRow) -> list[TrialRow]:

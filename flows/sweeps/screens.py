@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def print_new_file(console: Console, result: NewFile) -> None:
     """What was seen, what was written, and what to type next."""
-    from flows.config.sweep_text import profile_lines
+    from flows.config.writing.sweep_text import profile_lines
 
     for line in profile_lines(result.look) if result.look is not None else ():
         console.print(Text(f"  {line}"), soft_wrap=True)

@@ -3,53 +3,35 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.sweeps.drive_job import make_drive_job
 from flows.sweeps.ownership import Ownership, own_sweep
+from flows.sweeps.progress import show_progress
+from flows.sweeps.shared_places import check_shared_places
 from flows.terminal.next_command import next_command
-from infra.errors import (
-    ClusterUnavailable,
-    HeadGone,
-    InterruptedCommand,
-    LedgerUnavailable,
-    StorageUnavailable,
-)
+from infra.errors import HeadGone, InterruptedCommand, StorageUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
-from infra.ledger.broken_families import find_broken_families
-from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
-from infra.ledger.snapshot import make_snapshot
 from infra.ledger.store import Ledger
-from infra.mirror import check_writable, find_mirror, publish
-from infra.places.check import check_nodes
-from infra.ray_job import job_address, path_on_nodes
+from infra.mirror import check_writable, publish
+from infra.ray_job import job_address
 from infra.storage.trial_logs import DRIVER_LOG, written_logs_folder
 
 if TYPE_CHECKING:
-    from infra.coordinator.placement import Node
-    from infra.coordinator.run_requests import KnownRuns
-    from infra.coordinator.status import CoordinatorStatus
-    from infra.driver.driver import DriveJob
     from infra.driver.stop_signals import StopSignals
     from infra.head_start.process import HeadStart
-    from infra.ledger.rows import TrialRow
-    from infra.spec import SweepSpec
     from infra.tracking.sender import Sender
 
 DRAIN_LIMIT_S = 60.0
 STOPPED_DRAIN_LIMIT_S = 5.0
-SHOW_EVERY_S = 0.5
-SHOW_REST = 20  # showing rests this many times as long as it took: with thousands of trials it takes a while
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +62,7 @@ def run_session(
         InterruptedCommand: a signal asked to stop; state is kept.
         WrongInput: its models and checkpoints are encrypted with another key.
     """
-    with own_sweep(ledger, sweep) as ownership, background_sender(ledger, sweep, home) as sender:
+    with own_sweep(ledger, sweep) as ownership, background_sender(sweep, home) as sender:
         _note_key(ledger, sweep, ownership)
         try:
             signals = _drive_lanes(ledger, sweep, home, ownership.token, sender, address, role, spare)
@@ -125,7 +107,7 @@ def _drain_sender(sender: Sender, signals: StopSignals) -> int:
 
 
 @contextmanager
-def background_sender(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[Sender]:
+def background_sender(sweep: SweepRow, home: Home) -> Iterator[Sender]:
     """A sender that brings tracking up to date in the background, once it is started or drained."""
     from infra.tracking.sender import Sender
 
@@ -168,7 +150,7 @@ def _drive_lanes(
         _log_to_file(written_logs_folder(home, sweep.spec) / DRIVER_LOG),
         suppress(SecondSignal),
     ):
-        job = _job(sweep, home, token, role, own_ray=own_ray)
+        job = make_drive_job(sweep, home, token, role, own_ray=own_ray)
         early = None if process is None else begin_training(process, ledger, job, here)
         if early is None:  # a core idles while Ray starts
             sender.prepare()
@@ -176,127 +158,9 @@ def _drive_lanes(
         # Ray takes SIGTERM for itself when it starts.
         with ray as nodes, signals.catch_signals():
             check_shared_places(sweep.spec, home, nodes)
-            with _show_progress(ledger, sweep, sender, role) as show:
-
-                def watch(standing: CoordinatorStatus) -> KnownRuns | None:
-                    show(standing)
-                    return sender.find_runs(standing.wanted_runs) if standing.wanted_runs else None
-
-                drive_sweep(job, nodes, signals, watch, early)
+            with show_progress(ledger, sweep, sender, role) as progress:
+                drive_sweep(job, nodes, signals, progress.watch, early)
     return signals
-
-
-def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -> DriveJob:
-    from infra.driver.driver import DriveJob
-    from infra.lanes.settings import LaneSettings
-    from infra.spec import Resources
-    from infra.storage.sweep_key import current_key_name
-    from infra.tracking.client import embedded_path
-    from trainers.code.carried import pack_carried
-
-    own_code, mirror = sweep.facts.get("own_code"), find_mirror(storage_root(home, sweep.spec))
-    lanes = LaneSettings(
-        run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
-        base=path_on_nodes(sweep.facts.get("base") or os.getcwd()), cache=str(home.cache),
-        storage=str(storage_root(home, sweep.spec)), logs=str(written_logs_folder(home, sweep.spec)),
-        sys_path=(path_on_nodes(own_code),) if own_code else (),
-        functions=pack_carried(family.reference for family in sweep.spec.families),
-        fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
-        bucket="" if mirror is None else mirror.bucket.url,
-    )  # fmt: skip
-    url, tracking = ledger_url(home, sweep.spec.ledger), tracking_uri(home, sweep.spec)
-    if embedded := embedded_path(tracking):  # lanes have another current folder
-        tracking = f"sqlite:///{embedded}"
-    return DriveJob(
-        ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role,
-        own_ray=own_ray, tracking=tracking,
-    )  # fmt: skip
-
-
-def check_shared_places(spec: SweepSpec, home: Home, nodes: Sequence[Node]) -> None:
-    """Lanes on other machines need a ledger, a tracking server and a storage that they can reach.
-
-    Raises:
-        ClusterUnavailable: one of them is this machine's own.
-    """
-    here = socket.gethostname()
-    others = sorted({node.host for node in nodes if node.host != here})
-    if not others:
-        return
-    local = []
-    if storage_root(home, spec) == home.storage:
-        local.append("storage (set storage: or VELODROME_STORAGE to a folder that all share, or s3://…)")
-    if ledger_url(home, spec.ledger).startswith("sqlite"):
-        local.append("ledger (set ledger: or VELODROME_LEDGER to postgresql+psycopg://…)")
-    if local:
-        raise ClusterUnavailable(
-            "lanes on other machines must reach what they share",
-            f"on this machine alone: {'; '.join(local)}",
-            f"the cluster has nodes on {', '.join(others[:3])}",
-        )
-    check_nodes(spec, home, nodes)
-
-
-@contextmanager
-def _show_progress(
-    ledger: Ledger, sweep: SweepRow, sender: Sender, role: str
-) -> Iterator[Callable[[CoordinatorStatus], None]]:
-    from flows.terminal.live_progress import LiveProgress
-
-    started_at, began, show_next_at = time.time(), time.monotonic(), 0.0
-    follower, told = TrialFollower(ledger, sweep.id, role), set[str]()
-    with LiveProgress(sweep.spec) as progress:
-
-        def show(standing: CoordinatorStatus) -> None:
-            nonlocal show_next_at
-            ended = standing.state != "running"
-            began_at = time.monotonic()
-            if not ended and began_at < show_next_at:
-                return
-            if standing.lanes:  # until then there is nothing to say
-                sender.start()
-            if ended:  # while Ray's processes end
-                sender.wake()
-            with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
-                row, trials = views.sweep_by_id(ledger, sweep.id), follower.trials()
-                # MLflow takes seconds to load: the first value does not wait for that.
-                if standing.head_start and any(trial.has_ended for trial in trials):
-                    sender.start()
-                for broken in find_broken_families(row, trials) if not ended else ():
-                    if broken.family not in told:
-                        told.add(broken.family)
-                        progress.print_line(str(broken))
-                progress.update(
-                    make_snapshot(
-                        row.spec,
-                        trials,
-                        state=standing.state,
-                        now=started_at + began_at - began,
-                        started_at=started_at,
-                        role=role,
-                        lanes_up=standing.lanes,
-                        lanes_starting=0 if ended else max(0, standing.planned - standing.lanes),
-                        unsent=sender.count_unsent(),
-                        message=_message(standing),
-                        first_value=follower.first_value(sweep.spec.objectives[0].metric),
-                    )
-                )
-            took_s = time.monotonic() - began_at
-            show_next_at = began_at + max(SHOW_EVERY_S, SHOW_REST * took_s)
-
-        yield show
-
-
-def _message(standing: CoordinatorStatus) -> str:
-    if standing.stopping:
-        return f"stopping: {standing.stopping}"
-    if standing.state != "running" or not standing.wanted:
-        return ""
-    if standing.waits_for:
-        return standing.waits_for
-    if standing.head_start:
-        return "lanes are starting"
-    return "" if standing.lanes else "waiting for a lane"
 
 
 @contextmanager
@@ -324,13 +188,3 @@ def _log_to_file(path: Path) -> Iterator[None]:
 def print_stderr(text: str) -> None:
     """One line for the person who waits; stdout stays free for documents."""
     print(text, file=sys.stderr, flush=True)
-
-
-def commonest_reason(trials: Sequence[TrialRow]) -> str:
-    """The commonest reason of failed trials, for the one line that says why nothing succeeded."""
-    from collections import Counter
-
-    reasons = Counter(trial.reason for trial in trials if trial.state == "failed" and trial.reason)
-    if reasons:
-        return str(reasons.most_common(1)[0][0])
-    return "every trial was pruned" if any(trial.state == "pruned" for trial in trials) else "no trial ended"

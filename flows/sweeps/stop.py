@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.ownership import POLL_S, living_owner
+from flows.terminal.json_results import PlainResult
 from flows.terminal.next_command import next_command
 from infra.errors import OwnedElsewhere
 from infra.home import Home
@@ -16,25 +16,17 @@ from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
-
 LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StopResult:
+class StopResult(PlainResult):
     """What became of the request. `was_running`: whether there was anything to stop."""
 
     sweep: str
     was_running: bool
     state: str
     seconds: float = 0.0
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return asdict(self)
 
 
 def stop(
@@ -53,8 +45,7 @@ def stop(
         WrongInput: no such sweep.
         OwnedElsewhere: the driver lives on after the limit; the request stays.
     """
-    ledger, row = open_sweep(name, home or Home.from_environment())
-    try:
+    with sweep_in_ledger(name, home or Home.from_environment()) as (ledger, row):
         if living_owner(ledger, row) is None:
             state = "stopped" if row.state == "running" else row.state
             return StopResult(sweep=row.label, was_running=False, state=state)
@@ -66,8 +57,6 @@ def stop(
             state=views.sweep_by_id(ledger, row.id).state,
             seconds=round(seconds, 1),
         )
-    finally:
-        ledger.close()
 
 
 def _wait_for_end(ledger: Ledger, row: SweepRow, limit_s: float, sleep: Callable[[float], None]) -> float:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any, Literal
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.compatibility import compare_sweep, record_code_change, refuse_changes
 from flows.sweeps.new import find_sweep
 from flows.sweeps.ownership import commit_as_owner
@@ -21,8 +21,9 @@ from flows.sweeps.preparation import (
     prepare_sweep,
     sweep_facts,
 )
-from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
-from flows.sweeps.status import SweepStatus, sweep_status
+from flows.sweeps.session import DRAIN_LIMIT_S, background_sender, print_stderr, run_session
+from flows.sweeps.views.status import sweep_status
+from flows.sweeps.views.sweep_status import SweepStatus
 from flows.sweeps.warm_start import check_warm_start
 from flows.terminal.next_command import next_command
 from infra.coordinator.policy import exhausted_budget
@@ -33,14 +34,12 @@ from infra.home import Home, ledger_url, storage_root
 from infra.ledger import views
 from infra.ledger.batch import SweepChange, WriteBatch
 from infra.ledger.broken_families import find_broken_families
-from infra.ledger.rows import SweepRow
+from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.mirror import check_writable
 from infra.ray_job import job_address
 from infra.storage.trial_logs import written_logs_folder
 from infra.tracking.sent_runs import run_ids
-
-DRAIN_LIMIT_S = 60.0
 
 
 def sweep(
@@ -90,21 +89,16 @@ def sweep(
             spare.kill()
         check_writable(storage_root(place, prepared.spec))
         ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
-        try:
+        with closing(ledger):
             row = _register_sweep(ledger, prepared, new=new, accept_code_change=accept_code_change)
             return _run_sweep(ledger, row, place, address, spare)
-        finally:
-            ledger.close()
 
 
 def resume_sweep(label: str, *, home: Home | None = None, address: str | None = None) -> SweepStatus:
     """Runs what the ledger has of a sweep, without its file (after `extend` and `retry`)."""
     place = home or Home.from_environment()
-    ledger, row = open_sweep(label, place)
-    try:
+    with sweep_in_ledger(label, place) as (ledger, row):
         return _run_sweep(ledger, row, place, address)
-    finally:
-        ledger.close()
 
 
 def _run_sweep(
@@ -124,7 +118,7 @@ def _run_to_end(
 ) -> SweepStatus:
     nothing_left = _nothing_left_reason(ledger, row, address)
     if nothing_left is not None:
-        with background_sender(ledger, row, place) as sender:
+        with background_sender(row, place) as sender:
             waiting = sender.count_unsent()
             unsent = sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
         _warn_unsent(unsent)
@@ -139,7 +133,7 @@ def _run_to_end(
     if ended.state == "failed":
         raise RefusedError(
             "at least one trial must succeed",
-            commonest_reason(views.trials(ledger, row.id)),
+            _commonest_reason(views.trials(ledger, row.id)),
             f"`{next_command(f'show {row.label} --trial 0', row.spec.ledger)}` tells more;"
             f" `{next_command(f'retry {row.label}', row.spec.ledger, address=address)}` tries again",
             log=str(written_logs_folder(place, row.spec)),
@@ -232,3 +226,11 @@ def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> N
         facts = record_code_change(known, carried, batch, now)
         batch.sweep["facts"] = facts | file_facts(prepared) | place_facts(prepared)
         commit(batch)
+
+
+def _commonest_reason(trials: Sequence[TrialRow]) -> str:
+    """The commonest reason of failed trials, for the one line that says why nothing succeeded."""
+    reasons = Counter(trial.reason for trial in trials if trial.state == "failed" and trial.reason)
+    if reasons:
+        return str(reasons.most_common(1)[0][0])
+    return "every trial was pruned" if any(trial.state == "pruned" for trial in trials) else "no trial ended"

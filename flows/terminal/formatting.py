@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainers.types import Json
+    from trainers.types import Json, Params
 
 
 MISSING = "-"
@@ -120,3 +120,13 @@ def clock(at: float) -> str:
 def trials(n: int) -> str:
     """1 trial, 2 trials."""
     return f"{n} trial{'' if n == 1 else 's'}"
+
+
+def params_line(values: Params) -> str:
+    """Names and values in one line."""
+    return "  ".join(f"{name}={number(value)}" for name, value in values.items())
+
+
+def format_times(n: int) -> str:
+    """once, twice, 3 times."""
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import Field, asdict
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from trainers.types import Json, JsonObject
@@ -15,6 +16,17 @@ class Result(Protocol):
 
     def to_json(self) -> JsonObject:
         """Plain JSON types; what `--json` prints."""
+
+
+class PlainResult:
+    """A dataclass whose document is what its fields hold."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def to_json(self) -> JsonObject:
+        """All of it, by the names of the attributes."""
+        return asdict(self)
 
 
 def to_plain(value: Json) -> Json:

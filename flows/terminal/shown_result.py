@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+from flows.terminal.json_results import PlainResult
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-class ShownResult:
+class ShownResult(PlainResult):
     """A result of a command.
 
     Attributes:
@@ -19,5 +24,10 @@ class ShownResult:
     def _repr_html_(self) -> str:
         from flows.terminal.html_console import render_html
 
-        module, _, name = self.screen.partition(":")
-        return render_html(getattr(importlib.import_module(module), name), self)
+        return render_html(print_on_screen, self)
+
+
+def print_on_screen(console: Console, result: ShownResult) -> None:
+    """Prints a result by its screen."""
+    module, _, name = result.screen.partition(":")
+    getattr(importlib.import_module(module), name)(console, result)

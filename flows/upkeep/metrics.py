@@ -6,10 +6,12 @@ It is read from the ledger, by any machine that reaches it: a driver that has di
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_ledger
-from flows.sweeps.status import STATES, SweepStatus, sweep_status
+from flows.sweeps.views.status import STATES, sweep_status
+from flows.sweeps.views.sweep_status import SweepStatus
 from infra.errors import VelodromeError
 from infra.home import Home, tracking_uri
 from infra.ledger import views
@@ -68,10 +70,8 @@ class SweepMetrics:
         except VelodromeError:
             return None
         outbox = Outbox(self._home.outbox, uri, sweep_identity(row))
-        try:
+        with closing(outbox):
             known = outbox.cursor()
-        finally:
-            outbox.close()
         return None if known is None else views.count_events(self._ledger, row.id, "*", after=known[0])
 
 
@@ -90,11 +90,9 @@ def write_metrics(home: Home | None = None) -> str:
     ledger = open_ledger(place)
     if ledger is None:
         return encode(registry).decode()
-    try:
+    with closing(ledger):
         registry.register(SweepMetrics(ledger, place))
         return encode(registry).decode()
-    finally:
-        ledger.close()
 
 
 def _state_metrics(sweeps: list[SweepStatus]) -> Iterator[Metric]:

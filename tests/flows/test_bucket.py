@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from flows.inference.model_lookup import choose_model
-from flows.sweeps.logs import logs
 from flows.sweeps.remove import remove
-from flows.sweeps.show import show
+from flows.sweeps.views.logs import logs
+from flows.sweeps.views.show import show
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.errors import StorageUnavailable
 from infra.home import Home, storage_place

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Files have no other time; each takes a day or more for too long.
 OF_FILES = {"trainers/storage/atomic_folders.py"}
-OF_PEOPLE = {"flows/sweeps/trial_screens.py"}  # how long ago, on a screen
+OF_PEOPLE = {"flows/sweeps/views/status_screens.py"}  # how long ago, on a screen
 
 
 def wall_clock_decisions(source: str) -> Iterator[int]:

@@ -49,8 +49,8 @@ def work(file: Path) -> float | None:
 '''
 REVEALED = {
     "plan.trials": "int",
-    "result": "flows.sweeps.status.SweepStatus",
-    "found": "flows.sweeps.status.SweepStatus | flows.sweeps.status.Overview",
+    "result": "flows.sweeps.views.sweep_status.SweepStatus",
+    "found": "flows.sweeps.views.sweep_status.SweepStatus | flows.sweeps.views.sweep_status.Overview",
     "rows[0].values": "tuple[float, ...]",
     "moved": "flows.promotion.judging.outcome.Promotion",
     "outcome.values": "tuple[float, ...]",

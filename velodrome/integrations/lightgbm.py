@@ -26,6 +26,7 @@ def velodrome_callback(trial: Trial, **metrics: str) -> Callable[[Any], None]:
     reported = False
 
     def after_round(env: Any) -> None:
+        """As LightGBM calls it."""
         nonlocal reported
         if reported and trial.over():
             raise EarlyStopException(env.iteration, env.evaluation_result_list)

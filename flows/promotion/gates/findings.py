@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
+from flows.terminal.json_results import PlainResult
 
 Verdict = Literal["passed", "refused", "not applicable", "not tried"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GateFinding:
+class GateFinding(PlainResult):
     """One line of the table.
 
     Attributes:
@@ -40,10 +38,6 @@ class GateFinding:
     def is_refused(self) -> bool:
         """Whether the champion cannot move because of it."""
         return self.verdict == "refused"
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> GateFinding:

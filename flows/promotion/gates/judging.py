@@ -15,6 +15,7 @@ from flows.promotion.gates import (
 )
 from flows.promotion.gates.findings import GateFinding, without_champion
 from flows.promotion.gates.gate import Gate, GateInputs, Needs
+from flows.promotion.gates.paired_comparison import compare_with_champion
 from flows.statistics import PairedComparison
 
 GATES: tuple[Gate, ...] = (
@@ -68,6 +69,6 @@ def check_gates(policy: Policy, case: GateInputs, *needs: Needs) -> list[GateFin
 
 def judge(policy: Policy, case: GateInputs) -> Judgement:
     """Every gate that needs predictions."""
-    case = replace(case, comparison=champion_gates.compare_with_champion(policy, case))
+    case = replace(case, comparison=compare_with_champion(policy, case))
     found = check_gates(policy, case, "answers", "champion")
     return Judgement(findings=tuple(found), comparison=case.comparison)

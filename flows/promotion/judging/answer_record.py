@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from flows.promotion.gates.champion_gates import example_shares
 from flows.promotion.gates.gate import GateInputs
+from flows.promotion.gates.paired_comparison import example_shares
 from flows.promotion.gates.predictions import TaskPredictions, Truth
 from infra.registry.records import MOST_CHARACTERS, document_text
 from trainers.code.versions import installed_versions

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import open_sweep, sweep_in_ledger
 from flows.config.recorded_code import find_code_of_row
 from flows.sweeps.ownership import living_owner, owner_error
 from infra.errors import WrongInput
@@ -99,15 +99,12 @@ def candidate_of_sweep(
         OwnedElsewhere: the sweep is running.
         Unavailable: tracking does not take or give the model.
     """
-    ledger, row = open_sweep(name, home)
-    try:
+    with sweep_in_ledger(name, home) as (ledger, row):
         if (owner := living_owner(ledger, row)) is not None:
             raise owner_error(row, owner)
         chosen = _select_trial(ledger, row, family, trial)
         find_code_of_row(row)
         logged = _log_model(row, chosen, home, connect)
-    finally:
-        ledger.close()
     return _candidate_of_logged(
         logged,
         model=check_name(model or row.spec.model or row.spec.name, "model"),

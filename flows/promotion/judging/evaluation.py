@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.config.lookup import open_sweep
+from flows.config.lookup import open_sweep, sweep_in_ledger
 from flows.config.policy import Policy
 from flows.promotion.judging.candidate import Candidate
-from flows.sweeps.states import count_test_reads
+from flows.sweeps.views.states import count_test_reads
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger.batch import WriteBatch
@@ -101,11 +101,8 @@ def _sweep_source(label: str, home: Home, *, needed: bool) -> EvaluationSource |
 
 def record_test_read(label: str, home: Home, examples: int) -> int:
     """Counts that the test split of a sweep was read, and says how often that has been."""
-    ledger, row = open_sweep(label, home)
-    try:
+    with sweep_in_ledger(label, home) as (ledger, row):
         batch = WriteBatch()
         batch.add_event("test-read", time.time(), {"why": "promote", "count": examples})
         ledger.add_events(row.id, batch)
         return count_test_reads(ledger, row)
-    finally:
-        ledger.close()

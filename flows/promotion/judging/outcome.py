@@ -74,7 +74,12 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What was found of a candidate, and what is kept of it in the records. `files`: `hash_files` of them."""
+    """What was found of a candidate, and what is kept of it in the records.
+
+    Attributes:
+        files: `hash_files` of them.
+        test_reads: how often the test split was read, this time counted; not kept here.
+    """
 
     findings: tuple[GateFinding, ...]
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -86,6 +91,7 @@ class Evidence:
     groups: tuple[GroupTable, ...] = ()
     notes: tuple[str, ...] = ()
     files: str = ""
+    test_reads: int = 0
 
     @property
     def has_passed(self) -> bool:

@@ -3,78 +3,32 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows.config.policy import Policy, to_document
-from flows.promotion.gates.findings import GateFinding, not_tried
-from flows.promotion.gates.gate import GateInputs, JudgedData
+from flows.promotion.gates.gate import GateInputs
 from flows.promotion.gates.judging import Judgement, check_gates, judge
-from flows.promotion.gates.predictions import TaskPredictions, UnreadablePredictions, parse_predictions
-from flows.promotion.gates.scoring import compute_metrics
-from flows.promotion.gates.signatures import signature_differences
-from flows.promotion.judging.answer_record import record_answers
 from flows.promotion.judging.candidate import Candidate
-from flows.promotion.judging.decisions import (
-    approvers,
-    champion_failure,
-    find_ignored_gates,
-    find_overtaking_entry,
-    find_weak_champion,
-    select_metric,
-)
-from flows.promotion.judging.evaluation import record_test_read, resolve_evaluation_source
-from flows.promotion.judging.examples import (
-    Examples,
-    TrainingRows,
-    describe_changes,
-    describe_foreign_data,
-    gather_examples,
-    open_evaluation_data,
-)
-from flows.promotion.judging.group_tables import tables_of_answers
+from flows.promotion.judging.decisions import approvers, find_ignored_gates, find_overtaking_entry
+from flows.promotion.judging.examination import Examination, check_files
+from flows.promotion.judging.examples import Examples
 from flows.promotion.judging.outcome import Evidence, Promotion
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
-from infra.registry.artifacts import FetchedFiles, fetch_files, fetch_version
+from infra.registry.artifacts import FetchedFiles, fetch_files
 from infra.registry.chain import Chain, ChainEntry
-from infra.registry.contents import loading_objection, read_mlmodel
 from infra.registry.identity import registry_user
-from infra.registry.integrity import (
-    files_mismatch,
-    hash_files,
-    manifest_mismatch,
-    tag_mismatch,
-    version_mismatch,
-)
-from infra.registry.isolated_predict import (
-    IsolatedPredict,
-    IsolatedPredictions,
-    UnusableModel,
-    predict_isolated,
-)
+from infra.registry.integrity import files_mismatch, hash_files, manifest_mismatch, tag_mismatch
+from infra.registry.isolated_predict import IsolatedPredict, predict_isolated
 from infra.registry.model_copy import copy_model
 from infra.registry.moves import Mover, concurrent_change_error
 from infra.registry.store import CHALLENGER, MANIFEST_TAG, ModelVersion, Registry
 from infra.secrets import redact
 
-if TYPE_CHECKING:
-    from trainers.types import Json
-
-
 TRIES = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedModel:
-    """A model whose files were checked: where they are, and what is known of its training."""
-
-    whose: str
-    files: FetchedFiles
-    mlmodel: Mapping[str, Json]
-    trained: TrainingRows
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,7 +38,6 @@ class Promoter:
     Attributes:
         use: asks a model for predictions; tests have quicker ways than a new interpreter.
         policy: what the candidate was judged by, once it was.
-        test_reads: how often the test split was read, once it was.
     """
 
     home: Home
@@ -94,7 +47,6 @@ class Promoter:
     judged: Callable[[Policy, GateInputs], Judgement] = judge
     mover: Callable[[Registry, str], Mover] = Mover
     policy: Policy = field(default_factory=Policy)
-    test_reads: int = 0
 
     def promote(self, candidate: Candidate, *, reason: str = "", dry_run: bool = False) -> Promotion:
         """Registers the candidate, judges it, and moves the champion or does not.
@@ -115,21 +67,20 @@ class Promoter:
             files = fetch_files(self.source, candidate.location, place / "challenger")
             policy, whence = self._resolve_policy(mover, chain, candidate)
             self.policy = policy
-            known = self.target.version_of_key(candidate.model, candidate.key)
-            mismatch = files_mismatch(files, candidate.manifest)
-            if known is not None:
-                mismatch = manifest_mismatch(chain, known, files) or mismatch
-            early = _check_files(files, mismatch, policy)
+            early = check_files(files, self._find_mismatch(candidate, chain, files), policy)
             version = None
             if not dry_run and not any(finding.is_refused for finding in early):
                 version = self._register(candidate, files)
-            found = self._gather_evidence(policy, candidate, champion, chain, files, early, place)
-            found = replace(found, files=hash_files(files))
-        found = replace(found, policy=to_document(policy), policy_source=whence)
+            examination = Examination(
+                home=self.home, target=self.target, policy=policy, candidate=candidate, use=self.use,
+                judged=self.judged,
+            )  # fmt: skip
+            found = examination.gather_evidence(champion, chain, files, early, place)
+            found = replace(found, files=hash_files(files), policy=to_document(policy), policy_source=whence)
         result = Promotion(
             model=candidate.model, candidate=candidate.label, outcome="would move",
             version=None if version is None else version.number, former=former, policy=whence,
-            findings=found.findings, metrics=found.metrics, test_reads=self.test_reads,
+            findings=found.findings, metrics=found.metrics, test_reads=found.test_reads,
             notes=(*find_ignored_gates(policy, whence, candidate), *found.notes),
         )  # fmt: skip
         result = _add_data_facts(result, found.examples)
@@ -166,6 +117,12 @@ class Promoter:
             hash=None if last is None else last.hash,
         )  # fmt: skip
 
+    def _find_mismatch(self, candidate: Candidate, chain: Chain, files: FetchedFiles) -> str:
+        """What the files are not that they should be: what the history has of them, else their manifest."""
+        known = self.target.version_of_key(candidate.model, candidate.key)
+        recorded = "" if known is None else manifest_mismatch(chain, known, files)
+        return recorded or files_mismatch(files, candidate.manifest)
+
     def _resolve_policy(self, mover: Mover, chain: Chain, candidate: Candidate) -> tuple[Policy, str]:
         """The model's own policy; before its first move the sweep file's gates; else the defaults."""
         newest = chain.last_policy
@@ -188,84 +145,6 @@ class Promoter:
         )
         self.target.set_alias(candidate.model, CHALLENGER, version.number)
         return version
-
-    # -- what is found -------------------------------------------------------------------------------------
-
-    def _gather_evidence(
-        self, policy: Policy, candidate: Candidate, champion: ModelVersion | None, chain: Chain,
-        files: FetchedFiles, early: list[GateFinding], place: Path,
-    ) -> Evidence:  # fmt: skip
-        if any(finding.is_refused for finding in early):
-            return Evidence(findings=(*early, not_tried("the rest", "the model is not loaded")))
-        challenger = _read_model("challenger", files)
-        models = [challenger]
-        if champion is not None:
-            there = fetch_version(self.target, champion, place / "champion")
-            changed = version_mismatch(chain, champion, there)
-            broken = [f for f in _check_files(there, changed, policy) if f.is_refused]
-            if broken:
-                return Evidence(findings=(*early, champion_failure(f"{broken[0].gate}: {broken[0].found}")))
-            models.append(_read_model("champion", there))
-        source = resolve_evaluation_source(policy, candidate, champion, self.home)
-        dataset = open_evaluation_data(source.spec, source.base, self.home.cache, source.recorded)
-        examples = gather_examples(dataset, source.part, [model.trained for model in models], policy)
-        if policy.evaluation is None:
-            self.test_reads = record_test_read(source.sweep, self.home, len(examples.hashes))
-        foreign, recorded = None, (source.recorded or "") if source.sweep else ""
-        if source.sweep and champion is not None:
-            foreign = describe_foreign_data(dataset, models[1].trained)
-        data = JudgedData(
-            count=len(examples.hashes), left_out=examples.left_out, copies=examples.copies,
-            problems=examples.problems, unselected=examples.unselected, fingerprint=examples.fingerprint,
-            wanted=source.fingerprint,
-            changed=describe_changes(dataset, challenger.trained, recorded), foreign=foreign,
-        )  # fmt: skip
-        first = [*early, *check_gates(policy, GateInputs(data=data), "data")]
-        if any(finding.is_refused for finding in first):
-            return Evidence(
-                findings=(*first, not_tried("the rest", "no decision on these examples")), examples=examples
-            )
-        return self._judge_predictions(
-            policy, select_metric(policy, source, examples.truth), models, examples, first, source.paths
-        )
-
-    def _judge_predictions(
-        self, policy: Policy, metric: str, models: Sequence[CheckedModel], examples: Examples,
-        first: list[GateFinding], paths: Sequence[str],
-    ) -> Evidence:  # fmt: skip
-        answers: dict[str, TaskPredictions] = {}
-        facts: dict[str, Mapping[str, float]] = {}
-        for model in models:
-            try:
-                used: IsolatedPredictions = self.use(model.files.folder, examples.frame, paths=paths)
-                answers[model.whose] = parse_predictions(used.predictions, examples.truth)
-            except (UnusableModel, UnreadablePredictions) as error:
-                failed = (
-                    [champion_failure(str(error))]
-                    if model.whose == "champion"
-                    else check_gates(policy, GateInputs(failure=str(error)), "loaded")
-                )
-                return Evidence(findings=(*first, *failed), examples=examples)
-            facts[model.whose] = used.facts
-        changed = signature_differences(models[0].mlmodel, models[1].mlmodel) if len(models) > 1 else None
-        case = GateInputs(
-            metric=metric, truth=examples.truth, challenger=answers["challenger"],
-            champion=answers.get("champion"), facts=facts["challenger"],
-            champion_facts=facts.get("champion", {}), slices=examples.slices, groups=examples.groups,
-            sensitive=examples.sensitive, signature=changed,
-        )  # fmt: skip
-        first += check_gates(policy, case, "loaded")
-        judgement = self.judged(policy, case)
-        metrics = {whose: compute_metrics(examples.truth, given) for whose, given in answers.items()}
-        return Evidence(
-            findings=(*first, *judgement.findings),
-            metrics=metrics,
-            comparison=judgement.comparison,
-            examples=examples,
-            answers=record_answers(case, examples.hashes),
-            groups=tables_of_answers(case),
-            notes=find_weak_champion(metric, judgement.findings, metrics),
-        )
 
     # -- after ---------------------------------------------------------------------------------------------
 
@@ -322,27 +201,6 @@ class Promoter:
         raise concurrent_change_error(
             mover.model, mover.records.read_chain(), len(mover.records.read_chain().texts)
         )
-
-
-def _check_files(files: FetchedFiles, mismatch: str, policy: Policy) -> list[GateFinding]:
-    """The gates that come before anything is loaded."""
-    objection = loading_objection(files.folder, policy.loaders)
-    return check_gates(policy, GateInputs(objection=objection, mismatch=mismatch), "files")
-
-
-def _read_model(whose: str, files: FetchedFiles) -> CheckedModel:
-    from trainers.bundle.bundle import read_description
-
-    trained = TrainingRows(whose=whose)
-    if files.bundle is not None:
-        known = read_description(files.bundle)
-        if len(known.train_rows):
-            columns = frozenset(map(str, known.example.columns))
-            trained = TrainingRows(
-                whose=whose, rows=known.train_rows, columns=columns, by=known.train_rows_by,
-                seen=known.seen, fingerprint=known.fingerprint,
-            )  # fmt: skip
-    return CheckedModel(whose=whose, files=files, mlmodel=read_mlmodel(files.folder), trained=trained)
 
 
 def _add_data_facts(result: Promotion, examples: Examples | None) -> Promotion:

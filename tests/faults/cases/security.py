@@ -226,7 +226,7 @@ def _in_defects(folder: Path) -> str:
         raise RuntimeError(f"could not open {LEDGER}")
 
     with standing_in(folder / "here"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows.sweeps.status.status", fail)
+        patch.setattr("flows.sweeps.views.status.status", fail)
         said = velodrome("status")
     assert said.status == 1
     assert "RuntimeError" in said.err

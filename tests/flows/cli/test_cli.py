@@ -19,7 +19,7 @@ import pytest
 from flows.cli import run_commands
 from flows.cli.error_boundary import Terminated, raise_on_sigterm
 from flows.commands import PLACES
-from flows.sweeps.status import status
+from flows.sweeps.views.status import status
 from infra.errors import InterruptedCommand, LedgerUnavailable, RefusedError
 from infra.ledger.store import Ledger
 from search_spaces.errors import SpaceError
@@ -146,12 +146,12 @@ def test_ledger_named_by_environment_is_read(home, velodrome, monkeypatch, tmp_p
 
 
 def make_status_raise(monkeypatch, error):
-    import flows.sweeps.status
+    import flows.sweeps.views.status
 
     def fail(*_arguments, **_options):
         raise error
 
-    monkeypatch.setattr(flows.sweeps.status, "status", fail)
+    monkeypatch.setattr(flows.sweeps.views.status, "status", fail)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from flows.comparison.compare import compare
 from flows.confirmation.runs import ConfirmedRun, rank_by_validation
-from flows.sweeps.status import status
+from flows.sweeps.views.status import status
 from flows.terminal.live_progress import snapshot_line
 from infra.home import Home
 from infra.ledger import views

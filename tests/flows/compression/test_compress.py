@@ -15,7 +15,7 @@ from flows.config.lookup import open_sweep
 from flows.confirmation.confirm import _candidates
 from flows.inference.model_lookup import choose_model
 from flows.reproduction.reproduce import reproduce
-from flows.sweeps.status import status
+from flows.sweeps.views.status import status
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.config.first_choices import first_choices
 from flows.config.loading import load_sweep
 from flows.config.resolving import resolve_sweep
-from flows.config.sweep_text import sweep_text
+from flows.config.writing.first_choices import first_choices
+from flows.config.writing.sweep_text import sweep_text
 from trainers.data_profile import DataProfile
 from trainers.types import Json
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flows.cli import app
-from flows.sweeps import session
+from flows.sweeps import progress
 from flows.sweeps import sweep as verb
 from flows.sweeps.session import SessionEnd
 from infra.coordinator.actor import CoordinatorStatus
@@ -192,25 +192,25 @@ def test_sweep_that_is_carried_on_says_one_document_without_an_error(run, home):
 
 def test_running_sweep_tells_once_that_a_family_is_stopped(home, capsys, monkeypatch):
     identity = write_sweep(home, spec_of(trials=9), state="running", trials=tuple(map(failed, range(6))))
-    monkeypatch.setattr(session, "SHOW_EVERY_S", 0.0)
-    monkeypatch.setattr(session, "SHOW_REST", 0.0)
+    monkeypatch.setattr(progress, "SHOW_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "SHOW_REST", 0.0)
     ledger, sender = Ledger(home.ledger_url), SimpleNamespace(start=len, wake=len, count_unsent=lambda: 0)
-    with session._show_progress(ledger, views.sweep_by_id(ledger, identity), sender, "search") as show:
+    with progress.show_progress(ledger, views.sweep_by_id(ledger, identity), sender, "search") as shown:
         for _ in range(3):
-            show(CoordinatorStatus())
+            shown.watch(CoordinatorStatus())
     ledger.close()
     assert " ".join(capsys.readouterr().err.split()).count("text_cnn is stopped") == 1
 
 
 def test_sweep_that_is_over_has_no_lane_that_is_starting(home, capsys, monkeypatch):
     identity = write_sweep(home, spec_of(trials=9), state="running", trials=())
-    monkeypatch.setattr(session, "SHOW_EVERY_S", 0.0)
-    monkeypatch.setattr(session, "SHOW_REST", 0.0)
+    monkeypatch.setattr(progress, "SHOW_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "SHOW_REST", 0.0)
     ledger = Ledger(home.ledger_url)
     sender = SimpleNamespace(wake=lambda: None, count_unsent=lambda: 0)
-    with session._show_progress(ledger, views.sweep_by_id(ledger, identity), sender, "search") as show:
-        show(CoordinatorStatus(planned=2))
+    with progress.show_progress(ledger, views.sweep_by_id(ledger, identity), sender, "search") as shown:
+        shown.watch(CoordinatorStatus(planned=2))
         assert "(+2 starting)" in capsys.readouterr().err
-        show(CoordinatorStatus(state="finished", planned=2))
+        shown.watch(CoordinatorStatus(state="finished", planned=2))
     ledger.close()
     assert "starting)" not in capsys.readouterr().err

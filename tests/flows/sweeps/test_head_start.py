@@ -13,9 +13,9 @@ from queue import SimpleQueue
 
 import pytest
 
+from flows.sweeps.drive_job import make_drive_job
 from flows.sweeps.ownership import own_sweep
 from flows.sweeps.preparation import prepare_sweep, sweep_facts
-from flows.sweeps.session import _job
 from flows.sweeps.sweep import sweep
 from infra.coordinator.placement import Node
 from infra.driver.driver import DriveJob
@@ -70,7 +70,9 @@ def register(folder: Path, **changes: object) -> Iterator[Registered]:
     )
     row = views.sweep_by_id(ledger, made)
     with own_sweep(ledger, row) as ownership:
-        yield Registered(home, ledger, made, _job(row, home, ownership.token, "search", own_ray=True))
+        yield Registered(
+            home, ledger, made, make_drive_job(row, home, ownership.token, "search", own_ray=True)
+        )
     ledger.close()
 
 

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from flows.config.first_choices import first_choices
 from flows.config.loading import load_sweep
 from flows.config.lookup import open_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
-from flows.config.sweep_text import sweep_text
-from flows.sweeps import plan as plan_module
+from flows.config.writing.first_choices import first_choices
+from flows.config.writing.sweep_text import sweep_text
+from flows.sweeps import planned_lanes
 from flows.sweeps.new import new, sweep_name
 from flows.sweeps.plan import plan
 from flows.sweeps.preparation import prepare_sweep, sweep_facts
@@ -234,7 +234,7 @@ def test_plan_says_how_many_lanes_share_a_gpu_at_first(home, monkeypatch, gpus, 
     """What trials took before is known; without it each lane has a GPU."""
     took = {"lanes": 4, "trials": 2, "peak_bytes": 3 << 30, "total_bytes": 24 << 30, "most": 8, "why": "so"}
     write_sweep(home, facts={"gpu_lanes": {"image_cnn": took, "mlp": took} if known else {}})
-    monkeypatch.setattr(plan_module, "this_machine", lambda: Node(name="local", cpus=8.0, gpus=2.0))
+    monkeypatch.setattr(planned_lanes, "this_machine", lambda: Node(name="local", cpus=8.0, gpus=2.0))
     Path("digits.yaml").write_text(
         "name: digits\ndata: {source: 'builtin:digits'}\nbudget: {trials: 40, epochs: 2}\n"
         f"resources: {{gpus: {gpus}}}\nfamilies: {{image_cnn: {{}}, mlp: {{}}}}\n"

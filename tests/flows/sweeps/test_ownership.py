@@ -8,7 +8,7 @@ import pytest
 
 from flows.sweeps import ownership
 from flows.sweeps.extend import extend
-from flows.sweeps.states import pick_trial
+from flows.sweeps.views.states import pick_trial
 from infra.errors import OwnedElsewhere, WrongInput
 from infra.home import Home
 from infra.ledger import views

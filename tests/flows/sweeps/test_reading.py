@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from flows.sweeps.logs import follow_logs
-from flows.sweeps.show import learning_curve
-from flows.sweeps.status import status
+from flows.sweeps.views.logs import follow_logs
+from flows.sweeps.views.show import learning_curve
+from flows.sweeps.views.status import status
 from infra.storage.paths import files_folder, kept_folder
 from tests.flows.ledger_sweeps import (
     ACCURACY,

@@ -11,7 +11,7 @@ import pytest
 
 from flows.sweeps.plan import plan
 from flows.sweeps.preparation import prepare_sweep
-from flows.sweeps.session import check_shared_places
+from flows.sweeps.shared_places import check_shared_places
 from infra.coordinator.placement import Node
 from infra.driver import cluster
 from infra.errors import ClusterUnavailable

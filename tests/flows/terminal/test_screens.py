@@ -14,8 +14,8 @@ from flows.installation.doctor import doctor
 from flows.installation.listening_ports import program_of
 from flows.installation.requirements import is_within_bounds, version_bounds
 from flows.installation.ui import ui
-from flows.sweeps.show import CurvePoint
-from flows.sweeps.trial_screens import thin_curve
+from flows.sweeps.views.show import CurvePoint
+from flows.sweeps.views.trial_screens import thin_curve
 from flows.terminal.formatting import age, number, seconds, short_count, size
 from flows.terminal.live_progress import LiveProgress, snapshot_line, snapshot_table
 from flows.terminal.tables import TableColumn, fit_columns, fit_table

@@ -11,9 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from flows.sweeps.status import SweepStatus, status
 from flows.sweeps.stop import stop
 from flows.sweeps.sweep import sweep
+from flows.sweeps.views.status import status
+from flows.sweeps.views.sweep_status import SweepStatus
 from infra.errors import VelodromeError
 from infra.home import Home
 from tests.raylets import add_node, start_head

@@ -9,15 +9,11 @@ import numpy as np
 import pytest
 
 from flows.config.policy import Policy
-from flows.promotion.gates.champion_gates import (
-    check_better,
-    check_smaller,
-    compare_paired,
-    compare_with_champion,
-)
+from flows.promotion.gates.champion_gates import check_better, check_smaller
 from flows.promotion.gates.findings import GateFinding
 from flows.promotion.gates.gate import GateInputs
 from flows.promotion.gates.judging import check_gates, judge
+from flows.promotion.gates.paired_comparison import compare_paired, compare_with_champion
 from flows.promotion.gates.predictions import TaskPredictions, Truth
 from flows.statistics import PairedComparison, examples_needed
 
@@ -79,7 +75,9 @@ def test_metric_of_texts_has_the_test_that_fits_it(task: str, name: str, method:
 
 @pytest.mark.parametrize("place", [0, 39])
 @pytest.mark.parametrize("name", ["f1", "precision"])
-def test_every_example_may_be_drawn_for_a_metric_that_is_no_mean(name: str, place: int) -> None:
+def test_resampling_for_a_metric_that_is_no_mean_reaches_first_and_last_example(
+    name: str, place: int
+) -> None:
     found = compare_paired(name, KNOWN, answers(0), answers(1, place), margin=0.0, confidence=0.95)
     assert 0 < found.difference < found.high
     assert found.p_value == 0.5  # of one answer that differs

@@ -13,15 +13,10 @@ from pydantic import ValidationError
 from benchmarks.promotions import simulate
 from flows.config.policy import Policy
 from flows.promotion.gates.answer_gates import check_costs
-from flows.promotion.gates.champion_gates import compare_paired
 from flows.promotion.gates.gate import GateInputs
 from flows.promotion.gates.judging import GATES, judge
-from flows.promotion.gates.predictions import (
-    TaskPredictions,
-    Truth,
-    UnreadablePredictions,
-    parse_predictions,
-)
+from flows.promotion.gates.paired_comparison import compare_paired
+from flows.promotion.gates.predictions import TaskPredictions, Truth, UnreadablePredictions, parse_predictions
 from flows.promotion.gates.scoring import baseline_metric, compute_metric, compute_metrics
 from flows.promotion.gates.signatures import signature_differences
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from flows.config.policy import Policy
-from flows.promotion.gates.champion_gates import compare_paired
+from flows.promotion.gates.paired_comparison import compare_paired
 from flows.promotion.gates.predictions import Truth, UnreadablePredictions, parse_predictions
 from flows.promotion.gates.scoring import compute_metrics
 from flows.promotion.judging.examples import TrainingRows, gather_examples

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
 
-from flows.config.lookup import open_sweep
-from flows.sweeps.states import pick_trial, resolve_state, resolve_trials
+from flows.config.lookup import sweep_in_ledger
+from flows.sweeps.views.states import pick_trial, resolve_state, resolve_trials
 from flows.terminal.shown_result import ShownResult
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
@@ -50,7 +50,7 @@ class TrialDetails(ShownResult):
         logs: what its attempts printed; files that exist.
     """
 
-    screen: ClassVar[str] = "flows.sweeps.trial_screens:print_trial"
+    screen: ClassVar[str] = "flows.sweeps.views.trial_screens:print_trial"
 
     sweep: str
     family: str
@@ -109,14 +109,11 @@ def show(name: str, *, trial: int, family: str | None = None, home: Home | None 
         WrongInput: no such sweep, family or trial, or several that it could be.
     """
     place = home or Home.from_environment()
-    ledger, row = open_sweep(name, place)
-    try:
+    with sweep_in_ledger(name, place) as (ledger, row):
         found = pick_trial(ledger, row, trial, family)
         state, _ = resolve_state(row, views.owner(ledger, row.id))
         resolve_trials([found], state)
         return _trial_details(ledger, row, found, place)
-    finally:
-        ledger.close()
 
 
 def load_trial_model(name: str, number: int | None, family: str | None, home: Home | None) -> Predictor:

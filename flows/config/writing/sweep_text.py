@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flows.config.first_choices import TRIALS_OF_OTHERS, FirstChoices, example_length
+from flows.config.writing.first_choices import TRIALS_OF_OTHERS, FirstChoices, example_length
 from trainers.wording import count_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.config.lookup import open_sweep
-from flows.sweeps.states import resolve_state
+from flows.config.lookup import sweep_in_ledger
+from flows.sweeps.views.states import resolve_state
 from flows.terminal.next_command import next_command
 from infra.errors import WrongInput
 from infra.home import Home
@@ -92,11 +92,8 @@ def logs(name: str, *, trial: int | None = None, family: str | None = None, home
         WrongInput: no such sweep or trial, or what the trial printed is not here.
     """
     place = home or Home.from_environment()
-    ledger, row = open_sweep(name, place)
-    try:
+    with sweep_in_ledger(name, place) as (ledger, row):
         files = present_files(ledger, row, place, trial, family)
-    finally:
-        ledger.close()
     if not files and trial is not None:
         raise WrongInput(
             "a log must be there to be read",
@@ -120,9 +117,8 @@ def follow_logs(
     Files of attempts that begin meanwhile are followed too.
     """
     place = home or Home.from_environment()
-    ledger, row = open_sweep(name, place)
     followed: dict[Path, _ReadPosition] = {}
-    try:
+    with sweep_in_ledger(name, place) as (ledger, row):
         while True:
             living = _is_running(ledger, row)  # asked before reading, so that the last words are read too
             for file in present_files(ledger, row, place, trial, family):
@@ -131,8 +127,6 @@ def follow_logs(
             if not living:
                 return
             sleep(POLL_S)
-    finally:
-        ledger.close()
 
 
 def present_files(

@@ -1,39 +1,22 @@
-"""`velodrome status`: all sweeps of a ledger, or one sweep's trials."""
+"""What is known of one sweep and its trials, and of all sweeps: what `velodrome status` gives."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from flows.config.lookup import open_ledger, open_sweep
-from flows.sweeps.states import (
-    count_test_reads,
-    in_file_order,
-    resolve_state,
-    resolve_trials,
-)
 from flows.terminal.shown_result import ShownResult
-from flows.terminal.stack_words import describe_stacks
-from infra.gpus.sharing import describe_facts
 from infra.home import Home
-from infra.ledger import views
-from infra.ledger.broken_families import BrokenFamily, find_broken_families
-from infra.ledger.ranking import best_trial, pareto_front
-from infra.ledger.rows import SweepRow, TrialRow
-from infra.ledger.store import Ledger
+from infra.ledger.broken_families import BrokenFamily
 from infra.spec import Objective
-from infra.tracking.sent_runs import run_id, run_ids
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from trainers.bundle.predictor import Predictor
     from trainers.types import JsonObject, Params
-
-
-STATES = ("complete", "pruned", "failed", "running", "waiting")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +101,7 @@ class SweepStatus(ShownResult):
         home: where it was found, for `model`.
     """
 
-    screen: ClassVar[str] = "flows.sweeps.trial_screens:print_status"
+    screen: ClassVar[str] = "flows.sweeps.views.status_screens:print_status"
 
     sweep: str
     state: str
@@ -160,7 +143,7 @@ class SweepStatus(ShownResult):
         Raises:
             WrongInput: there is none.
         """
-        from flows.sweeps.show import load_trial_model
+        from flows.sweeps.views.show import load_trial_model
 
         if number is None and self.best is not None:
             number, family = self.best.number, self.best.family
@@ -223,7 +206,7 @@ class SweepLine:
 class Overview(ShownResult):
     """All sweeps of the ledger that commands use here, oldest first."""
 
-    screen: ClassVar[str] = "flows.sweeps.trial_screens:print_overview"
+    screen: ClassVar[str] = "flows.sweeps.views.status_screens:print_overview"
 
     home: str
     sweeps: tuple[SweepLine, ...]
@@ -233,76 +216,6 @@ class Overview(ShownResult):
         return {"home": self.home, "sweeps": [line.to_json() for line in self.sweeps]}
 
 
-def status(name: str | None = None, *, home: Home | None = None) -> SweepStatus | Overview:
-    """How all sweeps stand, or one of them with its trials.
-
-    Args:
-        name: a sweep's name or its file; None for all.
-        home: where to look; by default `VELODROME_HOME` or `.velodrome` here.
-
-    Raises:
-        WrongInput: no such sweep.
-    """
-    place = home or Home.from_environment()
-    if name is None:
-        return overview(place)
-    ledger, row = open_sweep(name, place)
-    try:
-        return sweep_status(ledger, row, run_ids(place, row), place)
-    finally:
-        ledger.close()
-
-
-def overview(home: Home) -> Overview:
-    """One line for each sweep."""
-    ledger = open_ledger(home)
-    if ledger is None:
-        return Overview(home=str(home.path), sweeps=())
-    try:
-        lines = tuple(_sweep_line(ledger, row) for row in views.sweeps(ledger))
-    finally:
-        ledger.close()
-    return Overview(home=str(home.path), sweeps=lines)
-
-
-def sweep_status(
-    ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None = None, home: Home | None = None
-) -> SweepStatus:
-    """One sweep's status from its rows."""
-    state, note = resolve_state(row, views.owner(ledger, row.id))
-    trials = in_file_order(row.spec, resolve_trials(views.trials(ledger, row.id), state))
-    goals = row.spec.objectives
-    several = len(goals) > 1
-    found = None if several else best_trial(trials, goals)
-    return SweepStatus(
-        sweep=row.label,
-        state=state,
-        objectives=goals,
-        trials=tuple(_trial_status(trial, run_id(runs or {}, row, trial)) for trial in trials),
-        best=_best_trial(found) if found else None,
-        front=tuple(_best_trial(trial) for trial in pareto_front(trials, goals)) if several else (),
-        test_reads=count_test_reads(ledger, row),
-        note=note,
-        planned={family.name: family.trials for family in row.spec.families},
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        stacks=describe_stacks(row.facts),
-        stopped_families=find_broken_families(row, trials),
-        ledger=row.spec.ledger,
-        lanes=_lane_supply(row) if state == "running" else None,
-        gpu_lanes=describe_facts(row.facts),
-        home=home,
-    )
-
-
-def _lane_supply(row: SweepRow) -> LaneSupply | None:
-    if "lanes" not in row.facts:  # nobody has planned any yet
-        return None
-    nodes = row.facts.get("sick_nodes", {}).values()
-    sick = {told["host"]: f"{told['times']} replaced: {told['why']}" for told in nodes}
-    return LaneSupply(**row.facts["lanes"], sick=sick)
-
-
 def _frame_row(trial: TrialStatus, goals: Sequence[str]) -> JsonObject:
     values = trial.values or (None,) * len(goals)
     facts = {name: getattr(trial, name) for name in ("epochs", "attempts", "seconds", "reason")}
@@ -310,43 +223,3 @@ def _frame_row(trial: TrialStatus, goals: Sequence[str]) -> JsonObject:
     numbers = dict(zip(goals, values, strict=True))
     own = {"family": trial.family, "number": trial.number, "state": trial.state}
     return {**own, **numbers, **params, **facts}
-
-
-def _trial_status(trial: TrialRow, mlflow_run_id: str | None) -> TrialStatus:
-    return TrialStatus(
-        family=trial.family,
-        number=trial.number,
-        state=trial.state,
-        params=trial.params,
-        values=tuple(trial.objective) if trial.objective else None,
-        epochs=trial.epochs,
-        attempts=trial.attempts,
-        seconds=trial.seconds,
-        reason=trial.reason,
-        mlflow_run_id=mlflow_run_id,
-        place=trial.facts.get("place", {}),
-    )
-
-
-def _best_trial(trial: TrialRow) -> BestTrial:
-    return BestTrial(
-        family=trial.family, number=trial.number, values=tuple(trial.objective or ()), params=trial.params
-    )
-
-
-def _sweep_line(ledger: Ledger, row: SweepRow) -> SweepLine:
-    state, note = resolve_state(row, views.owner(ledger, row.id))
-    trials = in_file_order(row.spec, resolve_trials(views.trials(ledger, row.id), state))
-    counts = Counter(trial.state for trial in trials)
-    found = best_trial(trials, row.spec.objectives)
-    return SweepLine(
-        sweep=row.label,
-        state=state,
-        note=note,
-        counts={name: counts[name] for name in STATES},
-        planned=sum(family.trials for family in row.spec.families),
-        objectives=row.spec.objectives,
-        best=_best_trial(found) if found else None,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )

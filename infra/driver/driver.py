@@ -116,7 +116,7 @@ def drive_sweep(
     except HeadGone:
         _return_to_waiting(job)
         raise
-    except BaseException:
+    except BaseException:  # whatever ends this, Ctrl+C among it: no run of it may stay
         driver.end_runs(2 * RUNS_END_S)
         raise
     finally:

@@ -164,7 +164,7 @@ class LocalLine:
         with self._lock:
             try:
                 return event(self._core)
-            except Exception as error:
+            except Exception as error:  # memory may be ahead of the ledger now: this process must end
                 traceback.print_exc()
                 end_process(EXIT_ALONE, f"the sweep cannot be written down: {error}")
 

@@ -56,7 +56,7 @@ def main() -> None:
     _log_to(Path(orders.settings.logs))
     try:
         state = run(orders, inbox)
-    except Exception:
+    except Exception:  # the end of this process: the driver goes on without it, the log says why
         traceback.print_exc()
         end_process(EXIT_ALONE, "training could not begin")
     os._exit(EXITS_BY_STATE.get(state, EXIT_HANDED_OVER))  # a thread still waits for the driver's words

@@ -185,7 +185,7 @@ class LaneLoop:
     def _run_members(self, stack: StackRun, assignments: Sequence[Assignment]) -> None:
         try:
             stack.run(assignments)
-        except Exception as error:
+        except Exception as error:  # people's code may raise anything; what spoilt the process ends it
             first = stack.hooks.first
             if find_process_fault(error) is None or first is None:
                 raise

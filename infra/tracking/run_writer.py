@@ -114,7 +114,7 @@ def for_each(items: Sequence[Item], work: Callable[[Item], None], tracking: Trac
                 number, item = waiting.popleft()
             try:
                 work(item)
-            except Exception as error:
+            except Exception as error:  # of any kind: the caller's thread raises it
                 failures[number] = error
 
     # Daemons: a server that hangs must not hold up the end of the process.

@@ -188,7 +188,7 @@ class _StackRun:
             return
         try:
             stack.train(min(seat.attempt.target - seat.attempt.progress.step for seat in seats))
-        except Exception as error:
+        except Exception as error:  # people's modules may raise anything; it is said again alone
             if is_out_of_memory(error):
                 self._save_all(seats)
                 raise
@@ -271,7 +271,7 @@ class _StackRun:
         try:
             with member.alone():
                 turn()
-        except Exception as error:
+        except Exception as error:  # people's code may raise anything; the seat keeps it
             if is_out_of_memory(error) and len(self._seats) > 1:
                 raise
             seat.failure = error

@@ -28,10 +28,10 @@ from sqlalchemy import insert
 from benchmarks.figures import Measurements, parser, print_progress
 from benchmarks.sweeps import run_sweep, temporary_home
 from benchmarks.work import calibrate
-from infra.coordinator.actor import actor_class
 from infra.coordinator.core import Coordinator
 from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, HeartbeatReply, LaneHandshake
-from infra.coordinator.status import ActorSettings
+from infra.coordinator.shell.actor import actor_class
+from infra.coordinator.shell.status import ActorSettings
 from infra.lanes.attempt_hooks import AttemptHooks
 from infra.ledger import schema
 from infra.ledger.database import open_engine

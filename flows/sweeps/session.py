@@ -38,7 +38,7 @@ from infra.storage.trial_logs import DRIVER_LOG, written_logs_folder
 if TYPE_CHECKING:
     from infra.coordinator.placement import Node
     from infra.coordinator.run_requests import KnownRuns
-    from infra.coordinator.status import CoordinatorStatus
+    from infra.coordinator.shell.status import CoordinatorStatus
     from infra.driver.driver import DriveJob
     from infra.driver.stop_signals import StopSignals
     from infra.head_start.process import HeadStart

@@ -32,7 +32,7 @@ from infra.ledger.liveness import process_started_at
 from trainers.types import Ranks
 
 if TYPE_CHECKING:
-    from infra.coordinator.actor import CoordinatorHandle
+    from infra.coordinator.shell.actor import CoordinatorHandle
     from trainers.types import Json
 
 Answer = TypeVar("Answer")

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from infra.coordinator import actor as actor_module
-from infra.coordinator.actor import CoordinatorActor
 from infra.coordinator.core import Coordinator
-from infra.coordinator.group_commit import GroupCommit, PendingCall
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneWork
-from infra.coordinator.status import ActorSettings
+from infra.coordinator.shell import actor as actor_module
+from infra.coordinator.shell.actor import CoordinatorActor
+from infra.coordinator.shell.group_commit import GroupCommit, PendingCall
+from infra.coordinator.shell.status import ActorSettings
 from infra.errors import FencedError, LedgerUnavailable
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch

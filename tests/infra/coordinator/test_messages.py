@@ -10,7 +10,7 @@ from infra.coordinator.messages import (
     StackHeartbeatReply,
 )
 from infra.coordinator.run_requests import KnownRuns, RunAnswer, RunRequests
-from infra.coordinator.status import CoordinatorStatus
+from infra.coordinator.shell.status import CoordinatorStatus
 
 
 def test_bare_assignment_keeps_its_model_and_is_alone_and_fresh() -> None:

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from sqlalchemy import update
 
-from infra.coordinator.actor import CoordinatorActor
 from infra.coordinator.messages import LaneHandshake
+from infra.coordinator.shell.actor import CoordinatorActor
 from infra.ledger import schema, views
 from infra.ledger.liveness import describe_this_process, is_alive_here, is_owner_alive, process_started_at
 from infra.ledger.rows import OwnerRow

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import ray
 
 from infra.coordinator.core import Coordinator
-from infra.coordinator.group_commit import GroupCommit, PendingCall
 from infra.coordinator.messages import (
     AttemptReports,
     AttemptResult,
@@ -35,10 +34,11 @@ from infra.coordinator.messages import (
     StackHeartbeatReply,
     StackRequest,
 )
-from infra.coordinator.oom_kills import KernelOomKills, is_oom_killed_by_ray
 from infra.coordinator.run_requests import KnownRuns, RunAnswer, RunRequests, TrialKey
-from infra.coordinator.status import ActorSettings, CoordinatorStatus
-from infra.coordinator.structures import Structures
+from infra.coordinator.shell.group_commit import GroupCommit, PendingCall
+from infra.coordinator.shell.oom_kills import KernelOomKills, is_oom_killed_by_ray
+from infra.coordinator.shell.status import ActorSettings, CoordinatorStatus
+from infra.coordinator.shell.structures import Structures
 from infra.errors import (
     FencedError,
     LedgerDamaged,

@@ -14,6 +14,7 @@ from infra.coordinator.messages import AttemptResult, LaneHandshake
 from infra.coordinator.trial_table import TrialTable
 from infra.ledger.requeue import requeue_trial
 from infra.secrets import redact
+from trainers.loop.device_memory import gibibytes
 
 if TYPE_CHECKING:
     from trainers.types import Document
@@ -80,6 +81,15 @@ class SickLanes:
     def note_pruned(self, hello: LaneHandshake, attempt: str) -> None:
         """The pruner has ended an attempt: its lane works."""
         self._health.note_success(hello, self._attempts.family_of(attempt))
+
+    def note_held_memory(self, hello: LaneHandshake, held_bytes: int) -> None:
+        """The lane's process holds memory of its GPU that no trial has, and ends itself for that."""
+        told: Document = {"lane": hello.lane, "host": hello.host, "held_bytes": held_bytes}
+        self._attempts.batch.add_event("gpu-held", self._clock(), told)
+        _log.warning(
+            "lane %s on %s is replaced: after its last trial its process holds %s of its GPU",
+            hello.lane, hello.host, gibibytes(held_bytes),
+        )  # fmt: skip
 
     def end_attempt(self, ended: AttemptResult, lane: str) -> None:
         """See `Attempts.end_attempt`."""

@@ -142,6 +142,10 @@ class TrialTable:
             return 0
         return max(0, self._quota[family] - len(self._trials[family]))
 
+    def count_left(self, family: str) -> int:
+        """How many trials of the family have not ended, those that may be asked for among them."""
+        return self.count_to_ask(family) + len(self.open_trials(family))
+
     def open_trials(self, family: str) -> list[TrialRow]:
         """Trials of the family that wait or run. Asked some times a second: those that have ended are looked
         at once more and never again."""

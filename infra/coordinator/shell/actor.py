@@ -244,7 +244,7 @@ class CoordinatorActor:
                 self._stood = CoordinatorStatus(
                     state=core.state, stopping=core.stopping, lanes=core.lanes, running=core.running,
                     wanted=core.demand, lanes_by_run=core.lanes_by_run, sick_nodes=core.sick.count_by_node(),
-                    run_sizes=core.run_sizes, gpu_lanes=core.gpu_lanes,
+                    run_sizes=core.needs.run_sizes, gpu_lanes=core.needs.gpu_lanes,
                 )  # fmt: skip
         return replace(
             self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure,

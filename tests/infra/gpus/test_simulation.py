@@ -60,7 +60,7 @@ class Machine:
             for shape, (_, count) in demand.items()
         }
         shapes = {shape: resources for shape, (resources, _) in demand.items()}
-        sizes = self.coordinator.run_sizes
+        sizes = self.coordinator.needs.run_sizes
         for plan in plan_runs(shapes, counts, [self.node], None, running=running, run_sizes=sizes):
             lanes: list[Lane] = []
             self.runs.append((plan, lanes))

@@ -24,7 +24,8 @@ from infra.coordinator.core import Coordinator
 from infra.coordinator.messages import LaneHandshake
 from infra.head_start.local_line import LocalLine
 from infra.head_start.orders import EXIT_HANDED_OVER, EXITS_BY_STATE, LEAVE, HeadStartOrders
-from infra.lanes.worker import EXIT_ALONE, LaneLoop, end_process, prepare_process
+from infra.lanes.lane_process import EXIT_ALONE, end_process, prepare_process
+from infra.lanes.worker import LaneLoop
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
 from trainers.types import Ranks

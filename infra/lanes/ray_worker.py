@@ -26,8 +26,9 @@ from infra.coordinator.messages import (
     StackRequest,
 )
 from infra.coordinator.run_requests import RunAnswer, TrialKey
+from infra.lanes.lane_process import EXIT_ALONE, EXIT_FENCED, end_process, prepare_process
 from infra.lanes.settings import LaneConfig, LaneSettings
-from infra.lanes.worker import CALL_TIMEOUT_S, EXIT_ALONE, EXIT_FENCED, LaneLoop, end_process, prepare_process
+from infra.lanes.worker import CALL_TIMEOUT_S, LaneLoop
 from infra.ledger.liveness import process_started_at
 from trainers.types import Ranks
 

@@ -21,7 +21,8 @@ from infra.coordinator.process_faults import find_process_fault
 from infra.errors import StorageUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks
-from infra.lanes.stack_hooks import MemberLogs, StackChannel, StackHooks
+from infra.lanes.channel import StackChannel
+from infra.lanes.stack_hooks import MemberLogs, StackHooks
 from infra.mirror import publish
 from infra.storage.checkpoints import CheckpointStore
 

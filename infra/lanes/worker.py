@@ -136,7 +136,7 @@ class LaneLoop:
 
     def _run_attempt(self, assignment: Assignment) -> tuple[AttemptResult, list[EpochReport]]:
         store = CheckpointStore(
-            self._runner.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
+            self._runner.jobs.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
         )
         leader = self._ranks.rank == 0
         hooks = AttemptHooks(assignment, self._line, store) if leader else FollowerHooks(assignment, store)

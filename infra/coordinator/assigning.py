@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypedDict
 
 from infra.coordinator import policy
-from infra.coordinator.attempts import STACK_LIMIT, Attempts, stack_limit
+from infra.coordinator.attempts import Attempts
 from infra.coordinator.messages import Assignment, LaneHandshake, LaneWork, StackRequest
 from infra.coordinator.questions import TrialQuestions
 from infra.coordinator.sick_lanes import SickLanes
 from infra.coordinator.standing import SweepStanding
 from infra.coordinator.trial_needs import TrialNeeds
-from infra.coordinator.trial_table import TrialTable
+from infra.coordinator.trial_table import STACK_LIMIT, TrialTable, stack_limit
 from infra.ledger.rows import TrialRow
 from infra.search.pruners import deciding_reports, pruner_options
 from infra.spec import FamilySpec
@@ -74,7 +74,7 @@ class WorkDesk:
         if not self._sick.takes_more(hello):
             return LaneWork(leave=True)
         fits = self._needs.shape_filter(hello.shape)
-        self._attempts.resume_paused(fits)
+        self._attempts.paused.resume_one(fits)
         trial = self._book.take_waiting(fits)
         if trial is None and self._questions.ask_next(self._standing.spec, hello.shape):
             trial = self._book.take_waiting(fits)
@@ -98,7 +98,7 @@ class WorkDesk:
         share = self._needs.fair_share(self._standing.spec, hello.shape) if takes_more else 0
         places = min(request.limit, share - len(request.holding))
         while len(found) < places:
-            self._attempts.resume_paused(fits)
+            self._attempts.paused.resume_one(fits)
             trial = self._book.take_waiting(fits)
             if trial is None and self._asks_for_stack(hello.shape, request):
                 trial = self._book.take_waiting(fits)
@@ -113,7 +113,7 @@ class WorkDesk:
             return
         for name in {trial.family for trial in self._book.paused_trials()}:
             if not self._book.count_to_ask(name) and not self._book.moving_trials(name):
-                self._attempts.end_paused(name)
+                self._attempts.paused.end_all(name)
 
     def _asks_for_stack(self, shape: str, request: StackRequest) -> bool:
         """Asks for one more trial, unless one of another structure is next in the family's line."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from infra.coordinator.attempts import Attempts, escape_unstorable
+from infra.coordinator.attempts import Attempts
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneHandshake
 from infra.coordinator.sick_lanes import NODE_LEFT, SickLanes
 from infra.gpus.sharing import ALONE, SHARED_FULL, GpuSharing
-from infra.secrets import redact
+from infra.ledger.rows import storable_text
 
 
 class AttemptEnds:
@@ -44,7 +44,7 @@ class AttemptEnds:
         mine = running is not None and running.lane == lane and self._sharing.shares(running.trial.family)
         if running is not None and mine and lacked and not (running.trial.origin or {}).get(ALONE):
             running.trial.origin = {**(running.trial.origin or {}), ALONE: True}
-            self._attempts.return_to_waiting(running, SHARED_FULL, redact(escape_unstorable(ended.detail)))
+            self._attempts.return_to_waiting(running, SHARED_FULL, storable_text(ended.detail))
             return
         self._sick.end_attempt(ended, lane)
 

@@ -331,7 +331,8 @@ class Coordinator:
 
     def take_dropped_folders(self) -> list[str]:
         """Folders of models and checkpoints that nobody needs any more, once."""
-        dropped, self._attempts.dropped_folders = self._attempts.dropped_folders, []
+        ends = self._attempts.conclusions
+        dropped, ends.dropped_folders = ends.dropped_folders, []
         return dropped
 
     def take_lost_lanes(self) -> list[LaneHandshake]:
@@ -365,4 +366,4 @@ class Coordinator:
             batch.journal = self._studies.journal.take_records()
         if not batch.is_empty:
             self._ledger.commit(self._standing.sweep.id, self._epoch, batch)
-            self._attempts.batch = type(batch)()
+            batch.clear()

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
-from infra.coordinator.attempts import Attempts, escape_unstorable
+from infra.coordinator.attempts import Attempts
 from infra.coordinator.lane_health import LaneHealth, SickLane, may_spare, node_of, nodes_of, note_spoilt
 from infra.coordinator.lane_table import LaneTable, run_of_lane
 from infra.coordinator.messages import AttemptResult, LaneHandshake
 from infra.coordinator.trial_table import TrialTable
 from infra.ledger.requeue import requeue_trial
-from infra.secrets import redact
+from infra.ledger.rows import storable_text
 from trainers.loop.device_memory import gibibytes
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class SickLanes:
         if self._roster.holder(process.lane) == process:
             for running in self._attempts.on_lane(process.lane):
                 note_spoilt(running.trial)
-                self._attempts.return_to_waiting(running, LANE_SICK, redact(escape_unstorable(detail)))
+                self._attempts.return_to_waiting(running, LANE_SICK, storable_text(detail))
         for trial in (trial for trial in sick.trials if trial.state == "failed"):
             requeue_trial(trial, None)
             note_spoilt(trial)

@@ -12,11 +12,17 @@ from infra.spec import SweepSpec
 
 Key = tuple[str, str, int]
 PAUSED = "paused_at"  # in a trial's origin: the rung at which it waits
+STACK_LIMIT = "stack_limit"  # in a trial's origin: how many its stack may have at most
 
 
 def is_paused(trial: TrialRow) -> bool:
     """Whether the trial waits at a rung until it is among the best there."""
     return bool((trial.origin or {}).get(PAUSED))
+
+
+def stack_limit(trial: TrialRow) -> float:
+    """How many the trial's stack may have at most."""
+    return float((trial.origin or {}).get(STACK_LIMIT, math.inf))
 
 
 class TrialTable:

@@ -107,6 +107,7 @@ def for_each(items: Sequence[Item], work: Callable[[Item], None], tracking: Trac
     waiting, failures, turn = deque(enumerate(items)), dict[int, Exception](), threading.Lock()
 
     def take_turns() -> None:
+        """One item after another, until one has failed or none is left."""
         while True:
             with turn:
                 if failures or not waiting:

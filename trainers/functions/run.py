@@ -97,6 +97,7 @@ class _DryRunTrial(Trial):
         /,
         **named: SupportsFloat,
     ) -> None:
+        """See `Trial.report`; what is reported is kept to be looked at."""
         reports = self._log.progress.reports
         if not self._used_epochs and reports >= _ENOUGH and not self._asked:
             raise _DryRunDone

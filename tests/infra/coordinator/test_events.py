@@ -95,9 +95,7 @@ ASKS_AHEAD: dict[str, Event] = {
 
 
 @pytest.mark.parametrize("event", ASKS_AHEAD.values(), ids=ASKS_AHEAD)
-def test_each_event_first_asks_for_the_trial_that_an_earlier_one_left_to_be_asked(
-    bench: Bench, event: Event
-) -> None:
+def test_trial_that_an_event_left_to_be_asked_is_asked_first_by_the_next(bench: Bench, event: Event) -> None:
     """Also one that is refused: so no lane waits for a sampler."""
     coordinator = begin(bench)
     work = pull(coordinator)

@@ -121,7 +121,7 @@ class Machine:
     st.sampled_from([2, 5, 8, 16]),
     st.integers(0, 1_000),
 )
-def test_every_trial_that_a_gpu_holds_is_complete_and_uncharged(
+def test_trials_that_a_gpu_holds_are_complete_and_uncharged(
     peaks: list[int], gpus: int, cpus: int, seed: int
 ) -> None:
     node = Node(name="n", cpus=float(cpus), gpus=float(gpus))

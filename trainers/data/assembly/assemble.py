@@ -296,6 +296,7 @@ def keep_rows(raw: RawDataset, keep: npt.NDArray[np.bool_]) -> RawDataset:
     table = pa.table(dict(raw.columns))
 
     def build(aside: Path) -> None:
+        """Writes the rows that stay, a piece at a time."""
         at = 0
         with (
             pa.OSFile(str(aside / "table.arrow"), "wb") as file,

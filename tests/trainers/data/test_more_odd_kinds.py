@@ -15,7 +15,8 @@ from infra.predicting.line_files import TextLines
 from tests.trainers.data.conftest import Open
 from trainers.column_profiles import profile_columns
 from trainers.column_warnings import warn_of_words
-from trainers.data.images import decode_user_images, image_sizes
+from trainers.data.images import decode_user_images
+from trainers.data.picture_headers import image_sizes
 from trainers.errors import InputError
 
 ROWS = 60

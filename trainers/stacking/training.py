@@ -25,7 +25,8 @@ from trainers.loop.memory import catch_out_of_memory, is_out_of_memory, restart_
 from trainers.loop.micro_batches import PartSources
 from trainers.loop.training import complete_job
 from trainers.stacking.evaluation import evaluate_stack, judges_plainly
-from trainers.stacking.stack import Seat, Stack
+from trainers.stacking.seats import Seat
+from trainers.stacking.stack import Stack
 
 _log = logging.getLogger(__name__)
 

@@ -50,7 +50,7 @@ def adapt_start() -> Iterator[dict[str, Any]]:
     params: Callable[..., parameter.RayParams] = parameter.RayParams
     quiet = functools.partial(params, no_monitor=True, include_log_monitor=False, **agents)
     own = {"ConsolePopen": begun.start, "get_node": begun.wait_for_node, "start_api_server": _start_no_server}
-    with _replaced(services, own), _replaced(parameter, {"RayParams": quiet}):
+    with _replace_names(services, own), _replace_names(parameter, {"RayParams": quiet}):
         yield {"_metrics_export_port": export, "_system_config": {"enable_metrics_collection": False}}
 
 
@@ -92,7 +92,7 @@ def _start_no_server(*_: object, **__: object) -> tuple[None, None]:
 
 
 @contextlib.contextmanager
-def _replaced(module: ModuleType, changes: Mapping[str, object]) -> Iterator[None]:
+def _replace_names(module: ModuleType, changes: Mapping[str, object]) -> Iterator[None]:
     """Within the block the module has these by their names."""
     before = {name: getattr(module, name) for name in changes}
     vars(module).update(changes)
@@ -108,7 +108,7 @@ def log_error_messages() -> Iterator[None]:
     in colours, where a document may be wanted."""
     from ray._private import worker
 
-    with _replaced(worker, {"print_to_stdstream": _log_message}):
+    with _replace_names(worker, {"print_to_stdstream": _log_message}):
         yield
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from infra.errors import WrongInput
+from search_spaces.errors import SearchSpaceInputError
+from trainers.errors import InputError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -14,11 +16,10 @@ R = TypeVar("R")
 
 def as_wrong_input(error: BaseException) -> WrongInput | None:
     """The same as `WrongInput`, where it is a person's data, options or search space; None where not."""
-    from search_spaces.errors import SearchSpaceInputError
-    from trainers.errors import InputError
+    return _in_our_words(error) if isinstance(error, (InputError, SearchSpaceInputError)) else None
 
-    if not isinstance(error, (InputError, SearchSpaceInputError)):
-        return None
+
+def _in_our_words(error: InputError | SearchSpaceInputError) -> WrongInput:
     where = ".".join(map(str, error.key))
     if isinstance(error, SearchSpaceInputError) and error.file:
         where = f"{error.file}, line {error.line or 1}{', ' if where else ''}{where}"
@@ -33,10 +34,7 @@ def with_one_error_tree(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except Exception as error:
-            known = as_wrong_input(error)
-            if known is None:
-                raise
-            raise known from error
+        except (InputError, SearchSpaceInputError) as error:
+            raise _in_our_words(error) from error
 
     return call

@@ -25,7 +25,7 @@ ROOMS = {
     "infra": (
         "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "head_start",
         "driver", "lanes", "tracking", "sharing",
-        "coordinator", "gpus", "storage", "search", "ledger",
+        "coordinator.shell", "coordinator", "gpus", "storage", "search", "ledger",
     ),
     "trainers": (
         "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",

@@ -10,7 +10,7 @@ import numpy as np
 
 from trainers.column_warnings import warn_of_nested, warn_of_numbers, warn_of_words
 from trainers.data.dataset import Column, Dataset
-from trainers.data.images import has_several_frames, peak_of_deep
+from trainers.data.picture_headers import has_several_frames, peak_of_deep
 from trainers.data.prepare import fit_table
 from trainers.errors import InputError
 

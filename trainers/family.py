@@ -128,9 +128,9 @@ class Family(ABC):
     @property
     def unread(self) -> frozenset[str]:
         """Hyper-parameters of the family that have no meaning with these options."""
-        return frozenset(self._tunable().keys() - self.known().keys())
+        return frozenset(self._tunable().keys() - self.list_hyperparameters().keys())
 
-    def known(self) -> dict[str, Hyperparameter]:
+    def list_hyperparameters(self) -> dict[str, Hyperparameter]:
         """Every hyper-parameter that this family reads, with its default here (preset, options)."""
         entries = self._tunable()
         changed = {name: replace(entries[name], default=value) for name, value in self._defaults.items()}
@@ -149,7 +149,9 @@ class Family(ABC):
     def complete(self, params: Params) -> JsonObject:
         """The sampled hyper-parameters with defaults for the rest, but not what `of_trial` takes; refuses
         what cannot be used."""
-        return fill_defaults(self.known(), {n: v for n, v in params.items() if n not in self.chosen})
+        return fill_defaults(
+            self.list_hyperparameters(), {n: v for n, v in params.items() if n not in self.chosen}
+        )
 
     def of_trial(self, params: Params) -> Self:
         """The family with the options that a trial's sampled values choose."""

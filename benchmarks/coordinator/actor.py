@@ -23,9 +23,9 @@ from benchmarks.coordinator.scene import (
     sweep_spec,
 )
 from benchmarks.figures import Measurements
-from infra.coordinator.actor import actor_class
 from infra.coordinator.messages import AttemptResult, EpochReport, HeartbeatReply, LaneHandshake
-from infra.coordinator.status import ActorSettings
+from infra.coordinator.shell.actor import actor_class
+from infra.coordinator.shell.status import ActorSettings
 from infra.lanes.attempt_hooks import AttemptHooks
 from infra.ledger import schema
 from infra.ledger.database import open_engine

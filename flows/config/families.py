@@ -174,7 +174,7 @@ def _fixed_values(
 
     The training hyper-parameters of a preset are only where its own authors began, so they stay searched.
     """
-    known = family.known()
+    known = family.list_hyperparameters()
     for name in (*options, *family.decided):
         if name in known and isinstance(space, dict) and name in space:
             do = "drop it: options are not searched, nor what they decide"
@@ -217,7 +217,7 @@ def _own_space(code: Reference) -> str:
 
 
 def _check_names(file: SweepFile, family: Family, space: Space, path: Path) -> None:
-    known = family.known()
+    known = family.list_hyperparameters()
     for parameter in space.parameters:
         key = (*path, "space", parameter.name)
         if parameter.name in family.chosen:

@@ -89,7 +89,9 @@ def family_info(reference: str) -> FamilyInfo:
         tasks=found.tasks,
         presets={preset: dict(values) for preset, values in found.presets.items()},
         options=_options(found),
-        hyperparameters=tuple(_tunable(key, entry, own) for key, entry in family.known().items()),
+        hyperparameters=tuple(
+            _tunable(key, entry, own) for key, entry in family.list_hyperparameters().items()
+        ),
     )
 
 

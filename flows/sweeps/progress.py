@@ -18,7 +18,7 @@ from infra.ledger.store import Ledger
 if TYPE_CHECKING:
     from flows.terminal.live_progress import LiveProgress
     from infra.coordinator.run_requests import KnownRuns
-    from infra.coordinator.status import CoordinatorStatus
+    from infra.coordinator.shell.status import CoordinatorStatus
     from infra.tracking.sender import Sender
 
 SHOW_EVERY_S = 0.5

@@ -1,1 +1,1 @@
-"""Who trains what next: the coordinator's core, its policies, and the Ray actor around it."""
+"""Who trains what next: the coordinator's core and its policies; `shell` is the Ray actor around it."""

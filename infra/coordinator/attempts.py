@@ -10,21 +10,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from infra.coordinator import policy
+from infra.coordinator.conclusions import Conclusions, PausedTrials
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneHandshake
-from infra.coordinator.trial_table import PAUSED, TrialTable, is_paused
+from infra.coordinator.trial_table import STACK_LIMIT, TrialTable, is_paused
 from infra.ledger.batch import WriteBatch
-from infra.ledger.rows import EventRow, TrialRow, intern_names
+from infra.ledger.rows import EventRow, TrialRow, intern_names, storable_text
 from infra.search.pruners import deciding_reports, pruner_options
 from infra.search.study import Studies
-from infra.secrets import redact
 from infra.spec import SweepSpec
-from infra.storage.paths import CHECKPOINTS, trial_folder
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject
 
 Key: TypeAlias = tuple[str, str, int]
-STACK_LIMIT = "stack_limit"  # in a trial's origin: how many its stack may have at most
 
 PLACE = "place"  # in a trial's facts: where its last attempt runs or ran
 
@@ -69,7 +67,8 @@ class Attempts:
         self.running: dict[str, RunningAttempt] = {}
         self.reports: dict[Key, dict[int, dict[str, float]]] = {}
         self._unjudged: dict[Key, dict[int, bool]] = {}
-        self.dropped_folders: list[str] = []
+        self.conclusions = Conclusions(spec, book, studies, self.batch, clock)
+        self.paused = PausedTrials(spec, book, studies, self.reports, self.conclusions, self.batch, clock)
         self._just_ended: dict[str, RunningAttempt] = {}  # attempts whose trial the pruner has ended
 
     def family_of(self, attempt: str) -> str:
@@ -194,9 +193,7 @@ class Attempts:
         if not self._studies.should_prune(trial.family, trial.study_number):
             return False
         if pruner_options(self._spec.family(trial.family).pruner).pauses:
-            # At once, so that whoever takes over from here knows that the rung was not passed.
-            trial.origin = {**(trial.origin or {}), PAUSED: epoch}
-            self.batch.trials[trial.key] = trial
+            self.paused.pause_at(trial, epoch)
             return True
         self._just_ended[attempt] = running
         self._finish_trial(running, "pruned", None)
@@ -220,11 +217,10 @@ class Attempts:
             self.fail_attempt(running, ended.reason, ended.detail)
         elif ended.outcome == "stopped":
             self.return_to_waiting(running, "paused" if is_paused(trial) else stopped, "")
-        elif ended.outcome == "complete" and not self._is_valid(ended.objective):
+        elif ended.outcome == "complete" and not policy.is_objective(self._spec.objectives, ended.objective):
             found = ", ".join(map(repr, ended.objective)) or "no value"
-            self.fail_attempt(
-                running, "not-finite", f"the objective must be a finite number, but got {found}"
-            )
+            must = "the objective must be a finite number"
+            self.fail_attempt(running, "not-finite", f"{must}, but got {found}")
         else:
             trial.metrics = intern_names(ended.metrics)
             trial.epoch, trial.model = ended.epoch, ended.model
@@ -238,9 +234,6 @@ class Attempts:
             running.trial.facts.update(ended.facts)
             self.batch.trials[running.trial.key] = running.trial
 
-    def _is_valid(self, objective: Sequence[float]) -> bool:
-        return len(objective) == len(self._spec.objectives) and all(map(_is_finite, objective))
-
     def _finish_trial(self, running: RunningAttempt, state: str, objective: list[float] | None) -> None:
         trial = running.trial
         so_far = policy.objective_so_far(self._spec.objectives, running.reports)
@@ -250,20 +243,9 @@ class Attempts:
             trial.metrics = dict(running.reports.get(trial.epoch, {}))
         trial.objective = objective
         self._close_attempt(running, state, trial.reason or "")
-        self._conclude_trial(trial, state)
+        self.conclusions.conclude(trial, state)
         if trial.model:
-            self._drop_beaten_models(trial)
-
-    def _drop_beaten_models(self, trial: TrialRow) -> None:
-        if trial.role != "search":
-            return
-        self._book.record_model(trial)
-        family = self._book.trials_with_model(trial.family)
-        for beaten in policy.models_to_drop(self._spec.objectives[0], self._spec.keep_models, family):
-            self.dropped_folders.append(str(beaten.model))
-            beaten.model = None
-            self._book.record_model(beaten)
-            self.batch.trials[beaten.key] = beaten
+            self.conclusions.drop_beaten_models(trial)
 
     def fail_attempt(
         self, running: RunningAttempt, reason: str, detail: str, *, killed: bool = False
@@ -273,18 +255,16 @@ class Attempts:
         Args:
             killed: whether its process was ended from outside.
         """
-        trial, detail = running.trial, redact(escape_unstorable(detail))
+        trial, detail = running.trial, storable_text(detail)
         trial.failures += 1
         if policy.failure_action(reason, trial.failures, killed=killed) == "retry":
             self.return_to_waiting(running, reason, detail)
             return
         first_line = detail.strip().splitlines()[0] if detail.strip() else ""
         trial.reason = f"{reason}: {first_line}" if first_line else reason
-        so_far = policy.objective_so_far(self._spec.objectives, running.reports)
-        if so_far is not None:
-            trial.epoch, trial.objective = so_far
+        self.conclusions.take_objective(trial, running.reports)
         self._close_attempt(running, reason, detail)
-        self._conclude_trial(trial, "failed")
+        self.conclusions.conclude(trial, "failed")
         if self._book.is_family_broken(trial.family):
             _log.warning(
                 "%s gets no more trials: all of its first failed, the last by %s", trial.family, trial.reason
@@ -293,7 +273,7 @@ class Attempts:
     def break_stack(self, members: Sequence[RunningAttempt], reason: str, detail: str) -> None:
         """A lane that trained several ended. Which of them is to blame is not known, so none is charged: all
         go on in stacks of half the size, until the one at fault is alone with it."""
-        detail = redact(escape_unstorable(detail))
+        detail = storable_text(detail)
         for running in members:
             running.trial.origin = {**(running.trial.origin or {}), STACK_LIMIT: max(1, len(members) // 2)}
             self.return_to_waiting(running, reason, detail)
@@ -301,39 +281,6 @@ class Attempts:
     def forget_lane(self, lane: str) -> None:
         """Nothing more is heard of what ended there."""
         self._just_ended = {name: ended for name, ended in self._just_ended.items() if ended.lane != lane}
-
-    def resume_paused(self, fits: Callable[[TrialRow], bool]) -> None:
-        """The first of the paused trials that is among the best of its rung by now gets in line."""
-        for trial in self._book.paused_trials():
-            if fits(trial) and self._may_go_on(trial):
-                trial.origin = {**(trial.origin or {}), PAUSED: None}
-                self._book.resume(trial)
-                self.batch.add_event("resumed", self._clock(), {}, trial)
-                return
-
-    def end_paused(self, family: str) -> None:
-        """Nothing more comes to the family's rungs: trials that wait there are pruned, if none may go on."""
-        paused = self._book.paused_trials(family)
-        if any(self._may_go_on(trial) for trial in paused):
-            return
-        for trial in paused:
-            reports = self.reports.get(trial.key, {})
-            so_far = policy.objective_so_far(self._spec.objectives, reports)
-            if so_far is not None:
-                trial.epoch, trial.objective = so_far
-                trial.metrics = dict(reports[trial.epoch])
-            trial.origin = {**(trial.origin or {}), PAUSED: None}
-            self._book.forget_paused(trial)
-            self._conclude_trial(trial, "pruned")
-            folder = trial_folder(self._spec.label, trial.role, trial.family, trial.number)
-            self.dropped_folders.append(str(folder / CHECKPOINTS))
-
-    def _may_go_on(self, trial: TrialRow) -> bool:
-        epoch = int((trial.origin or {}).get(PAUSED) or 0)
-        value = self.reports.get(trial.key, {}).get(epoch, {}).get(self._spec.objectives[0].metric)
-        if self._studies is None or value is None:
-            return True
-        return self._studies.may_go_on(trial.family, epoch, value)
 
     def return_to_waiting(self, running: RunningAttempt, outcome: str, detail: str) -> None:
         """Ends the attempt but not the trial, which goes on from its checkpoint."""
@@ -351,40 +298,3 @@ class Attempts:
         self.batch.set_attempt(running.attempt, ended_at=now, outcome=outcome, detail=detail[:20_000])
         payload = {"attempt": running.attempt, "outcome": outcome, "detail": detail[:2_000]}
         self.batch.add_event("attempt-ended", now, payload, running.trial)
-
-    def _conclude_trial(self, trial: TrialRow, state: str) -> None:
-        now = self._clock()
-        trial.state = state
-        trial.ended_at = max(now, trial.started_at or now)  # the clock may have been set back
-        if self._studies is not None:
-            self._tell_study(self._studies, trial)
-        payload = {"state": state, "objective": trial.objective, "reason": trial.reason}
-        self.batch.add_event("ended", now, payload, trial)
-
-    def _tell_study(self, studies: Studies, trial: TrialRow) -> None:
-        if trial.study_number is not None:
-            studies.tell(trial.family, trial.study_number, trial.state, trial.objective)
-        elif trial.state == "complete" and trial.objective:  # a failure that was tried again
-            family = self._spec.family(trial.family)
-            trial.study_number = studies.add_trial(family, trial.params, trial.objective)
-
-
-def stack_limit(trial: TrialRow) -> float:
-    """How many the trial's stack may have at most."""
-    return float((trial.origin or {}).get(STACK_LIMIT, math.inf))
-
-
-def _is_finite(value: object) -> bool:
-    """Whether it is one real number that a database can hold; True is none, and 10**400 is too large."""
-    try:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def escape_unstorable(text: str) -> str:
-    """The text without what a database refuses: PostgreSQL takes no NUL, and nobody half a surrogate pair.
-
-    An error's message may hold anything, and one that cannot be written would never be over.
-    """
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -139,3 +139,16 @@ def exhausted_budget(spec: SweepSpec, elapsed_s: float, gpu_s: float, cpu_s: flo
     if spec.cost is not None and price >= spec.cost:
         return f"the budget of {spec.cost:g} is used up"
     return None
+
+
+def is_objective(goals: Sequence[Objective], values: Sequence[float]) -> bool:
+    """Whether these are a finite number for each goal."""
+    return len(values) == len(goals) and all(map(_is_finite, values))
+
+
+def _is_finite(value: object) -> bool:
+    """Whether it is one real number that a database can hold; True is none, and 10**400 is too large."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False

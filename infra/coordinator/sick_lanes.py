@@ -7,13 +7,14 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
-from infra.coordinator.attempts import Attempts, escape_unstorable
+from infra.coordinator.attempts import Attempts
 from infra.coordinator.lane_health import LaneHealth, SickLane, may_spare, node_of, nodes_of, note_spoilt
 from infra.coordinator.lane_table import LaneTable, run_of_lane
 from infra.coordinator.messages import AttemptResult, LaneHandshake
 from infra.coordinator.trial_table import TrialTable
 from infra.ledger.requeue import requeue_trial
-from infra.secrets import redact
+from infra.ledger.rows import storable_text
+from trainers.loop.device_memory import gibibytes
 
 if TYPE_CHECKING:
     from trainers.types import Document
@@ -81,6 +82,15 @@ class SickLanes:
         """The pruner has ended an attempt: its lane works."""
         self._health.note_success(hello, self._attempts.family_of(attempt))
 
+    def note_held_memory(self, hello: LaneHandshake, held_bytes: int) -> None:
+        """The lane's process holds memory of its GPU that no trial has, and ends itself for that."""
+        told: Document = {"lane": hello.lane, "host": hello.host, "held_bytes": held_bytes}
+        self._attempts.batch.add_event("gpu-held", self._clock(), told)
+        _log.warning(
+            "lane %s on %s is replaced: after its last trial its process holds %s of its GPU",
+            hello.lane, hello.host, gibibytes(held_bytes),
+        )  # fmt: skip
+
     def end_attempt(self, ended: AttemptResult, lane: str) -> None:
         """See `Attempts.end_attempt`."""
         running, process = self._attempts.running.get(ended.attempt), self._roster.holder(lane)
@@ -105,7 +115,7 @@ class SickLanes:
         if self._roster.holder(process.lane) == process:
             for running in self._attempts.on_lane(process.lane):
                 note_spoilt(running.trial)
-                self._attempts.return_to_waiting(running, LANE_SICK, redact(escape_unstorable(detail)))
+                self._attempts.return_to_waiting(running, LANE_SICK, storable_text(detail))
         for trial in (trial for trial in sick.trials if trial.state == "failed"):
             requeue_trial(trial, None)
             note_spoilt(trial)

@@ -12,11 +12,17 @@ from infra.spec import SweepSpec
 
 Key = tuple[str, str, int]
 PAUSED = "paused_at"  # in a trial's origin: the rung at which it waits
+STACK_LIMIT = "stack_limit"  # in a trial's origin: how many its stack may have at most
 
 
 def is_paused(trial: TrialRow) -> bool:
     """Whether the trial waits at a rung until it is among the best there."""
     return bool((trial.origin or {}).get(PAUSED))
+
+
+def stack_limit(trial: TrialRow) -> float:
+    """How many the trial's stack may have at most."""
+    return float((trial.origin or {}).get(STACK_LIMIT, math.inf))
 
 
 class TrialTable:
@@ -141,6 +147,10 @@ class TrialTable:
         if not self._asks or self.is_family_broken(family):
             return 0
         return max(0, self._quota[family] - len(self._trials[family]))
+
+    def count_left(self, family: str) -> int:
+        """How many trials of the family have not ended, those that may be asked for among them."""
+        return self.count_to_ask(family) + len(self.open_trials(family))
 
     def open_trials(self, family: str) -> list[TrialRow]:
         """Trials of the family that wait or run. Asked some times a second: those that have ended are looked

@@ -186,9 +186,9 @@ def _init_ray(**options: Any) -> None:
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
-    except Exception as error:
-        known = (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError)
-        if not isinstance(error, known) and type(error) is not Exception:  # a slow start is a bare one
+    except Exception as error:  # Ray raises a bare one where it starts slowly
+        known = (RuntimeError, ValueError, OSError, ray.exceptions.RayError)
+        if not isinstance(error, known) and type(error) is not Exception:
             raise
         where = options["address"]
         raise ClusterUnavailable(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from infra.busy_machine import stretch_limit
-from infra.coordinator.status import CoordinatorStatus
+from infra.coordinator.shell.status import CoordinatorStatus
 from infra.driver.head_monitor import LOOK_EVERY_S, HeadMonitor
 from infra.errors import ClusterUnavailable, FencedError, LedgerUnavailable, VelodromeError
 from infra.spec import Resources
@@ -17,7 +17,7 @@ from infra.spec import Resources
 if TYPE_CHECKING:
     import ray
 
-    from infra.coordinator.actor import CoordinatorHandle
+    from infra.coordinator.shell.actor import CoordinatorHandle
 
 ANSWER_LIMIT_S = 120.0
 LEAVE_LIMIT_S = 30.0  # a process that is frozen would hold the sweep for ever

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from infra.busy_machine import stretch_limit
-from infra.coordinator.actor import actor_class
 from infra.coordinator.core import Coordinator
 from infra.coordinator.placement import (
     MANY,
@@ -29,7 +28,8 @@ from infra.coordinator.placement import (
     shape_name,
 )
 from infra.coordinator.run_requests import KnownRuns
-from infra.coordinator.status import ActorSettings, CoordinatorStatus
+from infra.coordinator.shell.actor import actor_class
+from infra.coordinator.shell.status import ActorSettings, CoordinatorStatus
 from infra.driver.coordinator_link import CoordinatorLink, EarlyTraining
 from infra.driver.head_monitor import HeadMonitor
 from infra.driver.run_pool import RunPool, first_room
@@ -52,7 +52,7 @@ from infra.sharing.negotiation import LaneShare, ShareKeeper
 from infra.spec import SweepLimits, SweepSpec
 
 if TYPE_CHECKING:
-    from infra.coordinator.actor import CoordinatorHandle
+    from infra.coordinator.shell.actor import CoordinatorHandle
 
 _log = logging.getLogger(__name__)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -116,7 +116,7 @@ def drive_sweep(
     except HeadGone:
         _return_to_waiting(job)
         raise
-    except BaseException:
+    except BaseException:  # whatever ends this, Ctrl+C among it: no run of it may stay
         driver.end_runs(2 * RUNS_END_S)
         raise
     finally:

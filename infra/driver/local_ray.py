@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from infra.secrets import redact
@@ -43,43 +44,62 @@ def adapt_start() -> Iterator[dict[str, Any]]:
     """
     from ray._private import parameter, services
 
-    popen: Callable[..., subprocess.Popen[bytes]] = services.ConsolePopen
-    get_node: Callable[[str, str], object] = services.get_node
-    start_api_server: Callable[..., object] = services.start_api_server
-    params: Callable[..., parameter.RayParams] = parameter.RayParams
-    started: list[subprocess.Popen[bytes]] = []
-
     export, *ports = free_ports(1 + len(AGENTS))  # where no metrics are, one is waited for
     agents = dict(zip(AGENTS, ports, strict=True))
+    begun = _Start(services.ConsolePopen, services.get_node, agents)
+    params: Callable[..., parameter.RayParams] = parameter.RayParams
+    quiet = functools.partial(params, no_monitor=True, include_log_monitor=False, **agents)
+    own = {"ConsolePopen": begun.start, "get_node": begun.wait_for_node, "start_api_server": _start_no_server}
+    with _replace_names(services, own), _replace_names(parameter, {"RayParams": quiet}):
+        yield {"_metrics_export_port": export, "_system_config": {"enable_metrics_collection": False}}
 
-    def start(command: list[str], *args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+
+class _Start:
+    """The processes of a Ray that starts."""
+
+    def __init__(
+        self,
+        popen: Callable[..., subprocess.Popen[bytes]],
+        get_node: Callable[[str, str], object],
+        agents: Mapping[str, int],
+    ) -> None:
+        self._popen, self._get_node, self._agents = popen, get_node, agents
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, command: list[str], *args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        """In a process group of its own."""
         if Path(command[0]).name == "raylet":
             # The only port that Ray tells its agent, but not the raylet.
-            command = [*command, f"--dashboard_agent_listen_port={agents['dashboard_agent_listen_port']}"]
+            port = self._agents["dashboard_agent_listen_port"]
+            command = [*command, f"--dashboard_agent_listen_port={port}"]
             command = [STAND_IN if word.startswith(AGENT) else word for word in command]
-        started.append(popen(command, *args, **kwargs, process_group=0))
-        return started[-1]
+        self._started.append(self._popen(command, *args, **kwargs, process_group=0))
+        return self._started[-1]
 
-    def wait_for_node(address: str, node_id: str) -> object:
+    def wait_for_node(self, address: str, node_id: str) -> object:
+        """What Ray knows of the node, once it does; not for longer than its processes live."""
         deadline = time.monotonic() + START_LIMIT_S
         while True:
             try:
-                return get_node(address, node_id)
+                return self._get_node(address, node_id)
             except RuntimeError:
-                if time.monotonic() > deadline or any(child.poll() is not None for child in started):
+                if time.monotonic() > deadline or any(child.poll() is not None for child in self._started):
                     raise
 
-    def start_no_server(*_: object, **__: object) -> tuple[None, None]:
-        return None, None
 
-    quiet = functools.partial(params, no_monitor=True, include_log_monitor=False, **agents)
-    vars(services).update(ConsolePopen=start, get_node=wait_for_node, start_api_server=start_no_server)
-    vars(parameter).update(RayParams=quiet)
+def _start_no_server(*_: object, **__: object) -> tuple[None, None]:
+    return None, None
+
+
+@contextlib.contextmanager
+def _replace_names(module: ModuleType, changes: Mapping[str, object]) -> Iterator[None]:
+    """Within the block the module has these by their names."""
+    before = {name: getattr(module, name) for name in changes}
+    vars(module).update(changes)
     try:
-        yield {"_metrics_export_port": export, "_system_config": {"enable_metrics_collection": False}}
+        yield
     finally:
-        vars(services).update(ConsolePopen=popen, get_node=get_node, start_api_server=start_api_server)
-        vars(parameter).update(RayParams=params)
+        vars(module).update(before)
 
 
 @contextlib.contextmanager
@@ -88,12 +108,8 @@ def log_error_messages() -> Iterator[None]:
     in colours, where a document may be wanted."""
     from ray._private import worker
 
-    printed: Callable[..., None] = worker.print_to_stdstream
-    vars(worker).update(print_to_stdstream=_log_message)
-    try:
+    with _replace_names(worker, {"print_to_stdstream": _log_message}):
         yield
-    finally:
-        vars(worker).update(print_to_stdstream=printed)
 
 
 def _log_message(data: Mapping[str, Any], *_: object, **__: object) -> None:

@@ -19,17 +19,17 @@ from infra.coordinator.placement import (
     leave_to_others,
     plan_runs,
 )
-from infra.coordinator.shortage import PLACE_LIMIT_S, RunProgress, describe_shortage, find_hopeless_runs
 from infra.driver.cluster import list_leaving_nodes, list_nodes
 from infra.driver.runs import LaneRun
+from infra.driver.shortage import PLACE_LIMIT_S, RunProgress, describe_shortage, find_hopeless_runs
 from infra.errors import ClusterUnavailable
 from infra.lanes.settings import LaneSettings
 from infra.sharing.growth import ClusterGrowth, held_workers, missing_workers
 from infra.sharing.shares import choose_returned_runs
 
 if TYPE_CHECKING:
-    from infra.coordinator.actor import CoordinatorHandle
-    from infra.coordinator.status import CoordinatorStatus
+    from infra.coordinator.shell.actor import CoordinatorHandle
+    from infra.coordinator.shell.status import CoordinatorStatus
     from infra.spec import Resources
 
 NODES_EVERY_S = 10.0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    from infra.coordinator.actor import CoordinatorHandle
+    from infra.coordinator.shell.actor import CoordinatorHandle
 
 NODE_LABEL = "ray.io/node-id"  # which every node of Ray's has
 THREADS = "lanes-"

@@ -26,7 +26,7 @@ from infra.coordinator.messages import (
 )
 from infra.coordinator.run_requests import RunAnswer, RunRequests, TrialKey
 from infra.errors import StorageUnavailable
-from infra.lanes.worker import EXIT_ALONE, end_process
+from infra.lanes.lane_process import EXIT_ALONE, end_process
 from infra.mirror import discard
 
 GRACE_S = 1.0  # most short trials end within it, and need not go on elsewhere
@@ -164,7 +164,7 @@ class LocalLine:
         with self._lock:
             try:
                 return event(self._core)
-            except Exception as error:
+            except Exception as error:  # memory may be ahead of the ledger now: this process must end
                 traceback.print_exc()
                 end_process(EXIT_ALONE, f"the sweep cannot be written down: {error}")
 

@@ -24,7 +24,8 @@ from infra.coordinator.core import Coordinator
 from infra.coordinator.messages import LaneHandshake
 from infra.head_start.local_line import LocalLine
 from infra.head_start.orders import EXIT_HANDED_OVER, EXITS_BY_STATE, LEAVE, HeadStartOrders
-from infra.lanes.worker import EXIT_ALONE, LaneLoop, end_process, prepare_process
+from infra.lanes.lane_process import EXIT_ALONE, end_process, prepare_process
+from infra.lanes.worker import LaneLoop
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
 from trainers.types import Ranks
@@ -56,7 +57,7 @@ def main() -> None:
     _log_to(Path(orders.settings.logs))
     try:
         state = run(orders, inbox)
-    except Exception:
+    except Exception:  # the end of this process: the driver goes on without it, the log says why
         traceback.print_exc()
         end_process(EXIT_ALONE, "training could not begin")
     os._exit(EXITS_BY_STATE.get(state, EXIT_HANDED_OVER))  # a thread still waits for the driver's words

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import infra
 from infra.head_start.orders import EXITS_BY_STATE, LEAVE, HeadStartOrders
-from infra.lanes.worker import EXIT_ALONE, EXIT_FENCED
+from infra.lanes.lane_process import EXIT_ALONE, EXIT_FENCED
 from infra.spec import Resources
 
 SWITCH = "VELODROME_HEAD_START"  # 0: training waits for the lanes

@@ -158,6 +158,7 @@ class _Follower:
         self._away_s = 0.0
 
     async def follow(self) -> JobState:
+        """How the job ended; until then what it prints is shown, whatever becomes of the line to it."""
         tail = self._start_tail()
         try:
             while True:

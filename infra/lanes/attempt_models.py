@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
 
@@ -18,10 +18,19 @@ from trainers.metric_names import SPENT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.bundle.contents import RowHashes
+    from trainers.bundle.contents import RowHashes, SeenRows
     from trainers.data.dataset import Dataset
     from trainers.family import Family
     from trainers.types import Json, Params
+
+
+class _Said(TypedDict):
+    """What is said in a bundle of every kind."""
+
+    params: Params
+    facts: Mapping[str, Json]
+    row_hashes_of_train: RowHashes
+    seen: SeenRows | None
 
 
 def save_bundle(
@@ -50,37 +59,40 @@ def save_bundle(
 
     shutil.rmtree(folder, ignore_errors=True)  # what an attempt that died while writing left behind
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fingerprint = dataset.fingerprint if dataset is not None else None
-    facts = {
-        **about, "fingerprint": fingerprint, "train_rows_by": dataset.keyed_by if dataset else None,
-        **_describe_training(dataset),
-        **{name: outcome.facts[name] for name in SPENT if name in outcome.facts},
+    said: _Said = {
+        "params": params, "facts": _compose_facts(about, dataset, outcome),
+        "row_hashes_of_train": _train_rows(dataset), "seen": None if dataset is None else seen_rows(dataset),
     }  # fmt: skip
-    rows = _train_rows(dataset)
-    seen = None if dataset is None else seen_rows(dataset)
     if outcome.kept_model is not None:
         save_kept(
-            folder, kept=outcome.kept_model, directory=folder.parent / FILES, params=params, facts=facts,
-            row_hashes_of_train=rows, seen=seen, example_rows=_own_example(outcome, dataset),
+            folder, kept=outcome.kept_model, directory=folder.parent / FILES,
+            example_rows=_own_example(outcome, dataset), **said,
         )  # fmt: skip
         return _measure_bundle(folder)
     if family is None:
         save_functions(
-            folder, build=outcome.code["build"], predict=outcome.code.get("predict"), params=params,
-            weights=outcome.weights, facts=facts, row_hashes_of_train=rows, seen=seen,
-            example_rows=_own_example(outcome, dataset), signed=bool(outcome.example),
+            folder, build=outcome.code["build"], predict=outcome.code.get("predict"),
+            weights=outcome.weights, example_rows=_own_example(outcome, dataset),
+            signed=bool(outcome.example), **said,
         )  # fmt: skip
         return _measure_bundle(folder) if outcome.example else {}
     from trainers.inputs.encoded_arrays import encode_dataset
 
     assert dataset is not None
-    state = encode_dataset(family, dataset, family.complete(params), cache).state
     save_bundle(
-        folder, family_reference=spec.reference, options=spec.options, params=params, state=state,
-        weights=outcome.weights, facts=facts, row_hashes_of_train=rows, seen=seen,
-        example_rows=_input_example(family, dataset),
+        folder, family_reference=spec.reference, options=spec.options, weights=outcome.weights,
+        state=encode_dataset(family, dataset, family.complete(params), cache).state,
+        example_rows=_input_example(family, dataset), **said,
     )  # fmt: skip
     return _measure_bundle(folder)
+
+
+def _compose_facts(about: Mapping[str, Json], dataset: Dataset | None, outcome: Outcome) -> dict[str, Json]:
+    fingerprint, keyed_by = (dataset.fingerprint, dataset.keyed_by) if dataset is not None else (None, None)
+    return {
+        **about, "fingerprint": fingerprint, "train_rows_by": keyed_by, **_describe_training(dataset),
+        **{name: outcome.facts[name] for name in SPENT if name in outcome.facts},
+    }  # fmt: skip
 
 
 def save_samples(

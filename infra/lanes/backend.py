@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ray.train.v2._internal.execution.worker_group.state import WorkerGroupContext
     from ray.train.v2.api.callback import RayTrainCallback
 
-    from infra.coordinator.actor import CoordinatorHandle
+    from infra.coordinator.shell.actor import CoordinatorHandle
 
 ANSWER_LIMIT_S = 60.0
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 
+_log = logging.getLogger(__name__)
 EVERY_S = 1.0
 MEBIBYTE = 2**20
 
@@ -58,5 +61,13 @@ def _gpu_usage() -> dict[str, float]:
     used = {"system/gpu_memory_mb": torch.cuda.memory_allocated() / MEBIBYTE}
     try:
         return used | {"system/gpu_percent": float(torch.cuda.utilization())}
-    except Exception:  # no NVML, or one of its own errors (MIG has no such number): not worth a trial
+    except (
+        Exception
+    ) as error:  # no NVML, or one of its own errors (MIG has no such number): not worth a trial
+        _note_no_percent(repr(error))
         return used
+
+
+@cache
+def _note_no_percent(why: str) -> None:
+    _log.debug("how busy the GPU is cannot be read: %s", why)

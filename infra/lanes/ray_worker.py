@@ -26,13 +26,14 @@ from infra.coordinator.messages import (
     StackRequest,
 )
 from infra.coordinator.run_requests import RunAnswer, TrialKey
+from infra.lanes.lane_process import EXIT_ALONE, EXIT_FENCED, end_process, prepare_process
 from infra.lanes.settings import LaneConfig, LaneSettings
-from infra.lanes.worker import CALL_TIMEOUT_S, EXIT_ALONE, EXIT_FENCED, LaneLoop, end_process, prepare_process
+from infra.lanes.worker import CALL_TIMEOUT_S, LaneLoop
 from infra.ledger.liveness import process_started_at
 from trainers.types import Ranks
 
 if TYPE_CHECKING:
-    from infra.coordinator.actor import CoordinatorHandle
+    from infra.coordinator.shell.actor import CoordinatorHandle
     from trainers.types import Json
 
 Answer = TypeVar("Answer")

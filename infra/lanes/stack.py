@@ -21,7 +21,8 @@ from infra.coordinator.process_faults import find_process_fault
 from infra.errors import StorageUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks
-from infra.lanes.stack_hooks import MemberLogs, StackChannel, StackHooks
+from infra.lanes.channel import StackChannel
+from infra.lanes.stack_hooks import MemberLogs, StackHooks
 from infra.mirror import publish
 from infra.storage.checkpoints import CheckpointStore
 
@@ -144,12 +145,12 @@ class StackRun:
         from trainers.stacking.training import Member
 
         store = CheckpointStore(
-            self._runner.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
+            self._runner.jobs.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
         )
         hooks = AttemptHooks(assignment, self._line, store)
-        job, alone = self._runner.make_job(assignment), self._runner.route_member(assignment)
+        job, alone = self._runner.jobs.make_job(assignment), self._runner.route_member(assignment)
         member = Member(job=job, hooks=hooks, alone=alone)
-        self._encoded = self._encoded or self._runner.encode(member.job)
+        self._encoded = self._encoded or self._runner.jobs.encode(member.job)
         seat = _Seat(
             assignment=assignment, hooks=hooks, store=store, member=member, log=self._log_of(assignment),
             came_at=self._share.change(1),

@@ -3,38 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import Protocol
 
-from infra.coordinator.messages import (
-    AttemptReports,
-    AttemptResult,
-    EpochReport,
-    HeartbeatReply,
-    LaneWork,
-    StackHeartbeatReply,
-    StackRequest,
-)
 from infra.lanes.attempt_hooks import AttemptHooks
-
-
-class StackChannel(Protocol):
-    """The lane's line to its coordinator, for a stack and for each of its members."""
-
-    def decide(self, attempt: str, reports: list[EpochReport]) -> bool:
-        """See `Coordinator.decide`."""
-
-    def heartbeat(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
-        """See `Coordinator.heartbeat`."""
-
-    def heartbeat_stack(self, reports: AttemptReports) -> StackHeartbeatReply:
-        """See `Coordinator.heartbeat_stack`."""
-
-    def refill_stack(
-        self, request: StackRequest, ended: Sequence[AttemptResult], reports: AttemptReports
-    ) -> LaneWork:
-        """See `Coordinator.refill_stack`."""
+from infra.lanes.channel import StackChannel
 
 
 class StackHooks:

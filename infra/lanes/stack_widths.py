@@ -79,10 +79,10 @@ class StackWidths:
 
     def _measure(self, assignment: Assignment) -> tuple[int, float | None, str]:
         try:
-            job = self._runner.make_job(assignment)
-            encoded = self._runner.encode(job)
+            job = self._runner.jobs.make_job(assignment)
+            encoded = self._runner.jobs.encode(job)
             steps = assignment.companions * count_steps(job, encoded)
-            return choose_width(measure_widths(job, encoded, self._runner.cache, steps=steps))
+            return choose_width(measure_widths(job, encoded, self._runner.jobs.cache, steps=steps))
         except Exception as error:  # people's code may raise anything: where it is alone it fails in its log
             _log.exception("%s cannot be stacked", assignment.family)
             return 1, None, f"a stack fails: {type(error).__name__}"

@@ -1,111 +1,40 @@
-"""A lane: a process that pulls attempts until told to leave, and a watch over it. Knows nothing of Ray."""
+"""A lane: a process that pulls attempts until told to leave. Knows nothing of Ray."""
 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import gc
-import os
-import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import Any
 
 from infra.coordinator.messages import (
     Assignment,
     AttemptResult,
     EpochReport,
     LaneWork,
-    StackChoice,
 )
 from infra.coordinator.process_faults import find_process_fault
-from infra.errors import ClusterUnavailable, StorageUnavailable
+from infra.errors import StorageUnavailable
 from infra.lanes.attempt import AttemptRunner
-from infra.lanes.attempt_functions import RunSource
 from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
+from infra.lanes.channel import LaneChannel
+from infra.lanes.lane_process import EXIT_FENCED, EXIT_STALLED, EXIT_USED, choose_device, end_process
 from infra.lanes.settings import LaneSettings
 from infra.lanes.stack import StackRun
-from infra.lanes.stack_hooks import StackChannel, StackHooks
 from infra.lanes.stack_widths import StackWidths
-from infra.lanes.thread_location import ThreadLocation, locate_thread
-from infra.mirror import attach, publish
+from infra.lanes.watchdog import BEAT_S, LAST_WORD_S, Watchdog
+from infra.mirror import publish
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
-from trainers.code.carried import unpack_carried
 from trainers.functions.exits import note_exits
 from trainers.loop.device_memory import gibibytes
-from trainers.loop.energy import read_energy
 from trainers.types import Ranks
 
-BEAT_S = 2.0
 CALL_TIMEOUT_S = 600.0  # the coordinator may wait for its ledger this long before it gives up
-LAST_WORD_S = 10.0
-COLLECTIVE_GRACE_S = 5.0  # a rank that waits for others lets the one that holds them up speak first
-LaneHooks: TypeAlias = "AttemptHooks | FollowerHooks | StackHooks"
-
-EXIT_FENCED, EXIT_STALLED, EXIT_ALONE, EXIT_USED = 75, 76, 77, 78
-_exit = os._exit  # what a trial's code calls is another one while it runs
-
-
-class LaneChannel(StackChannel, RunSource, Protocol):
-    """The lane's line to its coordinator."""
-
-    def next_attempts(
-        self, ended: AttemptResult | None, reports: Sequence[EpochReport], limit: int = 1
-    ) -> LaneWork:
-        """See `Coordinator.next_attempts`."""
-
-    def report_attempt_failure(
-        self, ended: AttemptResult, reports: Sequence[EpochReport], limit_s: float
-    ) -> None:
-        """See `Coordinator.report_attempt_failure`; said before this process ends, whatever comes of it."""
-
-    def note_held_memory(self, held_bytes: int) -> None:
-        """See `Coordinator.note_held_memory`."""
-
-    def record_stack_choice(self, choice: StackChoice) -> None:
-        """See `Coordinator.record_stack_choice`."""
-
-
-def prepare_process(settings: LaneSettings) -> None:
-    """Makes this process one that can import and store what its lane's attempts need."""
-    for folder in settings.sys_path:
-        if folder not in sys.path:
-            sys.path.append(folder)
-    unpack_carried(settings.functions)
-    if settings.bucket:
-        attach(Path(settings.storage), settings.bucket)
-
-
-def end_process(status: int, why: str) -> NoReturn:
-    """Ends this process at once, without clean-up that could wait."""
-    print(f"velodrome lane ends: {why}", file=sys.stderr, flush=True)
-    _exit(status)
-
-
-def choose_device(gpus: float) -> str:
-    """The device of a lane that Ray gave so many GPUs.
-
-    Raises:
-        ClusterUnavailable: torch sees none of them: what was asked and paid for would train on a processor.
-    """
-    import torch
-
-    if not gpus:
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda:0"
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-    raise ClusterUnavailable(
-        "a lane must see the GPU that Ray gave it",
-        f"torch {torch.__version__} on {socket.gethostname()} sees none (CUDA_VISIBLE_DEVICES {visible})",
-        "install a torch that fits the node's driver, or start that node with `ray start --num-gpus 0`",
-    )
 
 
 class LaneLoop:
@@ -185,7 +114,7 @@ class LaneLoop:
     def _run_members(self, stack: StackRun, assignments: Sequence[Assignment]) -> None:
         try:
             stack.run(assignments)
-        except Exception as error:
+        except Exception as error:  # people's code may raise anything; what spoilt the process ends it
             first = stack.hooks.first
             if find_process_fault(error) is None or first is None:
                 raise
@@ -207,7 +136,7 @@ class LaneLoop:
 
     def _run_attempt(self, assignment: Assignment) -> tuple[AttemptResult, list[EpochReport]]:
         store = CheckpointStore(
-            self._runner.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
+            self._runner.jobs.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
         )
         leader = self._ranks.rank == 0
         hooks = AttemptHooks(assignment, self._line, store) if leader else FollowerHooks(assignment, store)
@@ -270,80 +199,3 @@ class LaneLoop:
         folder.mkdir(parents=True, exist_ok=True)
         suffix = f".rank{self._ranks.rank}" if self._ranks.rank else ""
         return folder / f"{name}{suffix}"
-
-
-class Watchdog:
-    """A thread beside training: heartbeats, and an end to attempts that stand still."""
-
-    def __init__(self, stall_s: float, line: LaneChannel, ranks: Ranks, beat_s: float = BEAT_S) -> None:
-        """Nothing runs yet.
-
-        Args:
-            stall_s: without a step for so long an attempt counts as hung.
-            ranks: which one this is; the coordinator hears the heartbeat of the first.
-            beat_s: seconds between two heartbeats.
-        """
-        self._stall_s, self._line, self._ranks, self._beat_s = stall_s, line, ranks, beat_s
-        self._training = threading.get_ident()
-        self._now: tuple[Assignment, LaneHooks] | None = None
-        self._steps, self._moved_at = 0, time.monotonic()
-        self._end = threading.Event()
-
-    def start(self) -> None:
-        """Begins to watch over the thread that calls it."""
-        self._training = threading.get_ident()
-        threading.Thread(target=self._watch_loop, daemon=True, name="velodrome-watch").start()
-
-    def stop(self) -> None:
-        """Ends."""
-        self._end.set()
-
-    @contextlib.contextmanager
-    def watch_attempt(self, assignment: Assignment, hooks: LaneHooks) -> Iterator[None]:
-        """Watches over one attempt, or over a stack that began with it."""
-        self._steps, self._moved_at = hooks.steps, time.monotonic()
-        self._now = (assignment, hooks)
-        try:
-            yield
-        finally:
-            self._now = None
-
-    def _watch_loop(self) -> None:
-        while not self._end.wait(min(self._beat_s, self._stall_s / 2)):
-            now = self._now
-            self._check_progress(now)
-            read_energy()  # often enough that no counter begins anew twice in between
-            if self._ranks.rank != 0:
-                continue
-            if now is not None and not isinstance(now[1], FollowerHooks):
-                now[1].send_heartbeat()
-            else:
-                self._line.heartbeat(None, [])
-
-    def _check_progress(self, now: tuple[Assignment, LaneHooks] | None) -> None:
-        if now is None or now[1].steps != self._steps:
-            self._steps, self._moved_at = (0 if now is None else now[1].steps), time.monotonic()
-            return
-        silent_s = time.monotonic() - self._moved_at
-        if silent_s <= self._stall_s:
-            return
-        stands = locate_thread(self._training)
-        if self._ranks.world_size == 1:
-            stands = replace(stands, waits=False)
-        if not stands.waits or silent_s > self._stall_s + COLLECTIVE_GRACE_S:
-            first = now[1].first if isinstance(now[1], StackHooks) else None
-            self._end_stalled(now[0] if first is None else first.assignment, silent_s, stands)
-
-    def _end_stalled(self, assignment: Assignment, silent_s: float, stands: ThreadLocation) -> None:
-        # The log that the attempt prints to; a lane's own stderr has no file number that we may rely on.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
-        on = f" on rank {self._ranks.rank} of {self._ranks.world_size}" if self._ranks.world_size > 1 else ""
-        what = "waits for other ranks in" if stands.waits else "is in"
-        detail = (
-            f"no step for {silent_s:.0f} s{on} (limits.stall): it {what} {stands.text}; "
-            "the stacks of all threads are in the attempt's log"
-        )
-        ended = AttemptResult(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)
-        self._line.report_attempt_failure(ended, [], LAST_WORD_S)
-        end_process(EXIT_STALLED, detail)

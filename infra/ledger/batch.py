@@ -50,6 +50,11 @@ class WriteBatch:
         """Sets columns of one attempt's row."""
         self.attempts.setdefault(attempt_id, {}).update(columns)
 
+    def clear(self) -> None:
+        """What was in it is written."""
+        self.events, self.journal, self.requests_done = [], [], []
+        self.trials, self.attempts, self.sweep = {}, {}, {}
+
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from infra.secrets import redact
 from infra.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -207,3 +208,12 @@ def intern_names(found: Mapping[str, Value]) -> dict[str, Value]:
     """The same with names that exist once in this process: each message and each row brings its own copies,
     and a sweep of ten thousand trials keeps some of each."""
     return {sys.intern(str(name)): value for name, value in found.items()}
+
+
+def storable_text(text: str) -> str:
+    """The text without secrets and without what a database refuses: PostgreSQL takes no NUL, and nobody half
+    a surrogate pair.
+
+    An error's message may hold anything, and one that cannot be written would never be over.
+    """
+    return redact(text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode())

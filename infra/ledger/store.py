@@ -70,6 +70,7 @@ class Ledger:
         """Adds a sweep and returns its id; where the name and version are there already, theirs."""
 
         def insert_sweep(connection: Connection) -> int:
+            """Its id, whoever has added it."""
             row = insert_missing(connection.dialect, schema.sweeps).values(
                 name=spec.name,
                 version=spec.version,
@@ -92,6 +93,7 @@ class Ledger:
         """Deletes every row of a sweep."""
 
         def delete_rows(connection: Connection) -> None:
+            """What hangs on the sweep first."""
             for table in (
                 schema.journal,
                 schema.trials,
@@ -125,6 +127,7 @@ class Ledger:
         """
 
         def claim_owner(connection: Connection) -> tuple[int, OwnerRow | None]:
+            """Reads the present owner and takes its place under one lock."""
             now = database_clock(connection.dialect)
             row = {"sweep_id": sweep_id, **asdict(claimant), "heartbeat_at": now}
             del row["silent_s"]

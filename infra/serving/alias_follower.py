@@ -107,9 +107,7 @@ class AliasFollower:
             await asyncio.sleep(poll_s)
             try:
                 await self.poll_once()
-            except (
-                Exception
-            ) as error:  # whatever it was, what answers now must go on, and be followed further
+            except Exception as error:  # whatever it was: what answers now goes on, and is followed further
                 log.warning("the aliases were not followed", exc_info=error)
                 self.standing.trouble = f"{type(error).__name__}: {str(error)[:200]}"
 

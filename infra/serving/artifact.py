@@ -258,6 +258,7 @@ class _PyfuncModel:
         self.schema = ModelSchema(fields=self.fields, example=_request_rows(self.example))
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The flavour's answers, one a row."""
         import pandas as pd
 
         from trainers.errors import InputError

@@ -112,6 +112,7 @@ class _StateCollector:
         self._batcher, self._standing = batcher, standing
 
     def collect(self) -> Iterator[Metric]:
+        """The figures as they are now, for whoever asks for the page."""
         waiting, standing = self._batcher, self._standing
         yield GaugeMetricFamily("velodrome_waiting_rows", "Rows not yet computed", waiting.waiting_rows)
         yield CounterMetricFamily("velodrome_batches", "Batches sent to replicas", waiting.batches)

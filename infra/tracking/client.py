@@ -209,7 +209,7 @@ def _ask_in_time(ask: Callable[[], Any], limit_s: float) -> Any:
     def work() -> None:
         try:
             ended.append((ask(), None))
-        except Exception as error:
+        except Exception as error:  # of any kind: the caller's thread raises it
             ended.append((None, error))
 
     thread = threading.Thread(target=work, name="mlflow-call", daemon=True)

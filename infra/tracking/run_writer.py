@@ -107,6 +107,7 @@ def for_each(items: Sequence[Item], work: Callable[[Item], None], tracking: Trac
     waiting, failures, turn = deque(enumerate(items)), dict[int, Exception](), threading.Lock()
 
     def take_turns() -> None:
+        """One item after another, until one has failed or none is left."""
         while True:
             with turn:
                 if failures or not waiting:
@@ -114,7 +115,7 @@ def for_each(items: Sequence[Item], work: Callable[[Item], None], tracking: Trac
                 number, item = waiting.popleft()
             try:
                 work(item)
-            except Exception as error:
+            except Exception as error:  # of any kind: the caller's thread raises it
                 failures[number] = error
 
     # Daemons: a server that hangs must not hold up the end of the process.

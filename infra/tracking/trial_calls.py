@@ -96,6 +96,7 @@ class _Route:
         self._tell_children()
 
     def find_run(self) -> str | None:
+        """The trial's run, asked for once; None where it was asked for in vain."""
         with self._lock:
             self.was_asked = True
             if self.run_id is None and not self._gave_up:
@@ -136,6 +137,7 @@ class _OnImport(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """MLflow's own, whose calls are wrapped as soon as it is imported; nobody else's."""
         if fullname != "mlflow":
             return None
         self.remove()

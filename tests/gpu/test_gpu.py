@@ -164,7 +164,7 @@ def test_context_of_a_process_takes_no_more_than_is_allowed_for_it(tmp_path: Pat
     assert taken - reserved <= CONTEXT_BYTES
 
 
-def test_what_libraries_keep_after_a_trial_is_below_the_bound(tmp_path: Path) -> None:
+def test_memory_that_libraries_keep_after_a_trial_is_below_the_bound(tmp_path: Path) -> None:
     given = prepare("transformer", tmp_path)
     train(make_job(given, "cuda"), given.data, TimingHooks())
     gc.collect()

@@ -28,7 +28,7 @@ class Room:
 
 ROOMS = {
     "coordinator": Room(
-        files=("infra/coordinator/[!a]*.py", "infra/coordinator/attempts.py"),
+        files=("infra/coordinator/*.py", "infra/coordinator/shell/[!a]*.py"),
         tests=("tests/infra/coordinator/test_coordinator.py", "tests/infra/coordinator"),
     ),
     "ledger": Room(

@@ -165,6 +165,7 @@ def category_reader(known: Sequence[str]) -> Callable[[Cell], int | None]:
         bare.setdefault(_bare_key(value), set()).add(exact[value])
 
     def read(value: Cell) -> int | None:
+        """Its number; 0 for one that is not known, None for none."""
         text = spell_value(value)
         if text is None:
             return None

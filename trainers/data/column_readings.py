@@ -64,45 +64,66 @@ def read_columns(
     Raises:
         InputError: `types` names no column or no kind, or a column does not hold what it says.
     """
-    asked = _read_types(types, raw)
-    columns: dict[str, RawColumn] = dict(raw.columns)
-    kinds: dict[str, ColumnKind] = {name: wanted.kind for name, wanted in asked.items() if wanted.kind}
-    readings: dict[str, ColumnReading] = {}
-    notes: list[str] = describe_names(raw.columns)
-    of_late: list[str] = []
-    codes: set[str] = set()
+    reader = _ColumnReader(raw, _read_types(types, raw), few_are_classes)
     for name, column in raw.columns.items():
-        if isinstance(column, RawFiles) or name in aside:
-            continue
-        wanted = asked.get(name)
-        notes += describe_oddities(name, column, raw.marks)
+        if not isinstance(column, RawFiles) and name not in aside:
+            reader.read(name, column)
+    return reader.result()
+
+
+class _ColumnReader:
+    """Reads one column after another, and gathers what comes of it."""
+
+    def __init__(
+        self, raw: RawDataset, asked: Mapping[str, ColumnReading], few_are_classes: Collection[str]
+    ) -> None:
+        self._raw, self._asked, self._few_are_classes = raw, asked, few_are_classes
+        self._columns: dict[str, RawColumn] = dict(raw.columns)
+        self._kinds: dict[str, ColumnKind] = {name: one.kind for name, one in asked.items() if one.kind}
+        self._readings: dict[str, ColumnReading] = {}
+        self._notes: list[str] = describe_names(raw.columns)
+        self._of_late: list[str] = []
+        self._codes: set[str] = set()
+
+    def read(self, name: str, column: pa.ChunkedArray) -> None:
+        """As `types` says; where it says nothing, numbers in whatever spelling are numbers."""
+        wanted = self._asked.get(name)
+        self._notes += describe_oddities(name, column, self._raw.marks)
         if (wanted is None or wanted.kind == "category") and (count := count_namibia(column)):
-            codes.add(name)
-            of_late.append(name)
-            notes.append(f"column {name!r} holds codes of countries or regions: NA in {count:,} rows is one")
-        if wanted is None and name not in few_are_classes and (merged := count_merged_numbers(column)):
-            kinds[name] = "category"
-            of_late.append(name)
-            notes.append(_describe_merged(name, *merged))
+            self._codes.add(name)
+            self._of_late.append(name)
+            what = "codes of countries or regions"
+            self._notes.append(f"column {name!r} holds {what}: NA in {count:,} rows is one")
+        if wanted is None and name not in self._few_are_classes and (merged := count_merged_numbers(column)):
+            self._kinds[name] = "category"
+            self._of_late.append(name)
+            self._notes.append(_describe_merged(name, *merged))
         elif wanted is not None and wanted.time_format:
-            columns[name], readings[name] = _parse_dates(name, column, wanted.time_format), wanted
+            self._columns[name] = _parse_dates(name, column, wanted.time_format)
+            self._readings[name] = wanted
         elif wanted is None or wanted.kind == "number":
-            texts = plain_strings(column) if pa.types.is_dictionary(column.type) else column
-            if not is_strings(texts.type):
-                continue
-            looked = kind_of(name, texts)
-            found = _find_numbers(texts, looked, raw.marks, name in few_are_classes, wanted is not None)
-            if found is None:
-                kinds.setdefault(name, looked)
-                continue
-            columns[name], spelling, said = found
-            readings[name] = ColumnReading(kind="number", spelling=spelling)
-            notes.append(_describe(name, spelling, *said))
-            of_late += [name] if is_of_late(spelling, said[0]) else []
-    return ReadColumns(
-        raw=replace(raw, columns=columns, codes=frozenset(codes)), kinds=kinds, readings=readings,
-        of_late=tuple(of_late), notes=tuple(notes),
-    )  # fmt: skip
+            self._read_numbers(name, column, strict=wanted is not None)
+
+    def _read_numbers(self, name: str, column: pa.ChunkedArray, *, strict: bool) -> None:
+        texts = plain_strings(column) if pa.types.is_dictionary(column.type) else column
+        if not is_strings(texts.type):
+            return
+        looked = kind_of(name, texts)
+        found = _find_numbers(texts, looked, self._raw.marks, name in self._few_are_classes, strict)
+        if found is None:
+            self._kinds.setdefault(name, looked)
+            return
+        self._columns[name], spelling, said = found
+        self._readings[name] = ColumnReading(kind="number", spelling=spelling)
+        self._notes.append(_describe(name, spelling, *said))
+        self._of_late += [name] if is_of_late(spelling, said[0]) else []
+
+    def result(self) -> ReadColumns:
+        """All of it."""
+        return ReadColumns(
+            raw=replace(self._raw, columns=self._columns, codes=frozenset(self._codes)), kinds=self._kinds,
+            readings=self._readings, of_late=tuple(self._of_late), notes=tuple(self._notes),
+        )  # fmt: skip
 
 
 def _read_types(types: Json, raw: RawDataset) -> dict[str, ColumnReading]:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,25 +29,12 @@ if TYPE_CHECKING:
 Fit = Literal["crop", "stretch"]
 Pixels = npt.NDArray[np.uint8]
 PIECE_ROWS = 256
-LYING = (5, 6, 7, 8)  # orientations that exchange height and width
 LONGEST_PATH = 4096
 _LETTERS = re.compile(r"(?:data:[\w/]+;base64,)?[A-Za-z0-9+/_\s-]{60,}={0,2}\s*")  # of base64
 MOST_DAMAGED = 20  # files that a refusal names
-DEEP_LOOKED_AT = 16  # pictures
-_IN_MEMORY = re.compile(
-    r" <_io\.BytesIO object at 0x[0-9a-f]+>"
-)  # as Pillow names bytes: of no use to anybody
 FEW_GREYS = 32  # fractions of a lower range would be rounded to so few
 MOST_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
 PROGRAMS = ("EPS", "WMF")  # drawn by what another program makes of them: Ghostscript runs an EPS's code
-
-
-def common_size(column: Column) -> tuple[int, int, int] | None:
-    """(H, W, C) where all images have one, else None."""
-    values = column.values
-    if isinstance(values, np.ndarray):
-        return int(values.shape[1]), int(values.shape[2]), int(values.shape[3])
-    return None
 
 
 def decode_images(
@@ -291,76 +278,3 @@ def as_pixels(value: Cell) -> Pixels:
         raise ValueError(f"pixels must be from 0 to 255, or 0 to 1, but got fractions from 0 to {high:g}")
     scale = 255.0 if values.dtype.kind in "fb" and high <= 1.0 else 1.0
     return np.round(values * scale).astype(np.uint8)
-
-
-def image_sizes(column: Column, rows: Sequence[int]) -> list[tuple[int, int, int]]:
-    """(H, W, C) of some of the images, so that a family can choose a size; reads headers alone."""
-    found = common_size(column)
-    if found is not None:
-        return [found for _ in rows]
-    try:
-        return [_read_size(column.values[int(row)], int(row)) for row in rows]
-    except InputError as error:  # then all that are damaged are named at once
-        damaged = [broken for row, value in enumerate(column.values) if (broken := _find_damage(value, row))]
-        raise all_damaged(damaged or [error]) from error
-
-
-def peak_of_deep(column: Column) -> int | None:
-    """The greatest number in some pictures of 16 bits; None where there are none, or one cannot be read."""
-    from PIL import Image
-
-    peaks: list[int] = []
-    for value in _some_pictures(column):
-        try:
-            with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
-                if picture.mode.startswith("I;16"):
-                    peaks.append(int(np.asarray(picture).max()))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # families say what is wrong
-            return None
-    return max(peaks, default=None)
-
-
-def _some_pictures(column: Column) -> Sequence[Any]:
-    """From all places of a source: the first are of one class, which one device may have taken."""
-    if isinstance(column.values, np.ndarray):
-        return ()
-    return column.values[:: max(1, len(column.values) // DEEP_LOOKED_AT)]
-
-
-def has_several_frames(column: Column) -> bool:
-    """Whether one of some pictures has several pages or frames."""
-    from PIL import Image
-
-    for value in _some_pictures(column):
-        try:
-            with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
-                if getattr(picture, "is_animated", False):
-                    return True
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # families say what is wrong
-            return False
-    return False
-
-
-def _find_damage(value: Cell, row: int) -> InputError | None:
-    try:
-        _read_size(value, row)
-    except InputError as error:
-        return error
-    return None
-
-
-def _read_size(value: Cell, row: int) -> tuple[int, int, int]:
-    from PIL import ExifTags, Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with open_picture(value) as picture:
-                channels = 1 if picture.mode in ("1", "L", "I", "F", "I;16") else 3
-                lying = picture.getexif().get(ExifTags.Base.Orientation, 1) in LYING
-                height, width = (picture.width, picture.height) if lying else (picture.height, picture.width)
-                return height, width, channels
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        where = value if isinstance(value, str) else f"row {row}"
-        found = f"{where}: {_IN_MEMORY.sub('', str(error))}"
-        raise InputError("every image must be readable", found, "replace the file or take it away") from error

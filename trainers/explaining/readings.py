@@ -81,6 +81,7 @@ class TableReading:
         kept = slice(None) if numbers.shape[1] else slice(1, None)
 
         def score(*parts: torch.Tensor) -> torch.Tensor:
+            """The answers' scores, where these parts stand for what is read."""
             *varied, x_BF, ids_BK, answers = parts
             if numbers.shape[1]:
                 x_BF, *varied = varied

@@ -102,10 +102,10 @@ class Autoencoder(Family):
 
     options: AutoencoderOptions
 
-    def known(self) -> dict[str, Hyperparameter]:
+    def list_hyperparameters(self) -> dict[str, Hyperparameter]:
         """Without the names of convolutions where there are none."""
         unread = _OF_CONVOLUTIONS if self.options.structure == "dense" else ()
-        return {name: entry for name, entry in super().known().items() if name not in unread}
+        return {name: entry for name, entry in super().list_hyperparameters().items() if name not in unread}
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`inputs`: bytes, uint8 [N, H, W, C], or scaled numbers, float32 [N, F]; they are the target too."""

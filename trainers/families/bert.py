@@ -144,10 +144,10 @@ class Bert(Family):
         pretrained = None if hub.is_file(self.options.pretrained) else self.options.pretrained
         return pretrained or self.options.auto
 
-    def known(self) -> dict[str, Hyperparameter]:
+    def list_hyperparameters(self) -> dict[str, Hyperparameter]:
         """Without the structure where that is another model's."""
         unread = _STRUCTURE if self._external_model else set()
-        return {name: entry for name, entry in super().known().items() if name not in unread}
+        return {name: entry for name, entry in super().list_hyperparameters().items() if name not in unread}
 
     def changes(self, kind: Kind) -> Collection[str]:
         """As every family; other models have other ids for what is unknown."""

@@ -95,10 +95,10 @@ class T5(Family):
         """The folder or name of another model, where `pretrained` is no file of this one's own weights."""
         return None if hub.is_file(self.options.pretrained) else self.options.pretrained
 
-    def known(self) -> dict[str, Hyperparameter]:
+    def list_hyperparameters(self) -> dict[str, Hyperparameter]:
         """Without the structure where that is the pretrained model's."""
         unread = _STRUCTURE if self._external_model else set()
-        return {name: entry for name, entry in super().known().items() if name not in unread}
+        return {name: entry for name, entry in super().list_hyperparameters().items() if name not in unread}
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`source` [N, S] and `target` [N, T], int64, each with its end."""

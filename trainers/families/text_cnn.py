@@ -105,10 +105,10 @@ class TextCNN(Family):
 
     options: TextCNNOptions
 
-    def known(self) -> dict[str, Hyperparameter]:
+    def list_hyperparameters(self) -> dict[str, Hyperparameter]:
         """Without the names that the other structure reads."""
         unread = _OF_IMAGE if self.options.structure == "time" else _OF_TIME
-        return {name: entry for name, entry in super().known().items() if name not in unread}
+        return {name: entry for name, entry in super().list_hyperparameters().items() if name not in unread}
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`inputs`: word ids, int32 [N, L], 0 where a text has ended; `target`."""

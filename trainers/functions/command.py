@@ -125,6 +125,7 @@ class _Following:
         self._matched = self._beyond = False
 
     def follow(self) -> None:
+        """Runs the command to its end; what it prints or logs is reported as it comes."""
         port = self._trial.agree(_free_port()) if self._ranked else 0
         environment = self._environment(port)
         if self._options.metrics == MLFLOW and self._trial.rank == 0:

@@ -61,6 +61,7 @@ def _torch_flags() -> Callable[[], None]:
     anomaly = torch.is_anomaly_enabled()
 
     def restore() -> None:
+        """Sets what has changed, and nothing else."""
         now = (
             torch.are_deterministic_algorithms_enabled(),
             torch.is_deterministic_algorithms_warn_only_enabled(),

@@ -52,7 +52,7 @@ def _call_function(job: FunctionJob, trial: Trial) -> None:
         returned = job.function(trial)
         check_has_trained(job.function, returned)
         trial.take_returned(returned)
-    except Exception as error:
+    except Exception as error:  # people's code may raise anything: all but one kind is the trial's own
         pruned: type[BaseException] | None = getattr(sys.modules.get("optuna"), "TrialPruned", None)
         if pruned is None or not isinstance(error, pruned):
             raise
@@ -97,6 +97,7 @@ class _DryRunTrial(Trial):
         /,
         **named: SupportsFloat,
     ) -> None:
+        """See `Trial.report`; what is reported is kept to be looked at."""
         reports = self._log.progress.reports
         if not self._used_epochs and reports >= _ENOUGH and not self._asked:
             raise _DryRunDone

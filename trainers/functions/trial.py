@@ -7,28 +7,19 @@ The function trains as it likes; `trial` gives it parameters, device and data, t
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 from trainers.errors import TrialError
-from trainers.functions.checkpoint import pack_states, unpack_states
 from trainers.functions.optuna_names import OptunaNames
 from trainers.functions.own_model import ExampleRows, OwnModel, UserModel
 from trainers.functions.report_log import ReportLog
 from trainers.functions.report_steps import ReportSteps
 from trainers.functions.reports import are_numbers, check_metrics, find_step, name_metrics, require_goals
-from trainers.functions.state_dicts import (
-    Stateful,
-    check_states,
-    find_module,
-    pack_plain,
-    plain_weights,
-    read_plain,
-    unwrap_module,
-)
+from trainers.functions.state_dicts import Stateful, find_module, plain_weights, unwrap_module
+from trainers.functions.trial_checkpoints import TrialCheckpoints
 from trainers.job import Hooks, Outcome
 from trainers.loop.collectives import RankGroup
 from trainers.loop.memory import peak_bytes, restart_peak
@@ -39,7 +30,6 @@ if TYPE_CHECKING:
 
     from trainers.functions.job import FunctionJob
     from trainers.kept.description import KeptModel
-    from trainers.types import Document
 
 Status = Literal["complete", "pruned", "stopped"]
 _DELIVER_S = 0.2  # between reports that are told at once
@@ -76,14 +66,12 @@ class Trial(OptunaNames):
         self._job, self._hooks = job, hooks
         self._crew = RankGroup(job.ranks, self.device)
         self._log = ReportLog(job, hooks)
-        self._state: dict[str, Any] | None = None  # nothing asked for it yet
-        self._found: tuple[Mapping[str, torch.Tensor], Document] | None = None
+        self._checkpoints = TrialCheckpoints(job, hooks, self._crew, self._log)
         self._used_epochs = self._spent = False
         self._status: Status = "complete"
         self._may_finish: bool | None = None  # an objective may, after the last report; False: it went on
         self._ticks = 0
         self._own = OwnModel(job.directory, writes=self.rank == 0)
-        self._saved_at, self._saved_reports = time.monotonic(), 0
         restart_peak(self.device)
 
     # -- what the function calls ---------------------------------------------------------------------------
@@ -107,7 +95,7 @@ class Trial(OptunaNames):
             raise TrialError("trial.epochs must be called once in a trial", "a second call")
         self._used_epochs = True
         self._log.module = self._log.module or find_module(stateful)
-        self._resume(stateful)
+        self._checkpoints.resume(stateful)
         while self._log.progress.reports < self._job.reports:
             yield self._log.progress.reports
             self.alive()
@@ -185,13 +173,13 @@ class Trial(OptunaNames):
         if self.rank == 0 and self._status == "complete" and not self._spent:
             self._log.recall_earlier()
             code = self._decide_next(self._log.judge())
-            save = int(code in {_GO, _STOPPED} and bool(self._state) and self._is_save_due(code))
+            save = int(self._checkpoints.has_plain and self._saves(code))
         elif self.rank == 0:
             code = _END if self._spent else _STATUS.index(self._status)
         code, save = self._crew.broadcast(code, save)
         self._status, self._spent = _STATUS[code], code == _END
         if save:
-            self._save({})
+            self._checkpoints.save({})
         return code != _GO
 
     def should_prune(self) -> bool:
@@ -298,10 +286,7 @@ class Trial(OptunaNames):
 
         `epochs` saves them with the rest; without it `over` does, by `checkpoint.every`.
         """
-        if self._state is None:
-            found = None if self._used_epochs else self._load_checkpoint()
-            self._state = {} if found is None else read_plain(found[1].get("plain"))
-        return self._state
+        return self._checkpoints.plain(fresh=self._used_epochs)
 
     @property
     def reports(self) -> int:
@@ -350,13 +335,16 @@ class Trial(OptunaNames):
         if self.rank != 0:
             self._log.progress.reports += 1
         if save:
-            self._save(stateful)
+            self._checkpoints.save(stateful)
         return code == _GO
 
     def _decide(self) -> tuple[int, int]:
         """What rank 0 finds after a body: how to go on, and whether to save."""
         code = self._decide_next(self._log.send(deferred=False))
-        return code, int(code in {_GO, _STOPPED} and self._is_save_due(code))
+        return code, int(self._saves(code))
+
+    def _saves(self, code: int) -> bool:
+        return code in {_GO, _STOPPED} and self._checkpoints.is_due(stopped=code == _STOPPED)
 
     def _decide_next(self, go: bool) -> int:
         if not go:
@@ -365,20 +353,6 @@ class Trial(OptunaNames):
             return _END
         return _STOPPED if self._hooks.stopping() else _GO
 
-    def _is_save_due(self, code: int) -> bool:
-        seconds, epochs = self._job.checkpoint_seconds, self._job.checkpoint_epochs
-        late = seconds is not None and time.monotonic() - self._saved_at >= seconds
-        reports = self._log.progress.reports - self._saved_reports
-        return code == _STOPPED or late or (epochs is not None and reports >= epochs)
-
-    def _save(self, stateful: Mapping[str, Stateful]) -> None:
-        progress = self._log.progress
-        tensors, document = pack_states(stateful, progress, self._log.weights, self._crew)
-        if self.rank == 0:
-            plain = pack_plain(self._state or {})
-            self._hooks.save(tensors, {**document, "seen": sorted(self._log.seen), "plain": plain})
-        self._saved_at, self._saved_reports = time.monotonic(), progress.reports
-
     def share_checkpoint(self) -> None:
         """Has every rank load its checkpoint before the function begins, where there are several: which of
         them asks for its state is the function's affair.
@@ -386,26 +360,7 @@ class Trial(OptunaNames):
         Raises:
             InputError: they found different ones, or one found none.
         """
-        if self.world_size > 1:
-            self._found = self._hooks.load()
-            self._crew.require_same(_reports_in(self._found), "report")
-
-    def _load_checkpoint(self) -> tuple[Mapping[str, torch.Tensor], Document] | None:
-        return self._found if self.world_size > 1 else self._hooks.load()
-
-    def _resume(self, stateful: Mapping[str, Stateful]) -> None:
-        check_states(stateful)
-        found, log = self._load_checkpoint(), self._log
-        self._found = None  # what is in it is the function's from now on
-        if found is None:
-            return
-        tensors, document = found
-        log.progress, log.weights = unpack_states(stateful, tensors, document, self._crew)
-        log.seen, log.earlier_s = set(document["seen"]), log.progress.seconds
-        log.earlier_joules = log.progress.joules
-        self._saved_reports = log.progress.reports
-        self.state.clear()  # the dict that the function may hold already stays the one
-        self.state.update(read_plain(document.get("plain")))
+        self._checkpoints.share()
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -495,8 +450,3 @@ class Trial(OptunaNames):
             facts |= {name: float(value) for name, value in self.model_size().items()}
         peak = peak_bytes(self.device)
         return facts if peak is None else {**facts, "peak_memory_bytes": peak}
-
-
-def _reports_in(found: tuple[Mapping[str, torch.Tensor], Document] | None) -> int:
-    """How many reports a checkpoint stands at; -1: there is none."""
-    return -1 if found is None else int(found[1].get("progress", {}).get("reports", 0))

@@ -67,7 +67,7 @@ def write_images(dataset: Dataset, options: ImageOptions, writer: ArrayWriter) -
 
 
 def _choose_shape(column: Column, train: Array, options: ImageOptions) -> tuple[int, int, int]:
-    from trainers.data.images import image_sizes
+    from trainers.data.picture_headers import image_sizes
 
     seen = image_sizes(column, train[:LOOK_ROWS].tolist())
     sides = {(height, width) for height, width, _ in seen}

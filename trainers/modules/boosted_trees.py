@@ -70,6 +70,7 @@ class BoostedTrees(nn.Module):
     # -- answers -------------------------------------------------------------------------------------------
 
     def forward(self, x_NF: Tensor, ids_NK: Tensor) -> Tensor:
+        """The trees' raw answers [N, C], float64: logits, or one number in regression."""
         if self._grown is None:
             return torch.zeros(len(x_NF), self.classes or 1, dtype=torch.float64, device=x_NF.device)
         threads = torch.get_num_threads()

@@ -6,66 +6,25 @@ Shape legend: F rows (members, and copies that fill the width up), B examples of
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trainers.data.batches import IGNORED, Batches
 from trainers.errors import NotFinite
-from trainers.inputs.vocabulary import PAD
 from trainers.loop.attempt import Attempt
 from trainers.loop.stepper import require_finite
 from trainers.stacking.optimizer import KINDS, StackedOptimizer
 from trainers.stacking.program import StackedProgram
+from trainers.stacking.seats import HasLeft, Seat, fit_width
+from trainers.stacking.stack_feed import StackFeed
 from trainers.stacking.weights import StackedTensors, lay_out, tie_buffers, tie_parameters, untie
-from trainers.types import Batch, Params
 
 _LOOK_S = 0.25  # between two looks at the clock's and the surroundings' wishes
-_WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-
-
-@dataclass(slots=True, eq=False)
-class Seat:
-    """A member's attempt in a stack.
-
-    Attributes:
-        failure: what ended it; its row is computed on until the next report, and nobody reads it.
-        order: the positions of the epoch that it is in, and which epoch that is.
-    """
-
-    attempt: Attempt
-    failure: Exception | None = None
-    order: tuple[int, Tensor] | None = field(default=None, repr=False)
-
-    @property
-    def params(self) -> Params:
-        """The attempt's hyper-parameters."""
-        return self.attempt.job.params
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it makes no more steps."""
-        return self.failure is not None or self.attempt.status is not None
-
-    def positions(self, epoch: int) -> Tensor:
-        """Of each example in the order of that epoch; of the last one where no more steps are made."""
-        if self.order is not None and self.is_over:
-            return self.order[1]
-        if self.order is None or self.order[0] != epoch:
-            job = self.attempt.job
-            order = self.attempt.parts["train"].batched_order(epoch, job.seed, job.params["batch_size"])
-            self.order = (epoch, order)
-        return self.order[1]
-
-
-def fit_width(members: int, most: int) -> int:
-    """How many rows so many members get: a few widths alone, so that leaving seldom changes the width."""
-    return min((width for width in (*_WIDTHS, most) if width >= members), default=members)
 
 
 class Stack:
@@ -83,7 +42,7 @@ class Stack:
             most: rows at most.
         """
         self._like, self._most = first, most
-        self._source: Batches = first.parts["train"]
+        self._feed = StackFeed(first)
         self.rows: list[Seat] = []
         self._unused: frozenset[str] = frozenset()
         self._optimizer = StackedOptimizer((), first.device)
@@ -227,7 +186,7 @@ class Stack:
             (optimizer,) = seat.attempt.stepper.optimizers.values()
             for state in optimizer.state.values():
                 state.update({name: value.clone() for name, value in state.items()})
-            gone = replace(seat, failure=_HasLeft())
+            gone = replace(seat, failure=HasLeft())
             self.rows = [gone if one is seat else one for one in self.rows]
         seat.attempt.before_save = _nothing
 
@@ -251,8 +210,8 @@ class Stack:
         chances = [(seat.attempt.chance, seat.attempt.generator) for seat in seats]
         states = [[one.get_state() for one in pair if one is not None] for pair in chances]
         buffers = [block.clone() for block in self._buffers.blocks]
-        ((positions, *_), _) = next(self._groups(1))
-        batch, shared = self._gather(positions)
+        ((positions, *_), _) = next(self._feed.groups(self.rows, 1))
+        batch, shared = self._feed.gather(self.rows, positions)
         losses = self.program.losses([*self._leaves, *self._rest], batch, shared)
         found = self.program.gradients(losses, self._leaves)
         for pair, kept in zip(chances, states, strict=True):
@@ -280,7 +239,7 @@ class Stack:
         records: list[Tensor] = []
         counts: list[int] = []
         look_at = time.monotonic() + _LOOK_S
-        for at, (group, examples) in enumerate(self._groups(steps)):
+        for at, (group, examples) in enumerate(self._feed.groups(self.rows, steps)):
             try:
                 records.append(self._step(at, group, examples))
             except Exception:  # of this step, before any weight was changed: the others count
@@ -313,28 +272,11 @@ class Stack:
         self._optimizer.plan(self._rates, [seat.attempt.progress.step for seat in self.rows])
         self._planned = [seat.attempt.progress.step for seat in self.rows]
 
-    def _groups(self, steps: int) -> Iterator[tuple[list[Tensor], int]]:
-        """The positions of each step's batches, [F, B] each, and the step's examples."""
-        feed = self._like.feed
-        size, total = feed.batch_size, len(self._source)
-        at = [seat.attempt.progress.step for seat in self.rows]
-        within = at[0] % feed.steps_per_epoch
-        made = 0
-        while made < steps:
-            epochs = [(step + made) // feed.steps_per_epoch for step in at]
-            order = torch.stack([s.positions(e) for s, e in zip(self.rows, epochs, strict=True)])
-            for step in range(within, min(feed.steps_per_epoch, within + steps - made)):
-                first = step * feed.accumulate * size
-                last = min(first + feed.accumulate * size, total)
-                yield [order[:, at : min(at + size, last)] for at in range(first, last, size)], last - first
-                made += 1
-            within = 0
-
     def _step(self, at: int, group: Sequence[Tensor], examples: int) -> Tensor:
         """One step; the losses and the largest gradients, [2, F]."""
         total, losses = None, None
         for positions in group:
-            batch, shared = self._gather(positions)
+            batch, shared = self._feed.gather(self.rows, positions)
             weight = positions.shape[1] / examples
             found = self.program.losses([*self._leaves, *self._rest], batch, shared)
             own = self._gradients(found if weight == 1.0 else found * weight)
@@ -349,31 +291,6 @@ class Stack:
     def _gradients(self, losses: Tensor) -> list[Tensor]:
         found = self.program.gradients(losses, self._leaves)
         return self._weights.join_gradients([gradient for gradient in found if gradient is not None])
-
-    def _gather(self, positions: Tensor) -> tuple[Batch, bool]:
-        """The batch of all members, [F, B, …] each; or [B, …], and true, where they share it."""
-        rows, size = positions.shape
-        whole = self._like.job.params["batch_size"] == "all"
-        if whole:
-            batch = self._source.gather_all()
-            parts = [batch] * rows
-        else:
-            flat = self._source.gather(positions.reshape(-1))
-            batch = {name: values.view(rows, size, *values.shape[1:]) for name, values in flat.items()}
-            parts = [{name: values[0] for name, values in batch.items()}]
-        first = self._augment(self.rows[0], parts[0])
-        if first is parts[0]:
-            return batch, whole
-        if not whole:
-            parts = [{name: values[row] for name, values in batch.items()} for row in range(rows)]
-        changed = {id(self.rows[0]): first}
-        for seat, part in zip(self.rows, parts, strict=True):
-            if id(seat) not in changed:
-                changed[id(seat)] = self._augment(seat, part)
-        return {n: _stack_padded(n, [changed[id(seat)][n] for seat in self.rows]) for n in first}, False
-
-    def _augment(self, seat: Seat, batch: Batch) -> Batch:
-        return self._like.job.family.augment(batch, seat.params, seat.attempt.generator)
 
     def _note(self, live: Sequence[Seat], records: Sequence[Tensor], counts: Sequence[int]) -> None:
         """Tells attempts of the steps that were made, and finds those that have gone astray."""
@@ -390,19 +307,6 @@ class Stack:
                 seat.failure = _describe(seat.attempt, first, losses[first, row], peaks[first, row])
             else:
                 seat.attempt.note_steps(len(records), float(sums[row]), sum(counts))
-
-
-class _HasLeft(Exception):
-    """In the row of a member that makes its steps by itself."""
-
-
-def _stack_padded(name: str, parts: Sequence[Tensor]) -> Tensor:
-    """[F, B, …]; tokens are filled up to the longest of all members."""
-    longest = max(part.shape[1] if part.ndim > 1 else 0 for part in parts)
-    if parts[0].is_floating_point() or all(part.ndim < 2 or part.shape[1] == longest for part in parts):
-        return torch.stack(list(parts))
-    fill = IGNORED if name == "target" else PAD
-    return torch.stack([nn.functional.pad(part, (0, longest - part.shape[1]), value=fill) for part in parts])
 
 
 def _nothing() -> None:

@@ -25,7 +25,8 @@ from trainers.loop.memory import catch_out_of_memory, is_out_of_memory, restart_
 from trainers.loop.micro_batches import PartSources
 from trainers.loop.training import complete_job
 from trainers.stacking.evaluation import evaluate_stack, judges_plainly
-from trainers.stacking.stack import Seat, Stack
+from trainers.stacking.seats import Seat
+from trainers.stacking.stack import Stack
 
 _log = logging.getLogger(__name__)
 
@@ -188,7 +189,7 @@ class _StackRun:
             return
         try:
             stack.train(min(seat.attempt.target - seat.attempt.progress.step for seat in seats))
-        except Exception as error:
+        except Exception as error:  # people's modules may raise anything; it is said again alone
             if is_out_of_memory(error):
                 self._save_all(seats)
                 raise
@@ -271,7 +272,7 @@ class _StackRun:
         try:
             with member.alone():
                 turn()
-        except Exception as error:
+        except Exception as error:  # people's code may raise anything; the seat keeps it
             if is_out_of_memory(error) and len(self._seats) > 1:
                 raise
             seat.failure = error

@@ -284,7 +284,7 @@ def _in_training(folder: Path) -> str:
         for name, value in VARIABLES.items():
             patch.setenv(name, value)
         runner = AttemptRunner(settings, device="cpu", ranks=Ranks())
-        store = CheckpointStore(runner.checkpoint_folder(assignment))
+        store = CheckpointStore(runner.jobs.checkpoint_folder(assignment))
         ended = runner.run(assignment, AttemptHooks(assignment, Nobody(), store))
     assert ended.outcome == "complete", ended.detail
     assert store.paths()

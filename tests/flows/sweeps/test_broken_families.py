@@ -16,7 +16,7 @@ from flows.cli import app
 from flows.sweeps import progress
 from flows.sweeps import sweep as verb
 from flows.sweeps.session import SessionEnd
-from infra.coordinator.actor import CoordinatorStatus
+from infra.coordinator.shell.actor import CoordinatorStatus
 from infra.coordinator.trial_table import TrialTable
 from infra.errors import ClusterUnavailable, InterruptedCommand
 from infra.ledger import views

@@ -25,7 +25,7 @@ from infra.head_start.begin import begin_training
 from infra.head_start.orders import EXITS_BY_STATE, LEAVE, HeadStartOrders
 from infra.head_start.process import SWITCH, HeadStart, spare_process
 from infra.home import Home
-from infra.lanes.worker import EXIT_ALONE
+from infra.lanes.lane_process import EXIT_ALONE
 from infra.ledger import views
 from infra.ledger.rows import TrialRow
 from infra.ledger.store import Ledger

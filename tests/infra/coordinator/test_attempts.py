@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from infra.coordinator.attempts import Attempts, RunningAttempt, escape_unstorable, stack_limit
+from infra.coordinator.attempts import Attempts, RunningAttempt
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneHandshake
-from infra.coordinator.trial_table import TrialTable
-from infra.ledger.rows import EventRow, TrialRow
+from infra.coordinator.trial_table import TrialTable, stack_limit
+from infra.ledger.rows import EventRow, TrialRow, storable_text
 from infra.spec import Budget, FamilySpec, Objective
 from tests.infra.conftest import GOAL, Clock, family, hello, sweep
 
@@ -365,14 +365,14 @@ def test_first_paused_trial_that_fits_and_is_among_the_best_gets_in_line() -> No
     office = Office(PAUSING)
     trials = {number: pause(office, number, epoch) for number, epoch in ((0, 2), (1, 8), (2, 4), (3, 4))}
     office.studies.best = {4}
-    office.attempts.resume_paused(lambda trial: trial.number not in (2,))
+    office.attempts.paused.resume_one(lambda trial: trial.number not in (2,))
     assert office.book.take_waiting(lambda _: True) is trials[3]
     assert trials[3].origin == {"number": 5, "paused_at": None}
     assert [trial.number for trial in office.book.paused_trials()] == [1, 2, 0]
     assert len(office.told("resumed")) == 1
-    office.attempts.resume_paused(lambda trial: True)
+    office.attempts.paused.resume_one(lambda trial: True)
     assert office.book.take_waiting(lambda _: True) is trials[2]
-    office.attempts.resume_paused(lambda trial: True)
+    office.attempts.paused.resume_one(lambda trial: True)
     assert office.book.take_waiting(lambda _: True) is None
 
 
@@ -386,19 +386,19 @@ def test_paused_trials_to_which_nothing_more_comes_are_pruned_with_their_best() 
     office.attempts.end_attempt(ended(running, "stopped"), "lane-0")
     other = pause(office, 1, 4, value=0.2)
     office.studies.best = {4}
-    office.attempts.end_paused("noop")  # one of them may go on yet
+    office.attempts.paused.end_all("noop")  # one of them may go on yet
     assert office.studies.told == []
     office.studies.best = set()
-    office.attempts.end_paused("elsewhere")
+    office.attempts.paused.end_all("elsewhere")
     assert office.studies.told == []
-    office.attempts.end_paused("noop")
+    office.attempts.paused.end_all("noop")
     trial = running.trial
     assert (trial.state, trial.objective, trial.epoch, trial.metrics) == ("pruned", [0.9], 1, {GOAL: 0.9})
     assert (trial.origin, other.origin) == ({"number": 5, "paused_at": None},) * 2
     assert (other.objective, other.epoch) == ([0.2], 4)
     assert office.book.paused_trials() == []
     assert office.studies.told == [(101, "pruned", [0.2]), (100, "pruned", [0.9])]
-    assert sorted(office.attempts.dropped_folders) == [
+    assert sorted(office.attempts.conclusions.dropped_folders) == [
         f"try/noop/search-{number:04d}/checkpoints" for number in (0, 1)
     ]
 
@@ -411,7 +411,7 @@ def test_paused_trial_of_which_nobody_can_judge_goes_on(case: str) -> None:
     metrics = {"other": 1.0} if case == "no value at its rung" else {GOAL: 0.5}
     office.attempts.remember_reports(trial.key, [event("reported", epoch=2, metrics=metrics)])
     office.studies.best = set()
-    office.attempts.resume_paused(lambda _: True)
+    office.attempts.paused.resume_one(lambda _: True)
     assert office.book.take_waiting(lambda _: True) is trial
 
 
@@ -617,7 +617,7 @@ def test_confirmation_ends_without_a_study() -> None:
     running = office.begin(0, role="confirm", study_number=None)
     office.attempts.end_attempt(ended(running, objective=(0.5,), model="m"), "lane-0")
     assert (running.trial.state, running.trial.model) == ("complete", "m")
-    assert office.attempts.dropped_folders == []
+    assert office.attempts.conclusions.dropped_folders == []
 
 
 def test_model_that_a_better_one_beats_is_dropped_and_written_so() -> None:
@@ -628,7 +628,7 @@ def test_model_that_a_better_one_beats_is_dropped_and_written_so() -> None:
         trials.append(running.trial)
         office.attempts.end_attempt(ended(running, objective=(value,), model=f"m{number}"), "lane-0")
     assert [trial.model for trial in trials] == [None, "m1", None]
-    assert office.attempts.dropped_folders == ["m0", "m2"]
+    assert office.attempts.conclusions.dropped_folders == ["m0", "m2"]
     assert office.book.trials_with_model("noop") == [trials[1]]
     assert {trial.key for trial in trials} <= set(office.attempts.batch.trials)
 
@@ -638,8 +638,8 @@ def test_models_of_confirmations_are_all_kept() -> None:
     for number, value in enumerate((0.5, 0.8)):
         running = office.begin(number, role="confirm")
         office.attempts.end_attempt(ended(running, objective=(value,), model=f"m{number}"), "lane-0")
-    assert office.attempts.dropped_folders == []
+    assert office.attempts.conclusions.dropped_folders == []
 
 
 def test_text_that_no_database_takes_is_escaped() -> None:
-    assert escape_unstorable("a\0b\udcff ü") == "a\\0b\\udcff ü"
+    assert storable_text("a\0b\udcff ü") == "a\\0b\\udcff ü"

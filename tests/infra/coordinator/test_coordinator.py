@@ -130,7 +130,7 @@ def test_lane_with_a_fresh_process_for_each_trial_charges_none_and_leaves_at_the
 def test_lane_killed_for_memory_costs_one_more_attempt(bench: Bench) -> None:
     """The one that is ended is not always the one that took the memory; at the second time it is said."""
     coordinator = bench.begin(sweep(family(trials=1)))
-    coordinator._starved = lambda process: process.pid in {1, 2}
+    coordinator._ends._starved = lambda process: process.pid in {1, 2}
     for pid in (1, 2):
         me = hello(pid=pid)
         coordinator.register_lane(me)

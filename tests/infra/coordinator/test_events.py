@@ -38,7 +38,7 @@ def plain(name: str = "noop", **changes: Any) -> Any:
 
 def begin(bench: Bench, *families: Any, **changes: Any) -> Coordinator:
     coordinator = bench.begin(sweep(*(families or (plain(),)), **changes))
-    coordinator._structure_of = lambda of, params: "s"
+    coordinator._desk._structure_of = lambda of, params: "s"
     coordinator.register_lane(LANE)
     return coordinator
 
@@ -95,9 +95,7 @@ ASKS_AHEAD: dict[str, Event] = {
 
 
 @pytest.mark.parametrize("event", ASKS_AHEAD.values(), ids=ASKS_AHEAD)
-def test_each_event_first_asks_for_the_trial_that_an_earlier_one_left_to_be_asked(
-    bench: Bench, event: Event
-) -> None:
+def test_trial_that_an_event_left_to_be_asked_is_asked_first_by_the_next(bench: Bench, event: Event) -> None:
     """Also one that is refused: so no lane waits for a sampler."""
     coordinator = begin(bench)
     work = pull(coordinator)
@@ -318,7 +316,7 @@ def test_question_is_about_the_last_of_the_reports_that_come_with_it(bench: Benc
 
 def stack_of(bench: Bench, lanes: int = 1, **changes: Any) -> tuple[Coordinator, Assignment]:
     coordinator = begin(bench, plain(stack=8, **changes))
-    coordinator._lanes = lanes
+    coordinator.needs._lanes = lanes
     return coordinator, pull(coordinator)
 
 
@@ -355,7 +353,7 @@ def test_stack_that_grew_leaves_one_trial_to_be_asked_ahead(bench: Bench) -> Non
 
 def test_trial_of_another_structure_that_is_next_in_line_ends_a_stack(bench: Bench) -> None:
     coordinator, first = stack_of(bench)
-    coordinator._structure_of = lambda of, params: str(params == first.params)
+    coordinator._desk._structure_of = lambda of, params: str(params == first.params)
     mine = replace(request(first, limit=3), structure="True")
     assert coordinator.refill_stack(LANE, mine).attempts == ()
     assert len(told(bench, "asked")) == 2
@@ -454,7 +452,7 @@ def test_process_that_takes_a_slot_ends_what_ran_there(bench: Bench, known: bool
     if not known:
         coordinator = bench.take_over(same_driver=True)
         coordinator._roster.remove(LANE.lane)
-    coordinator._starved = lambda process: process.pid == LANE.pid
+    coordinator._ends._starved = lambda process: process.pid == LANE.pid
     coordinator.register_lane(LANE if not known else replace(LANE, pid=9))
     (ended,) = told(bench, "attempt-ended")
     assert (ended["attempt"], ended["outcome"]) == (
@@ -465,7 +463,7 @@ def test_process_that_takes_a_slot_ends_what_ran_there(bench: Bench, known: bool
 
 def test_memory_is_not_asked_of_a_lane_that_trained_nothing(bench: Bench) -> None:
     coordinator, asked = begin(bench), list[int]()
-    coordinator._starved = lambda process: bool(asked.append(process.pid))
+    coordinator._ends._starved = lambda process: bool(asked.append(process.pid))
     coordinator.tick(alive=lambda lane: False)
     assert asked == []
     coordinator.register_lane(OTHER)
@@ -589,7 +587,8 @@ def test_failed_trials_wait_again_on_request_and_no_others(bench: Bench) -> None
     work = pull(coordinator, ended=failed(pull(coordinator), detail="x"))
     coordinator.next_attempts(LANE, ended=complete(work))
     bench.ledger.add_request(bench.sweep_id, "retry", {"resources": {"cpus": 2.0}}, at=1.0)
-    coordinator._answer_requests()
+    for request in views.open_requests(bench.ledger, bench.sweep_id):
+        coordinator._standing.answer_request(request)
     coordinator.tick()
     first, second = trials(bench)
     assert (first.state, first.failures, first.resources) == ("waiting", 0, {"cpus": 2.0})
@@ -683,9 +682,13 @@ def test_bare_coordinator_searches_with_one_lane(bench: Bench) -> None:
     drive(bench.take_over(token="x"), hello(pid=3), most=1)
     epoch = bench.ledger.raise_epoch(bench.sweep_id, "x")
     coordinator = Coordinator(bench.ledger, bench.sweep_id, epoch=epoch)
-    assert (coordinator._lanes, coordinator._role, coordinator.state) == (1, "search", "running")
+    assert (coordinator.needs._lanes, coordinator._standing.role, coordinator.state) == (
+        1,
+        "search",
+        "running",
+    )
     assert told(bench, "session")[-1] == {"role": "search", "same_driver": False}
-    assert not coordinator._starved(LANE)
+    assert not coordinator._ends._starved(LANE)
 
 
 def test_coordinator_uses_what_its_shell_gives_it(bench: Bench) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from infra.coordinator import actor as actor_module
-from infra.coordinator.actor import CoordinatorActor
 from infra.coordinator.core import Coordinator
-from infra.coordinator.group_commit import GroupCommit, PendingCall
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneWork
-from infra.coordinator.status import ActorSettings
+from infra.coordinator.shell import actor as actor_module
+from infra.coordinator.shell import durable_core
+from infra.coordinator.shell.actor import CoordinatorActor
+from infra.coordinator.shell.group_commit import GroupCommit, PendingCall
+from infra.coordinator.shell.status import ActorSettings
 from infra.errors import FencedError, LedgerUnavailable
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -141,7 +142,7 @@ def make_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch, **changes: Any) ->
     bench.ledger.claim(bench.sweep_id, me, lambda owner: True)
     context = SimpleNamespace(was_current_actor_reconstructed=False)
     monkeypatch.setattr(actor_module, "ray", SimpleNamespace(get_runtime_context=lambda: context))
-    monkeypatch.setattr(actor_module, "LEDGER_RETRY_S", 0.001)
+    monkeypatch.setattr(durable_core, "LEDGER_RETRY_S", 0.001)
     settings = ActorSettings(
         ledger_url=bench.url, sweep_id=bench.sweep_id, token=me.token, role="search", lanes=LANES,
         resources={"noop": spec.families[0].resources}, storage=str(bench.folder), **changes,
@@ -158,12 +159,11 @@ def run_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> 
         yield actor
     finally:
         loops = {thread for thread in set(threading.enumerate()) - before if "ThreadPool" not in thread.name}
-        actor._failure = RuntimeError("the test is over")
+        actor._core.failure = RuntimeError("the test is over")
         actor._settle_due.set()
         for loop in loops:
             loop.join(10)
-        assert actor._ledger is not None
-        actor._ledger.close()
+        actor._core.close()
 
 
 def lane(actor: CoordinatorActor, number: int) -> list[str]:

@@ -10,7 +10,7 @@ from infra.coordinator.messages import (
     StackHeartbeatReply,
 )
 from infra.coordinator.run_requests import KnownRuns, RunAnswer, RunRequests
-from infra.coordinator.status import CoordinatorStatus
+from infra.coordinator.shell.status import CoordinatorStatus
 
 
 def test_bare_assignment_keeps_its_model_and_is_alone_and_fresh() -> None:
@@ -52,7 +52,7 @@ def test_run_is_waited_for_until_it_is_known() -> None:
     assert requests.wanted_trials == (other,)
 
 
-def test_nobody_waits_for_a_run_while_tracking_is_away() -> None:
+def test_run_asked_for_while_tracking_is_away_is_not_waited_for() -> None:
     requests, one = RunRequests("uri"), ("search", "f", 0)
     requests.find(one, wanted=True)
     requests.answer(KnownRuns(away=True))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.coordinator.oom_kills import RECENT_S, KernelOomKills, is_oom_killed_by_ray
+from infra.coordinator.shell.oom_kills import RECENT_S, KernelOomKills, is_oom_killed_by_ray
 from tests.infra.conftest import Clock
 
 

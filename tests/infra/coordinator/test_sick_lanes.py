@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from infra.coordinator.attempts import stack_limit
 from infra.coordinator.core import Coordinator
 from infra.coordinator.lane_health import MOST_IN_A_ROW, MOST_SPOILT, choose_left_out
 from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, LaneHandshake, LaneWork
 from infra.coordinator.placement import Node
 from infra.coordinator.process_faults import ProcessFault, find_process_fault
+from infra.coordinator.trial_table import stack_limit
 from infra.ledger import views
 from infra.ledger.rows import TrialRow
 from tests.infra.conftest import GOAL, Bench, drive, family, hello, run_attempt, sweep

@@ -44,13 +44,13 @@ def structure_of(_family: FamilySpec, params: Params) -> str:
 
 def take_over(bench: Bench, **options: object) -> Coordinator:
     made = bench.take_over(**options)  # type: ignore[arg-type]
-    made._structure_of = structure_of
+    made._desk._structure_of = structure_of
     return made
 
 
 def begin(bench: Bench, *families: FamilySpec) -> Coordinator:
     made = bench.begin(sweep(*families))
-    made._structure_of = structure_of
+    made._desk._structure_of = structure_of
     return made
 
 
@@ -264,11 +264,11 @@ def test_seconds_of_a_trial_are_its_share_of_the_stack(bench: Bench) -> None:
     coordinator.register_lane(me)
     held = pull(coordinator, me)
     bench.clock.now += 8
-    coordinator._update_usage(bench.clock())
+    coordinator._budget.update(bench.clock())
     fill(coordinator, me, held, 4, tuple(complete(one) for one in held.values()))
     trials = views.trials(bench.ledger, bench.sweep_id)
     assert [t.seconds for t in trials] == [2.0] * 4
-    assert coordinator._spending.used["cpu_s"] == pytest.approx(8.0)
+    assert coordinator._budget.usage.used["cpu_s"] == pytest.approx(8.0)
 
 
 def test_families_take_turns_by_blocks(bench: Bench) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.coordinator import structures
-from infra.coordinator.structures import Structures
+from infra.coordinator.shell import structures
+from infra.coordinator.shell.structures import Structures
 from infra.spec import FamilySpec
 from tests.infra.conftest import family
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.coordinator.warm_start import teach_earlier_trials
+from infra.coordinator.takeover import teach_earlier_trials
 from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import TrialRow
 from infra.search.study import Studies

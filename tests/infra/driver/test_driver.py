@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from infra.coordinator.placement import Node
-from infra.coordinator.status import CoordinatorStatus
+from infra.coordinator.shell.status import CoordinatorStatus
 from infra.driver.coordinator_link import LEAVE_LIMIT_S, CoordinatorLink, last_line
 from infra.driver.driver import _Driver
 from infra.driver.run_pool import first_room

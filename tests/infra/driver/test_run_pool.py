@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from infra.coordinator.placement import Node, RunPlan
-from infra.coordinator.status import CoordinatorStatus
+from infra.coordinator.shell.status import CoordinatorStatus
 from infra.driver import run_pool
 from infra.driver.run_pool import RunPool
 from infra.errors import ClusterUnavailable

@@ -89,17 +89,17 @@ def test_lanes_come_to_share_gpus_after_two_trials_and_none_that_runs_is_ended(b
     coordinator = begin(bench)
     first, second = lane(coordinator, "a-0"), lane(coordinator, "b-0")
     under_way = coordinator.next_attempts(second)
-    assert coordinator.run_sizes == {"1x1cpu-1gpu": 1}
+    assert coordinator.needs.run_sizes == {"1x1cpu-1gpu": 1}
     work = end(coordinator, first, coordinator.next_attempts(first), 1.0)
     assert work.attempts
     assert {shape: r.gpus for shape, (r, _) in coordinator.demand.items()} == {"1x1cpu-1gpu": 1.0}
     assert end(coordinator, first, work, 3.1).leave  # its GPU comes free
     assert {shape: r.gpus for shape, (r, _) in coordinator.demand.items()} == {"1x1cpu-0.25gpu": 0.25}
-    assert coordinator.run_sizes == {"1x1cpu-1gpu": 1, "1x1cpu-0.25gpu": 4}
+    assert coordinator.needs.run_sizes == {"1x1cpu-1gpu": 1, "1x1cpu-0.25gpu": 4}
     assert not coordinator.heartbeat(second, under_way.attempts[0].attempt).stop
     assert coordinator.lanes_by_run == {"b": 1}
     why = "4 lanes a GPU, the largest trial so far took 3.1 GiB of 24.0 GiB"
-    assert coordinator.gpu_lanes == {"noop": why}
+    assert coordinator.needs.gpu_lanes == {"noop": why}
     assert end(coordinator, second, under_way, 1.0).leave
     assert views.events_of_kind(bench.ledger, bench.sweep_id, "gpu-lanes")[0].payload["lanes"] == 4
 
@@ -127,7 +127,7 @@ def test_trial_that_found_a_shared_gpu_full_has_one_for_itself_once_and_uncharge
     }  # fmt: skip
     assert next(iter(coordinator.demand)) == "1x1cpu-1gpu"  # it is placed first
     assert (trial_of(bench, number).state, trial_of(bench, number).failures) == ("waiting", 0)
-    assert "with 4 a GPU was full" in coordinator.gpu_lanes["noop"]
+    assert "with 4 a GPU was full" in coordinator.needs.gpu_lanes["noop"]
     alone = lane(coordinator, "alone-0")
     work = coordinator.next_attempts(alone)
     assert work.attempts[0].number == number
@@ -222,7 +222,7 @@ def test_number_that_is_written_stays_whatever_trials_take(bench: Bench, gpus: f
     fail_full(coordinator, me, work, 2)
     assert trial_of(bench, number).state == "failed"
     assert set(coordinator.demand) == told
-    assert (coordinator.run_sizes, coordinator.gpu_lanes) == ({}, {})
+    assert (coordinator.needs.run_sizes, coordinator.needs.gpu_lanes) == ({}, {})
     assert "gpu_lanes" not in views.sweep_by_id(bench.ledger, bench.sweep_id).facts
 
 
@@ -235,15 +235,17 @@ def test_runs_are_as_before_where_a_family_with_a_number_has_lanes_of_that_shape
         bench.ledger, bench.sweep_id, epoch=epoch, resources={"free": WHOLE, "fixed": WHOLE},
         gpu_rooms={"free": ROOM},
     )  # fmt: skip
-    assert coordinator.run_sizes == {}
-    assert set(coordinator.gpu_lanes) == {"free"}
+    assert coordinator.needs.run_sizes == {}
+    assert set(coordinator.needs.gpu_lanes) == {"free"}
 
 
 def test_stacks_leave_trials_for_all_lanes_that_share_gpus(bench: Bench) -> None:
     coordinator = begin(bench, trials=40)
-    assert coordinator._fair_share("1x1cpu-1gpu") == 20
+    assert coordinator.needs.fair_share(coordinator._standing.spec, "1x1cpu-1gpu") == 20
     share(coordinator)
-    assert coordinator._fair_share("1x1cpu-0.25gpu") == 5  # of 38, by eight lanes
+    assert (
+        coordinator.needs.fair_share(coordinator._standing.spec, "1x1cpu-0.25gpu") == 5
+    )  # of 38, by eight lanes
 
 
 def begin_two(bench: Bench, trials: int) -> Coordinator:
@@ -266,11 +268,11 @@ def test_families_that_need_the_same_share_lanes_and_the_largest_decides(bench: 
     for peak in (1.0, 7.0, 1.0):  # of a, b, a
         work = end(coordinator, first, work, peak)
     assert list(coordinator.demand) == ["1x1cpu-1gpu"]  # b has shown it once
-    assert "2 trials of each family" in coordinator.gpu_lanes["a"]
+    assert "2 trials of each family" in coordinator.needs.gpu_lanes["a"]
     assert end(coordinator, first, work, 1.0).leave
     assert list(coordinator.demand) == ["1x1cpu-0.5gpu"]
     why = "2 lanes a GPU, the largest trial so far took 7.0 GiB of 24.0 GiB"
-    assert coordinator.gpu_lanes == dict.fromkeys("ab", why)
+    assert coordinator.needs.gpu_lanes == dict.fromkeys("ab", why)
     (event,) = views.events_of_kind(bench.ledger, bench.sweep_id, "gpu-lanes")
     assert event.payload["families"] == ["a", "b"]
 
@@ -292,10 +294,10 @@ def test_gpu_hours_are_those_that_a_lane_holds(bench: Bench) -> None:
     work = end(coordinator, first, coordinator.next_attempts(first), 1.0)
     assert end(coordinator, first, work, 1.0).leave
     coordinator.tick()
-    before = coordinator._spending.used["gpu_s"]
+    before = coordinator._budget.usage.used["gpu_s"]
     bench.clock.now += 8.0
     coordinator.tick()
-    assert coordinator._spending.used["gpu_s"] - before == pytest.approx(8.0)
+    assert coordinator._budget.usage.used["gpu_s"] - before == pytest.approx(8.0)
 
 
 def test_short_trials_are_over_before_lanes_have_begun_anew(bench: Bench) -> None:

@@ -60,7 +60,7 @@ class Machine:
             for shape, (_, count) in demand.items()
         }
         shapes = {shape: resources for shape, (resources, _) in demand.items()}
-        sizes = self.coordinator.run_sizes
+        sizes = self.coordinator.needs.run_sizes
         for plan in plan_runs(shapes, counts, [self.node], None, running=running, run_sizes=sizes):
             lanes: list[Lane] = []
             self.runs.append((plan, lanes))
@@ -121,7 +121,7 @@ class Machine:
     st.sampled_from([2, 5, 8, 16]),
     st.integers(0, 1_000),
 )
-def test_every_trial_that_a_gpu_holds_is_complete_and_uncharged(
+def test_trials_that_a_gpu_holds_are_complete_and_uncharged(
     peaks: list[int], gpus: int, cpus: int, seed: int
 ) -> None:
     node = Node(name="n", cpus=float(cpus), gpus=float(gpus))

@@ -142,7 +142,7 @@ def test_clock_asks_ahead_ticks_and_removes_what_nobody_needs(
     folder = tmp_path / "beaten" / "model"
     folder.mkdir(parents=True)
     bench.ledger.add_request(bench.sweep_id, "stop", {}, at=0.0)
-    line._core._attempts.dropped_folders.append("beaten")
+    line._core._attempts.conclusions.dropped_folders.append("beaten")
     line._steady = time.monotonic
     line.next_attempts(None, [])
     line.start_clock()

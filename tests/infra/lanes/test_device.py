@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 
 from infra.errors import ClusterUnavailable
-from infra.lanes.worker import choose_device
+from infra.lanes.lane_process import choose_device
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     made = LaneLoop.__new__(LaneLoop)
     made._ranks, made._line, made._watch = Ranks(), MagicMock(), MagicMock()
     made._runner, made._settings = MagicMock(), MagicMock(logs=str(tmp_path / "logs"))
-    made._runner.checkpoint_folder.return_value = tmp_path / "checkpoints"
+    made._runner.jobs.checkpoint_folder.return_value = tmp_path / "checkpoints"
     made._runner.spec.keep_checkpoints = 1
     return made
 

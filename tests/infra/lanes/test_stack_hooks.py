@@ -7,7 +7,8 @@ from typing import cast
 
 from infra.coordinator.messages import AttemptReports, HeartbeatReply, StackHeartbeatReply
 from infra.lanes.attempt_hooks import AttemptHooks
-from infra.lanes.stack_hooks import MemberLogs, StackChannel, StackHooks
+from infra.lanes.channel import StackChannel
+from infra.lanes.stack_hooks import MemberLogs, StackHooks
 from infra.storage.checkpoints import CheckpointStore
 from tests.infra.conftest import Bench, family, hello, sweep
 

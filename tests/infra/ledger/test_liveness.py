@@ -13,8 +13,8 @@ import psutil
 import pytest
 from sqlalchemy import update
 
-from infra.coordinator.actor import CoordinatorActor
 from infra.coordinator.messages import LaneHandshake
+from infra.coordinator.shell.lane_processes import LaneProcesses
 from infra.ledger import schema, views
 from infra.ledger.liveness import describe_this_process, is_alive_here, is_owner_alive, process_started_at
 from infra.ledger.rows import OwnerRow
@@ -100,9 +100,9 @@ def test_process_start_after_a_step_of_the_clock_is_the_same(step_s, monkeypatch
     assert process_started_at(child.pid) == before is not None
     assert is_alive_here(mine)
     hello = LaneHandshake(lane="l", shape="", host="h", pid=child.pid, pid_started_at=before)
-    assert CoordinatorActor._is_alive(SimpleNamespace(_host="h"), hello)
+    assert LaneProcesses.is_alive(SimpleNamespace(_host="h"), hello)
     child.communicate(b"\n")
-    assert not CoordinatorActor._is_alive(SimpleNamespace(_host="h"), hello)
+    assert not LaneProcesses.is_alive(SimpleNamespace(_host="h"), hello)
 
 
 def test_process_start_is_the_one_that_psutil_reads(monkeypatch):

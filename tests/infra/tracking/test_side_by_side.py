@@ -127,7 +127,7 @@ def test_four_runs_are_on_their_way_to_a_server_at_once(mlflow: Any, tell: Tell)
 
 
 @pytest.mark.usefixtures("none_left")
-def test_each_of_many_runs_gets_its_own_calls_in_order_and_once(mlflow: Any, tell: Tell) -> None:
+def test_calls_of_many_runs_reach_their_own_run_in_order_and_once(mlflow: Any, tell: Tell) -> None:
     client, story = WatchedClient(mlflow), many_trials(tell)
     story.sender(SERVER, connect=client.at_a_server).send_once()
     runs = runs_of(mlflow, story)

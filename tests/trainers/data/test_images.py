@@ -14,7 +14,7 @@ from tests.trainers.data.conftest import Open
 from trainers.data import images
 from trainers.data.dataset import Column
 from trainers.data.examples import _nested_lists
-from trainers.data.images import image_sizes
+from trainers.data.picture_headers import common_size, image_sizes
 from trainers.errors import InputError
 from trainers.families.image_cnn import ImageCNN
 from trainers.inputs.encoded_arrays import FolderWriter, encode_dataset
@@ -50,7 +50,7 @@ def test_images_of_many_sizes_become_one_array(tmp_path: Path) -> None:
     assert (found.shape, found.dtype) == ((5, 12, 10, 3), np.uint8)
     assert found.reshape(5, -1).std(axis=1).min() > 5
     assert (np.load(tmp_path / "inputs.npy") == found).all()
-    assert images.image_sizes(column, [0, 1]) == [(20, 30, 3), (21, 30, 1)]
+    assert image_sizes(column, [0, 1]) == [(20, 30, 3), (21, 30, 1)]
 
 
 def test_image_given_in_any_form_has_the_pixels_of_training(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_image_given_in_any_form_has_the_pixels_of_training(tmp_path: Path) -> N
 def test_image_array_of_the_right_size_is_unchanged(tmp_path: Path) -> None:
     values = RANDOM.integers(0, 255, (600, 8, 8, 1), np.uint8)
     column = Column(name="image", kind="image", values=values)
-    assert images.common_size(column) == (8, 8, 1)
+    assert common_size(column) == (8, 8, 1)
     found = images.decode_images(column, FolderWriter(tmp_path, 600), size=(8, 8), channels=1)
     assert (found == values).all()
 

@@ -17,7 +17,8 @@ from infra.predicting.line_files import TextLines
 from tests.trainers.data.conftest import Open
 from trainers.column_profiles import profile_columns
 from trainers.column_warnings import warn_of_words
-from trainers.data.images import decode_user_images, image_sizes
+from trainers.data.images import decode_user_images
+from trainers.data.picture_headers import image_sizes
 from trainers.errors import InputError
 
 ROWS = 60
@@ -121,7 +122,7 @@ def test_parquet_file_that_is_cut_is_not_called_one_of_another_kind(opened: Open
         (b"\x93NUMPY\x01\x00", r"an array of NumPy's without its labels; save both: numpy.savez"),
     ],
 )
-def test_what_is_no_npz_is_not_said_to_hold_objects(
+def test_file_that_is_no_npz_is_not_said_to_hold_objects(
     opened: Open, tmp_path: Path, content: bytes, says: str
 ) -> None:
     (tmp_path / "a.npz").write_bytes(content)

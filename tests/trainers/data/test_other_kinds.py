@@ -105,7 +105,7 @@ def test_packed_file_is_known_by_its_ending_in_capitals(scheme: str, opened: Ope
         (b"<html><table></table></html>", "a web page"),
     ],
 )
-def test_what_is_no_workbook_is_told(content: bytes, says: str, opened: Open, tmp_path: Path) -> None:
+def test_file_that_is_no_workbook_is_refused(content: bytes, says: str, opened: Open, tmp_path: Path) -> None:
     """`File is not a zip file` was said of all of them."""
     (tmp_path / "a.xlsx").write_bytes(content)
     with pytest.raises(InputError, match=says):

@@ -147,7 +147,7 @@ def start_from_encoder(family: ImageCNN) -> torch.nn.Module:
 def test_an_image_cnn_starts_from_its_blocks_and_takes_their_structure(tmp_path: Path) -> None:
     folder, net = save_autoencoder(tmp_path / "bundle")
     family = ImageCNN({"encoder": str(folder), "encoder_sha256": manifest_hash(folder)})
-    known = {name: entry.default for name, entry in family.known().items()}
+    known = {name: entry.default for name, entry in family.list_hyperparameters().items()}
     assert (known["channels"], known["pooling"]) == ([4, 8], "average")
     assert {"channels", "pooling", "kernel"} <= family.decided
     started_net = start_from_encoder(family)

@@ -23,7 +23,7 @@ SMALL = {"width": 32, "heads": 2, "layers": 1, "feed_forward": 64, "dropout": 0.
 class TinyBert:
     def __init__(self, dataset: Dataset, options: dict[str, Any] | None = None, **params: Any) -> None:
         self.dataset, self.family = dataset, Bert(options)
-        known = self.family.known()
+        known = self.family.list_hyperparameters()
         given = {name: value for name, value in {**SMALL, **params}.items() if name in known}
         self.params = self.family.complete(given)
         self.family.check(dataset)

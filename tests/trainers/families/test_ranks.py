@@ -59,7 +59,10 @@ def _encode_family(name: str) -> tuple[Any, dict[str, Any], EncodedDataset]:
     case = {**PLAIN, **{key: entry[0] for key, entry in (VARIANTS | CHANCE).items()}}[name]
     family: Any = load_reference(case.name)
     family = family(case.options)
-    params = {**case.params, **{key: value for key, value in OFF.items() if key in family.known()}}
+    params = {
+        **case.params,
+        **{key: value for key, value in OFF.items() if key in family.list_hyperparameters()},
+    }
     dataset, memory = case.dataset(), Memory()
     state = json.loads(json.dumps(family.encode(dataset, family.complete(params), memory)))
     arrays = {key: np.asarray(values) for key, values in memory.arrays.items()}

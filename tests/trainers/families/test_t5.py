@@ -23,7 +23,7 @@ SMALL = {"width": 32, "heads": 4, "layers": 1, "feed_forward": 64, "dropout": 0.
 class TinyT5:
     def __init__(self, options: dict[str, Any] | None = None, **params: Any) -> None:
         self.family = T5(options)
-        known = self.family.known()
+        known = self.family.list_hyperparameters()
         given = {name: value for name, value in {**SMALL, **params}.items() if name in known}
         self.params = self.family.complete(given)
         memory = Memory()
@@ -128,7 +128,7 @@ def test_t5_pretrained_weights_and_tokenizer_come_from_a_folder(tmp_path: Path) 
     assert second.state["tokenizer"] == first.state["tokenizer"]
     for name, tensor in first.module.state_dict().items():
         assert torch.equal(second.module.state_dict()[name], tensor), name
-    assert "width" not in second.family.known()
+    assert "width" not in second.family.list_hyperparameters()
 
 
 def test_t5_pretrained_with_another_hash_is_refused(tmp_path: Path) -> None:

@@ -158,7 +158,9 @@ def test_hyperparameter_changes_training_or_is_idle_or_refused(case: Case) -> No
     family, _ = encoded_of(case)
     usual, before = family.complete(case.params), train_case(case, Length(steps=2))[1]
     idle = _idle(family, usual) | _refused_names(family, case.dataset().kind)
-    for name in sorted(family.known().keys() & (OTHERS.keys() | family.hyperparameters.keys() - TRAINING)):
+    for name in sorted(
+        family.list_hyperparameters().keys() & (OTHERS.keys() | family.hyperparameters.keys() - TRAINING)
+    ):
         for value in _other_values(family, name, usual[name]):
             outcome = train_case(case, Length(steps=2), **{name: value})[1]
             assert outcome.status == "complete"
@@ -169,7 +171,7 @@ def _other_values(family: Family, name: str, usual: Any) -> list[Any]:
     """Values that differ from the case's, and which small data can tell from it."""
     if name in OTHERS:
         return [value for value in OTHERS[name] if value != usual]
-    entry = family.known()[name]
+    entry = family.list_hyperparameters()[name]
     if name == "vocabulary":
         assert entry.low is not None
         return [int(entry.low)]

@@ -98,7 +98,7 @@ def test_rank_0_decides_for_all_and_a_resumed_pair_goes_on_exactly() -> None:
 @pytest.mark.parametrize(
     ("backend", "where"), [("nccl", "meta"), ("gloo", "cpu"), ("cpu:gloo,cuda:nccl", "cpu")]
 )
-def test_what_ranks_tell_each_other_lies_where_their_group_can_send_it(
+def test_tensor_for_other_ranks_lies_where_their_group_can_send_it(
     backend: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A group of NCCL alone sends what is on the device, which nothing is computed on here."""

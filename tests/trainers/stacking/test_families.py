@@ -37,7 +37,7 @@ def encode(case: Case) -> tuple[Any, EncodedDataset]:
 @pytest.mark.parametrize("case", STACKED, ids=lambda case: f"{case.name}-{case.dataset.__name__}")
 def test_twenty_steps_in_a_stack_equal_those_of_the_trial_by_itself(case: Case) -> None:
     family, encoded = encode(case)
-    known = family.known()
+    known = family.list_hyperparameters()
     pairs = []
     for i, options in enumerate(OPTIONS):
         own = {name: value for name, value in options.items() if name in known}

@@ -105,7 +105,7 @@ def test_writer_of_another_user_lives(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not atomic_folders.is_abandoned(left_aside(tmp_path, socket.gethostname()))
 
 
-def test_what_another_host_left_is_abandoned_after_a_day_by_its_own_age(tmp_path: Path) -> None:
+def test_folder_that_another_host_left_is_abandoned_after_a_day_by_its_own_age(tmp_path: Path) -> None:
     """A link too, wherever it leads: nothing of what it names is asked."""
     for pid, age_s in ((1, 23 * 3600), (2, 25 * 3600)):
         link = left_aside(tmp_path, pid=pid)

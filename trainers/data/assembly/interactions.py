@@ -42,10 +42,8 @@ def find_interactions(raw: RawDataset, named: ColumnNames, task: Task | None) ->
     meant = bool(given) or task is not None
     free = {fold_name(name): name for name in raw.columns if name not in (*named.drop, *named.id)}
     found = _name_columns(free, named)
-    if not meant:
-        others = (named.target, raw.target, named.text, named.input, named.reference, named.image)
-        if any((*others, *named.features, *named.sensitive)) or {*free.values()} - {*found.values()}:
-            return None
+    if not meant and (_names_others(raw, named) or {*free.values()} - {*found.values()}):
+        return None
     if found["user"] is None or found["item"] is None:
         if not meant:
             return None
@@ -63,6 +61,11 @@ def find_interactions(raw: RawDataset, named: ColumnNames, task: Task | None) ->
         rating=found["rating"],
         notes=_describe(raw, named, found),
     )
+
+
+def _names_others(raw: RawDataset, named: ColumnNames) -> bool:
+    others = (named.target, raw.target, named.text, named.input, named.reference, named.image)
+    return any((*others, *named.features, *named.sensitive))
 
 
 def _name_columns(free: Mapping[str, str], named: ColumnNames) -> dict[str, str | None]:

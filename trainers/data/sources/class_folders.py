@@ -44,11 +44,7 @@ def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
         InputError: no folder, no classes or no such files there.
     """
     endings, several = ENDINGS[kind], SEVERAL[kind]
-    if not require_path(path).is_dir():
-        scheme = "audio" if kind == "audio" else "images"
-        raise InputError(
-            f"{scheme}: must name a folder", f"a file at {path.absolute()}", UNPACK, key=SOURCE_KEY
-        )
+    _require_folder(path, kind)
     path, wrapped = _unwrap(path, endings)
     files = _find_files(path)
     found = [entry for entry in files if entry[2].lower().endswith(endings)]
@@ -77,6 +73,14 @@ def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
         target="label",
         notes=notes,
     )
+
+
+def _require_folder(path: Path, kind: FileKind) -> None:
+    if not require_path(path).is_dir():
+        scheme = "audio" if kind == "audio" else "images"
+        raise InputError(
+            f"{scheme}: must name a folder", f"a file at {path.absolute()}", UNPACK, key=SOURCE_KEY
+        )
 
 
 def _places(path: Path, files: Sequence[tuple[Part | None, str, str]]) -> dict[str, RawColumn]:

@@ -127,6 +127,7 @@ class _WithoutComments(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        """As much as fits of the next line that is no comment."""
         while not self._held:
             line = self._file.readline()
             if not line:

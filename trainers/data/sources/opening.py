@@ -65,7 +65,7 @@ def _read_rows(scheme: str, rest: str, spec: Mapping[str, Json], base: Path, cac
         do = "leave it out: other files say themselves how they are read"
         raise InputError("data.read is for csv:", f"source {scheme}:{rest}", do, key=("data", "read"))
     if scheme == "builtin":
-        from trainers.data.assembly.assemble import read_task
+        from trainers.data.assembly.task_choice import read_task
         from trainers.data.sources.builtin import read_builtin
 
         return read_builtin(rest, read_task(spec.get("task")), cache)

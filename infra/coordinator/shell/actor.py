@@ -1,4 +1,4 @@
-"""The Ray actor around the coordinator's core: whose turn it is, a clock that ticks, the ledger's return.
+"""The Ray actor around the coordinator's core: what lanes and the driver call, and a clock that ticks.
 
 Lanes call it from other processes; every method may be called twice, since Ray sends a call again when the
 actor had to be started anew.
@@ -7,23 +7,18 @@ actor had to be started anew.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import signal
-import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 import ray
 
 from infra.coordinator.core import Coordinator
-from infra.coordinator.group_commit import GroupCommit, PendingCall
 from infra.coordinator.messages import (
     AttemptReports,
     AttemptResult,
@@ -35,19 +30,12 @@ from infra.coordinator.messages import (
     StackHeartbeatReply,
     StackRequest,
 )
-from infra.coordinator.oom_kills import KernelOomKills, is_oom_killed_by_ray
 from infra.coordinator.run_requests import KnownRuns, RunAnswer, RunRequests, TrialKey
-from infra.coordinator.status import ActorSettings, CoordinatorStatus
-from infra.coordinator.structures import Structures
-from infra.errors import (
-    FencedError,
-    LedgerDamaged,
-    LedgerUnavailable,
-    StorageUnavailable,
-    VelodromeError,
-)
-from infra.ledger.liveness import process_started_at
-from infra.ledger.store import Ledger
+from infra.coordinator.shell.durable_core import LEDGER_WAIT_S, Answer, DurableCore
+from infra.coordinator.shell.lane_processes import AnyHandle, LaneProcesses
+from infra.coordinator.shell.status import ActorSettings, CoordinatorStatus
+from infra.coordinator.shell.structures import Structures
+from infra.errors import StorageUnavailable
 from infra.mirror import discard, find_mirror
 
 if TYPE_CHECKING:
@@ -56,18 +44,12 @@ if TYPE_CHECKING:
     from trainers.types import Document
 
 TICK_S = 0.5
-LEDGER_WAIT_S = 600.0
-LEDGER_RETRY_S = 0.2
 STANDING_WAIT_S = 0.5
 # A sampler that computes holds the interpreter for 5 ms at each switch of threads: the answer to the lane
 # that waits, which passes through several threads of Ray's, leaves first.
 ANSWER_LEAVES_S = 0.01
-EXIT_FENCED = 70
 
-Answer = TypeVar("Answer")
 CoordinatorHandle: TypeAlias = "ActorHandle[CoordinatorActor]"
-AnyHandle: TypeAlias = "ActorHandle[Any]"  # of a lane or of a run's controller
-Event = Callable[[Coordinator], Any]
 TOGETHER = 8  # calls that may wait at once and then share a commit
 _log = logging.getLogger(__name__)
 
@@ -78,21 +60,15 @@ class CoordinatorActor:
     def __init__(self, settings: ActorSettings) -> None:
         """Takes the sweep over from the ledger, or waits until it is told to."""
         self._settings = settings
-        self._turns: GroupCommit[Event] = GroupCommit(self._answer_all)
-        self._host = socket.gethostname()
-        self._handles: dict[str, AnyHandle | None] = {}
-        self._kernel_kills = KernelOomKills()
+        self._processes = LaneProcesses()
+        find_structure = Structures(settings.sys_path).find_structure
+        self._core = DurableCore(settings, self._processes.is_oom_killed, find_structure)
         self._controllers: dict[str, AnyHandle] = {}
         self._drops = ThreadPoolExecutor(max_workers=1)  # a bucket may take a minute to say that it is away
         self._start_failures: list[str] = []
         self._run_requests = RunRequests(settings.tracking)
-        self._away = ""
-        self._failure: Exception | None = None
         self._stood = CoordinatorStatus()
         again = bool(ray.get_runtime_context().was_current_actor_reconstructed)
-        self._structures = Structures(settings.sys_path)
-        self._ledger: Ledger | None = None
-        self._core: Coordinator
         self._settle_due, self._has_begun = threading.Event(), threading.Event()
         self._waiting: set[str] = set()
         if not settings.waits:
@@ -109,7 +85,7 @@ class CoordinatorActor:
             self._begin(same_driver=same_driver)
 
     def _begin(self, *, same_driver: bool) -> None:
-        self._core = self._build_core(same_driver=same_driver)
+        self._core.begin(same_driver=same_driver)
         self._settle_due.set()
         for loop in (self._tick_loop, self._prefetch_loop):
             threading.Thread(target=loop, daemon=True).start()
@@ -117,7 +93,7 @@ class CoordinatorActor:
 
     def register_lane(self, hello: LaneHandshake, handle: AnyHandle | None = None) -> None:
         """A lane's process is there; `handle` is its actor, to end it if it stops answering."""
-        self._handles[hello.lane] = handle
+        self._processes.register(hello, handle)
         self._waiting.add(hello.lane)
         self._call(lambda core: core.register_lane(hello))
 
@@ -238,123 +214,45 @@ class CoordinatorActor:
             return CoordinatorStatus(
                 waits=True, waiting_lanes=len(self._waiting), start_failures=tuple(self._start_failures)
             )
-        with self._turns.exclusive_access(STANDING_WAIT_S) as mine:
-            if mine:
-                core = self._core
+        with self._core.look_between(STANDING_WAIT_S) as core:
+            if core is not None:
                 self._stood = CoordinatorStatus(
                     state=core.state, stopping=core.stopping, lanes=core.lanes, running=core.running,
                     wanted=core.demand, lanes_by_run=core.lanes_by_run, sick_nodes=core.sick.count_by_node(),
-                    run_sizes=core.run_sizes, gpu_lanes=core.gpu_lanes,
+                    run_sizes=core.needs.run_sizes, gpu_lanes=core.needs.gpu_lanes,
                 )  # fmt: skip
         return replace(
-            self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure,
-            wanted_runs=self._run_requests.wanted_trials,
+            self._stood, start_failures=tuple(self._start_failures), away=self._core.away,
+            failure=self._core.failure, wanted_runs=self._run_requests.wanted_trials,
         )  # fmt: skip
 
     def _call(self, event: Callable[[Coordinator], Answer]) -> Answer:
         if not self._has_begun.wait(LEDGER_WAIT_S):
             raise RuntimeError("the coordinator was not told to take the sweep over")
-        answer: Answer = self._turns.call(event)
-        return answer
-
-    def _answer_all(self, group: Sequence[PendingCall[Event]]) -> None:
-        try:
-            self._try_group(group)
-        except FencedError:
-            _log.warning("another driver owns this sweep by now")
-            os._exit(EXIT_FENCED)
-        except VelodromeError as error:
-            self._failure = error
-            raise
-        except Exception as error:  # a defect of ours: the driver must hear of it, whoever called
-            self._failure = RuntimeError(f"the coordinator failed\n{traceback.format_exc()}")
-            raise error
-
-    def _try_group(self, group: Sequence[PendingCall[Event]]) -> None:
-        deadline = time.monotonic() + LEDGER_WAIT_S
-        while True:
-            try:
-                with self._core.batch_events():
-                    for asked in group:
-                        asked.answer = asked.event(self._core)
-                self._away = ""
-                return
-            except LedgerDamaged:  # that no waiting mends
-                raise
-            except LedgerUnavailable as error:
-                # Memory may be ahead of the ledger now: begin again from what is durable. Every event
-                # is idempotent, so all of them are simply tried on the new core.
-                if time.monotonic() > deadline:
-                    raise
-                if not self._away:
-                    _log.warning("%s", error)
-                self._away = str(error)
-                time.sleep(LEDGER_RETRY_S)
-                self._core = self._build_core(same_driver=True)
-
-    def _build_core(self, *, same_driver: bool) -> Coordinator:
-        settings, deadline = self._settings, time.monotonic() + LEDGER_WAIT_S
-        while True:
-            try:
-                if self._ledger is not None:
-                    self._ledger.close()  # its connections may be why
-                self._ledger = Ledger(settings.ledger_url)
-                return Coordinator(
-                    self._ledger,
-                    settings.sweep_id,
-                    epoch=self._ledger.raise_epoch(settings.sweep_id, settings.token),
-                    role=settings.role,
-                    lanes=settings.lanes,
-                    resources=settings.resources,
-                    gpu_rooms=settings.gpu_rooms,
-                    same_driver=same_driver,
-                    starved=self._is_oom_killed,
-                    structure_of=self._structures.find_structure,
-                )
-            except LedgerDamaged:
-                raise
-            except LedgerUnavailable:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(1.0)
+        return self._core.call(event)
 
     def _prefetch_loop(self) -> None:
-        while self._failure is None:
+        while self._core.failure is None:
             self._settle_due.wait()
             self._settle_due.clear()
             time.sleep(ANSWER_LEAVES_S)
             self._call(lambda core: core.prefetch_trials())
 
     def _tick_loop(self) -> None:
-        while self._failure is None:
+        while self._core.failure is None:
             time.sleep(TICK_S)
-            self._kernel_kills.has_recent()
-            self._call(lambda core: core.tick(self._is_alive))
-            # Between groups, where what memory says is in the ledger too.
-            with self._turns.exclusive_access(LEDGER_WAIT_S) as mine:
-                lost = self._core.take_lost_lanes() if mine else []
-                dropped = self._core.take_dropped_folders() if mine else []
+            self._processes.look_for_kills()
+            self._call(lambda core: core.tick(self._processes.is_alive))
+            with self._core.look_between(LEDGER_WAIT_S) as core:
+                lost = core.take_lost_lanes() if core is not None else []
+                dropped = core.take_dropped_folders() if core is not None else []
             for hello in lost:
-                self._end_process(hello)
+                self._processes.end(hello)
             for folder in dropped:
                 path = Path(self._settings.storage) / folder
                 shutil.rmtree(path, ignore_errors=True)
                 if find_mirror(path) is not None:
                     self._drops.submit(_discard_stored, path)
-
-    def _is_alive(self, hello: LaneHandshake) -> bool:
-        return hello.host != self._host or process_started_at(hello.pid) == hello.pid_started_at
-
-    def _is_oom_killed(self, hello: LaneHandshake) -> bool:
-        here = hello.host == self._host
-        actor = str(hello.facts.get("actor", ""))
-        return (here and self._kernel_kills.has_recent()) or is_oom_killed_by_ray(actor)
-
-    def _end_process(self, hello: LaneHandshake) -> None:
-        if hello.host == self._host and process_started_at(hello.pid) == hello.pid_started_at:
-            os.kill(hello.pid, signal.SIGKILL)
-        elif (handle := self._handles.get(hello.lane)) is not None:
-            ray.kill(handle)
 
 
 def _discard_stored(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra.coordinator.placement import Node, RunPlan
-from infra.coordinator.shortage import PLACE_LIMIT_S, RunProgress, describe_shortage, find_hopeless_runs
+from infra.driver.shortage import PLACE_LIMIT_S, RunProgress, describe_shortage, find_hopeless_runs
 from infra.spec import Resources
 
 NODES = (Node(name="a", cpus=1.0), Node(name="b", cpus=1.0, gpus=1.0))

@@ -52,7 +52,7 @@ def describe(folder: Path, values: object, name: str = "v") -> str:
         ([f"{n / 7:.3E}".replace("E", "D") for n in range(200)], "Fortran"),
         ([f"{n % 50}%" if n % 2 else n % 50 for n in range(200)], "with and without '%'"),
         ([f"{n % 50}%" if n % 9 else n % 50 for n in range(200)], "with and without '%'"),
-        (["Total", *(n % 7 for n in range(199))], "numbers but for 'Total' in 1 rows"),
+        (["Total", *(n % 7 for n in range(199))], "numbers but for 'Total' in 1 row;"),
         ([4930 * 10**7 + n * 7919 for n in range(200)], "long numbers, nearly all different"),
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ from trainers.data.column_readings import NEARLY_ALL
 from trainers.data.number_spellings import find_spelling, is_currency, is_limit, other_words
 from trainers.data.tables import EXCELS_1970
 from trainers.types import Cell
+from trainers.wording import count_of
 
 LIMITS = "write a number for each, as half of it, and a column that says so"
 MANY_ROWS = 30  # fewer say nothing of a column
@@ -176,11 +177,11 @@ def _warn_of_spelt_numbers(name: str, sample: Mapping[str, int]) -> str:
     limits = [word for word in others if is_limit(word)]
     if limits and read + sum(sample[word] for word in limits) >= NEARLY_ALL * rows:
         count = sum(sample[word] for word in limits)
-        return f"numbers, and limits as {limits[0]!r} in {count:,} rows: {LIMITS}"
+        return f"numbers, and limits as {limits[0]!r} in {count_of(count, 'row')}: {LIMITS}"
     as_numbers = f"columns: {{types: {{{name}: number}}}} if it is meant"
     if others and read >= NEARLY_ALL * rows:
         count = sample[others[0]]
-        return f"numbers but for {others[0]!r} in {count:,} row{'s'[: count != 1]}; {as_numbers}"
+        return f"numbers but for {others[0]!r} in {count_of(count, 'row')}; {as_numbers}"
     if read > 0.5 * rows and len(sample) > MANY_VALUES:
         return f"{read / rows:.0%} of its values are numbers; {as_numbers}"
     return ""

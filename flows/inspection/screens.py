@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.terminal.tables import TableColumn, fit_table
+from trainers.wording import count_of
 
 if TYPE_CHECKING:
     from flows.inspection.result import Inspection
@@ -42,7 +43,7 @@ def print_inspection(console: Console, made: Inspection) -> None:
         soft_wrap=True,
     )
     if made.unjudged:
-        said = f"{made.unjudged:,} rows are not judged: no other fold has their label"
+        said = f"{count_of(made.unjudged, 'row is', 'rows are')} not judged: no other fold has such a label"
         console.print(Text(f"  {said}", style="dim"), soft_wrap=True)
     if made.warning:
         console.print(Text(f"  {made.warning}", style="yellow"), soft_wrap=True)

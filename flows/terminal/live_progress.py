@@ -25,6 +25,7 @@ from flows.terminal.tables import TableColumn, fit_table
 from infra.ledger.ranking import objective_costs
 from infra.ledger.snapshot import FamilySnapshot, Snapshot
 from infra.spec import SweepSpec
+from trainers.wording import count_of
 
 LINE_EVERY_S = 5.0
 MOST_BESTS = 3  # in a line
@@ -136,7 +137,8 @@ def snapshot_line(spec: SweepSpec, snapshot: Snapshot) -> str:
     if best := _best_families(spec, snapshot):
         more = len(best) - MOST_BESTS
         told = ", ".join(f"{family.family} {_best(family)}" for family in best[:MOST_BESTS])
-        parts.append(f"best {told}{f' and {more} families more' if more > 0 else ''}")
+        others = f" and {count_of(more, 'family', 'families')} more" if more > 0 else ""
+        parts.append(f"best {told}{others}")
     parts += _status_parts(snapshot)
     return f"{snapshot.sweep}: {' · '.join(parts)}"
 

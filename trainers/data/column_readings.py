@@ -25,6 +25,7 @@ from trainers.data.raw import RawColumn, RawDataset, RawFiles
 from trainers.errors import InputError
 from trainers.nearest import advice
 from trainers.types import Json
+from trainers.wording import count_of
 
 NEARLY_ALL = 0.95  # of a column's values, to read it as numbers although a few are words
 MANY_NUMBERS = 20  # fewer different ones beside words may be names of classes
@@ -93,7 +94,7 @@ class _ColumnReader:
             self._codes.add(name)
             self._of_late.append(name)
             what = "codes of countries or regions"
-            self._notes.append(f"column {name!r} holds {what}: NA in {count:,} rows is one")
+            self._notes.append(f"column {name!r} holds {what}: NA in {count_of(count, 'row')} is one")
         if wanted is None and name not in self._few_are_classes and (merged := count_merged_numbers(column)):
             self._kinds[name] = "category"
             self._of_late.append(name)

@@ -91,6 +91,7 @@ def test_progress_line_of_many_families_has_the_best_of_them(direction, first):
     line = snapshot_line(spec, snapshot(families=families))
     told = line.partition("best ")[2].partition(" · ")[0]
     assert told.endswith(" and 7 families more")
+    assert " and 1 family more" in snapshot_line(spec, snapshot(families=families[:4]))
     assert [word for word in told.split()[:9] if word.startswith("f")] == first.split(", ")
 
 

@@ -205,7 +205,7 @@ def test_files_of_systems_are_no_images_and_others_are_counted(opened: Open, tmp
         (data / junk).write_bytes(b"junk")
     dataset = opened(f"images:{tmp_path / 'data'}")
     assert (dataset.rows, dataset.classes) == (80, ("left", "right"))
-    assert any("1 files are left out" in note and ".heic 1" in note for note in dataset.notes)
+    assert any("1 file is left out" in note and ".heic 1" in note for note in dataset.notes)
     assert len(FileFolder(data).names) == 80
 
 

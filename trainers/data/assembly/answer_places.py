@@ -14,6 +14,7 @@ from trainers.data.column_kinds import convert_columns
 from trainers.data.dataset import ColumnKind
 from trainers.data.mixing import mix_hashes
 from trainers.data.raw import RawDataset
+from trainers.wording import count_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +67,8 @@ def _place_notes(keep: npt.NDArray[np.bool_], several: int, place: str | None) -
         where = f"where {place} says" if place else "in its context"
         yield f"{int((~keep).sum()):,} of {len(keep):,} rows are left out: the answer does not stand {where}"
     if several:
-        yield (
-            f"{several:,} rows hold their answer more than once, and no answer_start says which is meant: "
-            "the first is taken"
-        )
+        held = count_of(several, "row holds its", "rows hold their")
+        yield f"{held} answer more than once, and no answer_start says which is meant: the first is taken"
 
 
 def places_digest(hashes: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64] | None) -> tuple[str, ...]:

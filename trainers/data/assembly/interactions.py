@@ -14,6 +14,7 @@ from trainers.data.column_kinds import convert_columns, kind_of
 from trainers.data.dataset import Column, ColumnKind, Part, Task
 from trainers.data.raw import RawDataset, RawFiles, column_hashes
 from trainers.errors import InputError
+from trainers.wording import count_of
 
 USERS = ("user", "user_id", "userid")
 ITEMS = ("item", "item_id", "itemid")
@@ -120,7 +121,8 @@ def keep_liked(raw: RawDataset, roles: ColumnRoles) -> tuple[npt.NDArray[np.bool
     first = np.zeros(raw.rows, np.bool_)
     first[order[np.unique(pairs, return_index=True)[1]]] = True
     if repeated := int(keep.sum() - first.sum()):
-        notes.append(f"{repeated:,} interactions repeat an earlier one of the same user and item: left out")
+        repeat = count_of(repeated, "interaction repeats", "interactions repeat")
+        notes.append(f"{repeat} an earlier one of the same user and item: left out")
     return first, notes
 
 

@@ -46,7 +46,8 @@ def _note_times(name: str, time: npt.NDArray[np.float64]) -> list[str]:
     different = np.unique(time)
     notes = []
     if repeated := len(time) - len(different):
-        notes.append(f"{repeated:,} rows have the {name} of another: no order is between them")
+        have = count_of(repeated, "row has", "rows have")
+        notes.append(f"{have} the {name} of another: no order is between them")
     steps = np.diff(different)
     usual = float(np.median(steps)) if len(steps) else 0.0
     regular, gaps = (steps == usual).mean() if len(steps) else 0.0, int((steps > usual).sum())

@@ -21,6 +21,7 @@ from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
 from trainers.types import Array
+from trainers.wording import count_of
 
 INPUTS = ("images", "image", "x", "X", "data", "text", "texts")
 LABELS = ("labels", "label", "y", "target", "targets")
@@ -248,7 +249,8 @@ def _not_finite(values: Array) -> tuple[str, str, str]:
         return "images must hold numbers", str(values.dtype), "save them as uint8"
     wrong = ~np.isfinite(values)
     first = int(np.argwhere(wrong)[0][0])
-    found = f"{int(wrong.sum()):,} values that are NaN or infinite, first in image {first}"
+    values_found = count_of(int(wrong.sum()), "value that is", "values that are")
+    found = f"{values_found} NaN or infinite, first in image {first}"
     return "images must hold finite numbers", found, "fill them before they are saved: numpy.nan_to_num(x)"
 
 

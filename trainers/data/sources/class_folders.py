@@ -27,6 +27,7 @@ from trainers.data.raw import RawColumn, RawDataset, RawFiles, arrow_column
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
+from trainers.wording import count_of
 
 ENDINGS: Mapping[FileKind, tuple[str, ...]] = {
     "image": (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
@@ -144,7 +145,8 @@ def _note_others(files: list[str], several: str) -> tuple[str, ...]:
         return ()
     counts = Counter(os.path.splitext(file)[1].lower() or "no ending" for file in files)
     listed = ", ".join(f"{ending} {count:,}" for ending, count in counts.most_common(5))
-    return (f"{len(files):,} files are left out, for they do not end as {several} do: {listed}",)
+    left = count_of(len(files), "file is left out, for it does", "files are left out, for they do")
+    return (f"{left} not end as {several} do: {listed}",)
 
 
 def _find_files(path: Path) -> list[tuple[Part | None, str, str]]:

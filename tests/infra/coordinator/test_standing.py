@@ -34,7 +34,7 @@ def test_facts_of_a_driver_that_is_gone_do_not_pass_to_the_next() -> None:
     assert standing.stopping is None
 
 
-def test_what_asked_a_driver_to_stop_holds_for_the_coordinator_that_follows_under_it() -> None:
+def test_stop_asked_of_a_driver_holds_for_its_next_coordinator() -> None:
     standing, written = standing_of("running", {"stopping": "asked", "stop_cause": "budget"})
     standing.begin_session(same_driver=True)
     assert standing.stopping == "asked"

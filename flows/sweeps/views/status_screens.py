@@ -82,6 +82,10 @@ def print_status(console: Console, status: SweepStatus) -> None:
         console.print(Text(told, style="dim"), soft_wrap=True)
         for host, why in status.lanes.sick.items():
             console.print(Text(f"sick lanes on {host}, {why}", style="yellow"), soft_wrap=True)
+    elif status.state == "running":
+        ahead = any(trial.place.get("lane", "").startswith("head-start") for trial in status.trials)
+        meanwhile = "; a process of the command trains until they are up" if ahead else ""
+        console.print(Text(f"lanes are starting{meanwhile}", style="dim"), soft_wrap=True)
     for family, why in status.gpu_lanes.items():
         console.print(Text(f"{family}, gpus: auto: {why}", style="dim"), soft_wrap=True)
     for family in status.planned:

@@ -17,6 +17,7 @@ ROUND_OF_OTHERS = (5, 6, 8, 10, 15, 20, 30)
 STEPS_OF_TABLES = 4000  # of an optimizer, in a whole trial
 EXAMPLES_OF_OTHERS = 40_000  # of a whole trial: one takes 0.5 to 3 ms of a core, by spaces that are small
 STEPS_OF_LARGE, REPORTS_OF_LARGE = 1_000, 8  # where a few epochs alone are more than that
+FEW_EPOCHS = 10
 FEW_TRIALS, MANY_TRIALS = 20, 40  # many where a trial takes seconds, as those of tables do
 TRIALS_OF_OTHERS = 12
 MINUTES_OF_OTHERS = 30
@@ -79,12 +80,14 @@ class FirstChoices:
             *([f"  minutes: {self.minutes}   # {_WHY_MINUTES}"] if self.minutes else ()),
             "search:",
             "  sampler: tpe   # or random, qmc, gp, grid",
-            f"  pruner: {{name: asha, min_epochs: {self.length.rung}}}   # {_WHY_RUNG}",
+            f"  pruner: {self.length.pruner}   # {_WHY_FEW if self.length.is_short else _WHY_RUNG}",
         ]
 
 
 _WHY_MINUTES = "then it stops; with more minutes `velodrome sweep` carries it on"
-_WHY_RUNG = "earlier a curve tells little; or median, hyperband, none"
+_OTHERS = "or median, hyperband, none"
+_WHY_RUNG = f"earlier a curve tells little; {_OTHERS}"
+_WHY_FEW = f"so few epochs tell only late, and only which half to stop; {_OTHERS}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +105,20 @@ class TrialLength:
     why: str = ""
 
     @property
+    def is_short(self) -> bool:
+        """Whether trials have so few epochs that stopping early saves little and costs good ones."""
+        return self.epochs <= FEW_EPOCHS
+
+    @property
     def rung(self) -> int:
         """The first epoch at which a trial may be stopped."""
-        return max(2, self.epochs // 4)
+        return (self.epochs + 1) // 2 if self.is_short else max(2, self.epochs // 4)
+
+    @property
+    def pruner(self) -> str:
+        """The key `search.pruner` in YAML."""
+        fewer = ", reduction: 2" if self.is_short else ""
+        return f"{{name: asha, min_epochs: {self.rung}{fewer}}}"
 
     @property
     def patience(self) -> int:

@@ -114,8 +114,7 @@ def _series_lines(data: Mapping[str, Json], seen: DataProfile) -> list[str]:
     named = f"{{target: {_scalar(str(columns['target']))}, time: {_scalar(time)}}}"
     length = example_length(max(1, seen.parts.get("train", 0)))
     whole = ", ".join(f"{key}: {value}" for key, value in length.keys().items())
-    pruner = f"{{name: asha, min_epochs: {length.rung}}}"
-    entry = f"trials: {TRIALS_OF_OTHERS}, {whole}, patience: {length.patience}, pruner: {pruner}"
+    entry = f"trials: {TRIALS_OF_OTHERS}, {whole}, patience: {length.patience}, pruner: {length.pruner}"
     lines = (
         f"a forecast from the rows before? data: {{columns: {named}, split: {{by: time}}}}, and here",
         f"rnn: {{options: {{window: 40, horizon: 1}}, {entry}}}",

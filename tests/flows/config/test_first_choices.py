@@ -41,7 +41,8 @@ def test_epochs_follow_from_rows_and_what_a_row_takes(rows: int, kind: str, epoc
     found = first_choices(profile(rows, kind), families)
     assert (found.length.epochs, found.length.steps) == (epochs, None)
     assert 2 <= found.length.rung < found.length.epochs
-    assert found.length.rung * 4 <= max(8, epochs)
+    assert found.length.rung == (epochs // 4 if epochs > 10 else (epochs + 1) // 2)
+    assert found.length.pruner.endswith(", reduction: 2}") == (epochs <= 10)
     assert 12 <= found.trials <= 40
 
 
@@ -67,7 +68,7 @@ def test_search_of_long_trials_has_a_limit_small_models_and_few_examples(
     assert spec.minutes == 30
     for family in spec.families:
         assert (family.budget.steps or (family.budget.epochs or 0) * rows / 64) * 64 <= 64_000
-        assert family.budget.reports > 2 * choices.length.rung
+        assert 2 <= choices.length.rung < family.budget.reports
     drawn = {family.name: {p["name"]: p for p in family.space["parameters"]} for family in spec.families}
     assert drawn["transformer"]["width"]["choices"] == [64, 128]
     assert drawn[families[1]].get("hidden", drawn["transformer"]["width"])["choices"] == [64, 128]

@@ -87,7 +87,7 @@ class FirstChoices:
 _WHY_MINUTES = "then it stops; with more minutes `velodrome sweep` carries it on"
 _OTHERS = "or median, hyperband, none"
 _WHY_RUNG = f"earlier a curve tells little; {_OTHERS}"
-_WHY_FEW = f"so few epochs tell only late, and only which half to stop; {_OTHERS}"
+_WHY_FEW = f"of few epochs the first tell little; {_OTHERS}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

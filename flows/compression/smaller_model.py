@@ -61,11 +61,7 @@ class ModelSource:
     """A trial's kept model, its family and its data."""
 
     def __init__(self, row: SweepRow, trial: TrialRow, bundle: Path, home: Home) -> None:
-        """Opens the data.
-
-        Raises:
-            WrongInput: the model is a plain function's.
-        """
+        """Opens the data."""
         from trainers.bundle.teaching import encode_for_training
         from trainers.data.sources.opening import open_dataset
 
@@ -91,9 +87,6 @@ class ModelSource:
         Args:
             epochs: of fine-tuning after pruning.
             about: sweep, trial and the like, for the bundle's document.
-
-        Raises:
-            InputError: nothing in the model can be made smaller.
         """
         from trainers.bundle.bundle import load_bundle, read_bundle
         from trainers.bundle.compressed import save_compressed

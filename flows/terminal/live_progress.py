@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -20,7 +20,6 @@ from rich.text import Text
 from flows.terminal.console import PatientConsole
 from flows.terminal.formatting import MISSING, number, seconds
 from flows.terminal.html_console import WIDE, renderable_html
-from flows.terminal.notebook import NotebookBlock, in_notebook
 from flows.terminal.tables import TableColumn, fit_table
 from infra.ledger.ranking import objective_costs
 from infra.ledger.snapshot import FamilySnapshot, Snapshot
@@ -221,3 +220,26 @@ def _best_value(family: FamilySnapshot) -> str:
 
 def _best(family: FamilySnapshot) -> str:
     return f"{_best_value(family)} (#{family.best.number})" if family.best else MISSING
+
+
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+class NotebookBlock:
+    """One block below the cell that runs."""
+
+    def __init__(self) -> None:
+        """Shows nothing yet."""
+        self._handle: Any = None
+
+    def show(self, html: str) -> None:
+        """Shows this in the place of what was there."""
+        from IPython.display import HTML, display
+
+        if self._handle is None:
+            self._handle = display(HTML(html), display_id=True)
+        else:
+            self._handle.update(HTML(html))

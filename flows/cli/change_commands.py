@@ -175,11 +175,7 @@ def gc(
 
 
 def parse_trial_count(text: str) -> int:
-    """How many more `+N` asks for; the sign may be left out.
-
-    Raises:
-        WrongInput: it is not a number of at least one.
-    """
+    """How many more `+N` asks for; the sign may be left out."""
     if not re.fullmatch(r"\+?[1-9][0-9]{0,6}", text):
         raise WrongInput(
             "--trials must be how many more", ascii(text[:40]), "write --trials +10 for ten more"
@@ -192,9 +188,6 @@ def parse_size(text: str, option: str) -> int:
 
     Args:
         option: whose value it is.
-
-    Raises:
-        WrongInput: it is not a size.
     """
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGT]?)(i?)B?", text, re.IGNORECASE)
     if not found or (found[3] and not found[2]):

@@ -109,9 +109,6 @@ def pick_column(columns: dict[str, RowColumn], name: str, what: str, *, numeric:
     Args:
         what: which option named it, for the error.
         numeric: also refuse a column of which no end is better.
-
-    Raises:
-        WrongInput: there is none; the nearest is named.
     """
     found = columns.get(name)
     if found is None:
@@ -160,11 +157,7 @@ class RowFilter:
 
 
 def parse_filter(text: str) -> RowFilter:
-    """The filter that was typed.
-
-    Raises:
-        WrongInput: it is none.
-    """
+    """The filter that was typed."""
     found = _CONDITION.fullmatch(text)
     if found is None or not found["value"]:
         do = "for instance family=image_cnn, 'accuracy>=0.9', 'param.optimizer=adam|sgd', 'family=*cnn'"

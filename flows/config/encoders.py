@@ -32,9 +32,6 @@ def resolve_beginning(
 ) -> tuple[JsonObject, JsonObject]:
     """The options with the best model's place, and its hash, where they name a sweep; and which trial's it
     is: `sweep`, `family`, `number`, `key` and, where it is known, `run_id` in MLflow.
-
-    Raises:
-        WrongInput: no such sweep, it has kept no model, or one that cannot be begun with.
     """
     begins_with: JsonObject = {}
     teacher = _teacher_entry(options)
@@ -120,11 +117,7 @@ def _describe_trial(row: SweepRow, trial: TrialRow, home: Home) -> JsonObject:
 
 
 def _resolve_registered(file: SweepFile, written: str, key: Path, home: Home) -> JsonObject:
-    """`model`, `sha256` and `version` of a registered model, whose bundle is kept in the storage.
-
-    Raises:
-        WrongInput: no such version, or its files are no bundle of a family.
-    """
+    """`model`, `sha256` and `version` of a registered model, whose bundle is kept in the storage."""
     from infra.serving.model_reference import parse_reference
 
     try:

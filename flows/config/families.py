@@ -108,11 +108,7 @@ def check_with_data(file: SweepFile, family: FamilySpec, dataset: Dataset) -> No
 
 
 def load_code(file: SweepFile, reference: str) -> Reference:
-    """The class or function that a family's key names.
-
-    Raises:
-        WrongInput: it cannot be imported, is neither, or a function that a trial cannot be given to.
-    """
+    """The class or function that a family's key names."""
     path: Path = ("families", reference)
     try:
         found = load_reference(reference)

@@ -44,11 +44,7 @@ class SweepFiles:
 
 
 def collect_sweep_files(row: SweepRow) -> SweepFiles:
-    """The files of a sweep, as it was run where the ledger kept them, else as they are now.
-
-    Raises:
-        WrongInput: its file is neither in the ledger nor where it was, or its code cannot be imported.
-    """
+    """The files of a sweep, as it was run where the ledger kept them, else as they are now."""
     found, text = SweepFiles(), _sweep_text(row)
     found.overrides = [redact(override) for override in row.facts.get("overrides", ())]
     if redact(text) != text or "***@" in text:  # the ledger keeps it without them already

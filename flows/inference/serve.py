@@ -113,11 +113,7 @@ class PreparedServer:
 
 @contextlib.contextmanager
 def prepare_server(model: str, options: ServeOptions, home: Home) -> Iterator[PreparedServer]:
-    """Checks all that can be wrong before anything is started, and takes the port.
-
-    Raises:
-        WrongInput, Unavailable: as `serve`.
-    """
+    """Checks all that can be wrong before anything is started, and takes the port."""
     from infra.serving.http.http_server import bind_socket
 
     check_options(options)

@@ -74,11 +74,7 @@ class FoldSource:
 
 
 def check_fold_count(folds: int | None) -> None:
-    """What can be refused without looking at the sweep.
-
-    Raises:
-        WrongInput: a number out of its range.
-    """
+    """What can be refused without looking at the sweep."""
     if folds is not None and not 2 <= folds <= MOST_FOLDS:
         raise WrongInput(f"--folds must be from 2 to {MOST_FOLDS}", str(folds))
 

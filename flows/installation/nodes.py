@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_cluster(address: str, home: Home, rows: list[ClusterNode]) -> Iterator[HealthFinding]:
-    """Asks every node; what it found of them is added to `rows`.
-
-    Raises:
-        ClusterUnavailable: there is no cluster at the address.
-    """
+    """Asks every node; what it found of them is added to `rows`."""
     from infra.driver.cluster import connect_ray
     from infra.places.check import find_faults, probe_nodes, shared_places
     from infra.places.judging import host_names

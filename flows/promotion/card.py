@@ -97,11 +97,7 @@ def describe_in_mlflow(registry: Registry, model: str, number: int, *, champion:
 
 
 def _read_card_tag(version: ModelVersion) -> JsonObject:
-    """What the sweep's file said of its models.
-
-    Raises:
-        WrongInput: somebody has written something else there.
-    """
+    """What the sweep's file said of its models."""
     text = version.tags.get(CARD_TAG, "{}")
     with suppress(ValueError):
         if isinstance(written := json.loads(text), dict):
@@ -111,11 +107,7 @@ def _read_card_tag(version: ModelVersion) -> JsonObject:
 
 
 def gather_facts(registry: Registry, version: ModelVersion) -> CardFacts:
-    """What is known of a version: its bundle, its tags, and what its model's history has of it.
-
-    Raises:
-        WrongInput: it is no model of Velodrome's.
-    """
+    """What is known of a version: its bundle, its tags, and what its model's history has of it."""
     from trainers.bundle.bundle import read_description
     from trainers.bundle.requirements import model_origin
 

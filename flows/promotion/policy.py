@@ -78,11 +78,7 @@ def policy(
 
 
 def load_policy(path: Path) -> Policy:
-    """The policy in a file.
-
-    Raises:
-        WrongInput: names file, line, key, value, and what to do.
-    """
+    """The policy in a file."""
     document = _read_document(path)
     value = document.value
     if value is None:

@@ -101,11 +101,7 @@ def promote(
 
 
 def conclude(promoter: Promoter, candidate: Candidate, *, reason: str, dry_run: bool) -> Promotion:
-    """Runs a promotion, tells whom the policy names, and raises where a gate refused.
-
-    Raises:
-        GateRefused: a gate refused.
-    """
+    """Runs a promotion, tells whom the policy names, and raises where a gate refused."""
     result = promoter.promote(candidate, reason=reason, dry_run=dry_run)
     if not dry_run and result.outcome in ("moved", "refused"):
         said = [notify(promoter.policy.notify, result.outcome, _notification_document(result, reason))]

@@ -85,11 +85,7 @@ class _Stopwatch(SilentHooks):
 
 
 def dry_run_families(prepared: PreparedSweep, home: Home) -> dict[str, DryRun]:
-    """The dry runs of all families of a sweep, by their names.
-
-    Raises:
-        WrongInput: what is wrong with any of them, all at once.
-    """
+    """The dry runs of all families of a sweep, by their names."""
     found: dict[str, DryRun] = {}
     wrong: list[WrongInput] = []
     for family in prepared.spec.families:
@@ -103,11 +99,7 @@ def dry_run_families(prepared: PreparedSweep, home: Home) -> dict[str, DryRun]:
 
 
 def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
-    """Trains a family for a few steps, evaluates it once, and says what a whole trial would take.
-
-    Raises:
-        WrongInput: it cannot train on this data; names the family in the file.
-    """
+    """Trains a family for a few steps, evaluates it once, and says what a whole trial would take."""
     code = load_reference(family.reference)
     try:
         if is_function(code):

@@ -117,9 +117,6 @@ def find_sweep(given: SweepSource | Callable[..., object], **of_function: Any) -
 
     Args:
         of_function: as `flows.functions.documents.function_document` takes them.
-
-    Raises:
-        WrongInput: one of them is given without a function, or the function cannot be swept.
     """
     if not isinstance(given, (Mapping, str, Path)):
         return function_document(given, **of_function)

@@ -88,9 +88,6 @@ def ask_driver(
 
     Returns:
         False where no living driver took it up; the request is then withdrawn, and the caller may do it.
-
-    Raises:
-        OwnedElsewhere: the driver lives and did not answer within the limit; the request is withdrawn.
     """
     if living_owner(ledger, row) is None:
         return False
@@ -124,10 +121,6 @@ def change_sweep(
 
     Returns:
         Whether a driver took it up.
-
-    Raises:
-        OwnedElsewhere: the driver did not answer, or others own the sweep again and again; nothing was
-            changed.
     """
     deadline = time.monotonic() + ANSWER_LIMIT_S
     while True:

@@ -59,9 +59,6 @@ def place_lanes(
         address: an existing Ray cluster; without it what a local one would have.
         facts: of the sweep, where the ledger has it.
         left: by family, how many trials there are to run.
-
-    Raises:
-        ClusterUnavailable: as `plan`.
     """
     from infra.coordinator.placement import check_placeable, gpu_rooms, resolve_shapes
     from infra.gpus.sharing import GpuSharing

@@ -162,11 +162,7 @@ def _remove_all(chosen: Iterable[Leftover], home: Home, ledgers: Iterable[Ledger
 
 @contextmanager
 def _own_place(leftover: Leftover, home: Home, ledgers: Iterable[Ledger]) -> Iterator[None]:
-    """Keeps everybody else away from it, and looks once more whether it is what it was found to be.
-
-    Raises:
-        OwnedElsewhere: somebody runs the sweep by now, or it has another state.
-    """
+    """Keeps everybody else away from it, and looks once more whether it is what it was found to be."""
     label = leftover.sweep or _unknown_sweep(leftover.path, home)
     with ExitStack() as owned:
         sweeps = []

@@ -107,11 +107,7 @@ def table_frame(columns: dict[str, list[Cell]], fields: Sequence[Field], *, usua
 
 
 def single_column_frame(values: list[Cell], fields: Sequence[Field], path: Path) -> pd.DataFrame:
-    """The values as a model's only column.
-
-    Raises:
-        WrongInput: it has more than one.
-    """
+    """The values as a model's only column."""
     import pandas as pd
 
     if len(fields) > 1:

@@ -23,11 +23,7 @@ class Workbook:
     ending = ".csv"
 
     def __init__(self, path: Path) -> None:
-        """The workbook, read whole.
-
-        Raises:
-            WrongInput: it is none, or openpyxl is missing.
-        """
+        """The workbook, read whole."""
         self.path = path
         with as_wrong_input():
             self._table = pa.Table.from_batches(read_excel(path, []))

@@ -134,11 +134,7 @@ def damaged_chain(model: str, found: str) -> DamagedChain:
 
 
 def parse_entry(text: str) -> ChainEntry:
-    """The inverse of `ChainEntry.text`.
-
-    Raises:
-        ValueError: the text is no entry of this format.
-    """
+    """The inverse of `ChainEntry.text`."""
     document = json.loads(text)
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise ValueError(f"an entry must be of format {FORMAT}")

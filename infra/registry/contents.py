@@ -60,11 +60,7 @@ def read_mlmodel(folder: Path) -> Document:
 
 
 def pyfunc_flavor(mlmodel: Document) -> Document:
-    """What `mlflow.pyfunc` would load it by.
-
-    Raises:
-        WrongInput: it cannot be loaded as a pyfunc.
-    """
+    """What `mlflow.pyfunc` would load it by."""
     flavor = mlmodel["flavors"].get("python_function")
     if not isinstance(flavor, dict):
         have = ", ".join(map(str, mlmodel["flavors"])) or "none"

@@ -94,11 +94,7 @@ class Mover:
         return entry
 
     def append_record(self, chain: Chain, kind: Kind, **values: Unpack[EntryValues]) -> ChainEntry:
-        """Writes the entry after the last one of `chain`.
-
-        Raises:
-            ConcurrentChange: somebody else wrote one there first.
-        """
+        """Writes the entry after the last one of `chain`."""
         entry = self.make_entry(chain, kind, **values)
         records = self.records
         if not records.append_entry(entry):

@@ -22,11 +22,7 @@ CHECKED_S = 0.1  # of a clip, before it is computed with
 
 
 def check_values(name: str, kind: str, values: list[Cell]) -> list[Cell]:
-    """The values as the model takes them; a missing one is None.
-
-    Raises:
-        ScoringError: 400, with the row and what is wrong there.
-    """
+    """The values as the model takes them; a missing one is None."""
     check = _CHECKS.get(kind, _check_image)
     out: list[Cell] = []
     for row, value in enumerate(values):

@@ -83,11 +83,7 @@ class Replica:
 
 
 def check_replicas_placeable(replicas: ReplicaSettings, nodes: Sequence[Node]) -> None:
-    """Refuses at once what the cluster could never hold; Serve would wait for it.
-
-    Raises:
-        ClusterUnavailable: says how many it can hold.
-    """
+    """Refuses at once what the cluster could never hold; Serve would wait for it."""
     room = sum(_replica_capacity(replicas, node) for node in nodes)
     if room < replicas.count:
         cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)

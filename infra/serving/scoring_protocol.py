@@ -56,11 +56,7 @@ def read_rows(body: bytes, content_type: str, fields: Sequence[Field], limits: R
 
 
 def check_rows(columns: Columns, fields: Sequence[Field], limits: RequestLimits) -> RequestRows:
-    """Columns of a request as rows that the model takes, whatever protocol brought them.
-
-    Raises:
-        ScoringError: there are none or too many, a column is missing, or a value is not of its type.
-    """
+    """Columns of a request as rows that the model takes, whatever protocol brought them."""
     count = _count_rows(columns, limits)
     if not fields:
         return RequestRows(columns=columns, count=count)
@@ -161,11 +157,7 @@ def _parse_json_rows(body: bytes, fields: Sequence[Field], limits: RequestLimits
 
 
 def parse_json(body: bytes, limits: RequestLimits) -> Json:
-    """A body's document.
-
-    Raises:
-        ScoringError: it is no JSON, too deep, names a key twice, or holds what is no number.
-    """
+    """A body's document."""
     if _is_too_deep(body, limits.depth):
         raise bad_request(f"a JSON body must be at most {limits.depth} brackets deep")
     try:

@@ -81,11 +81,7 @@ class ImageCNN(Family):
     options: ImageCNNOptions
 
     def __init__(self, options: Params | None = None) -> None:
-        """Checks the options; takes the structure of an encoder that is named.
-
-        Raises:
-            InputError: as `Family`, or the encoder cannot be used, or was made otherwise than is written.
-        """
+        """Checks the options; takes the structure of an encoder that is named."""
         super().__init__(options)
         if self.options.encoder is None:
             return

@@ -26,9 +26,6 @@ def compute_group_metrics(dataset: Dataset | None, answers: Iterable[object]) ->
     Args:
         answers: one a validation row, in the split's order: classes by name, or by place in
             `dataset.classes`; for numbers the predictions in the target's own units.
-
-    Raises:
-        TrialError: no data, another number of answers, or values that are no answers of its task.
     """
     if dataset is None or dataset.target is None:
         raise TrialError("metrics by groups need the sweep's own data", "data: none, or no target")

@@ -43,11 +43,7 @@ STOP_WORDS = frozenset(_ENGLISH.split())
 
 
 def stop_words(given: str | None) -> frozenset[str]:
-    """The words to leave out: none, our own English list (`english`), or those of a file, one a line.
-
-    Raises:
-        InputError: the file cannot be read as UTF-8 text.
-    """
+    """The words to leave out: none, our own English list (`english`), or those of a file, one a line."""
     if given is None:
         return frozenset()
     if given == "english":

@@ -73,11 +73,7 @@ def load_xgboost(data: bytes) -> tuple[Any, Callable[[pd.DataFrame], pd.DataFram
 
 
 def take_inputs(rows: pd.DataFrame, names: Iterable[str] | None) -> Any:
-    """The rows as a model reads them: a frame of its own columns, a list of texts, or numbers [N, F].
-
-    Raises:
-        InputError: columns are missing, or without names the rows hold no numbers.
-    """
+    """The rows as a model reads them: a frame of its own columns, a list of texts, or numbers [N, F]."""
     if names is not None:
         wanted = list(names)
         if missing := [name for name in wanted if name not in rows.columns]:

@@ -48,11 +48,7 @@ class EvaluationSource:
 def resolve_evaluation_source(
     policy: Policy, candidate: Candidate, champion: ModelVersion | None, home: Home
 ) -> EvaluationSource:
-    """The policy's evaluation data, else the test split of the challenger's sweep, else of the champion's.
-
-    Raises:
-        WrongInput: neither is known here.
-    """
+    """The policy's evaluation data, else the test split of the challenger's sweep, else of the champion's."""
     label = candidate.sweep or (None if champion is None else champion.tags.get("velodrome.sweep"))
     swept = None if label is None else _sweep_source(label, home, needed=policy.evaluation is None)
     wanted = policy.evaluation

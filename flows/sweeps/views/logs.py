@@ -132,11 +132,7 @@ def follow_logs(
 def present_files(
     ledger: Ledger, row: SweepRow, home: Home, trial: int | None, family: str | None
 ) -> tuple[LogFile, ...]:
-    """The log files that exist, in the order in which attempts started.
-
-    Raises:
-        WrongInput: the sweep has no such family or trial.
-    """
+    """The log files that exist, in the order in which attempts started."""
     if trial is None:
         driver = find_log(home, row.spec, DRIVER_LOG)
         return () if driver is None else (LogFile(path=driver),)

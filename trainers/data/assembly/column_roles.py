@@ -34,11 +34,7 @@ class ColumnRoles:
 
 
 def decide_roles(raw: RawDataset, named: ColumnNames, task: Task | None, kind_of: KindOf) -> ColumnRoles:
-    """Decides what each column is for.
-
-    Raises:
-        InputError: what is asked for cannot be made of these columns.
-    """
+    """Decides what each column is for."""
     if (asked := _find_questions(raw, named, task)) is not None:
         return asked
     notes: list[str] = []

@@ -212,11 +212,7 @@ def _input_columns(inputs: Array) -> dict[str, RawColumn]:
 
 
 def as_images(values: Array) -> npt.NDArray[np.uint8]:
-    """Images as uint8 [N, H, W, C], whatever order and type they came in.
-
-    Raises:
-        InputError: not images: wrong dimensions, channels or type.
-    """
+    """Images as uint8 [N, H, W, C], whatever order and type they came in."""
     shape = "x".join(map(str, values.shape))
     if values.ndim == 3:
         values = values[..., None]

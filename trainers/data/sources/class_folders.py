@@ -40,9 +40,6 @@ SEVERAL: Mapping[FileKind, str] = {"image": "images", "audio": "clips"}
 def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
     """Paths of the files and their classes, of clips also their names and folders. Contents are hashed, and
     decoded only when a family asks.
-
-    Raises:
-        InputError: no folder, no classes or no such files there.
     """
     endings, several = ENDINGS[kind], SEVERAL[kind]
     _require_folder(path, kind)

@@ -20,12 +20,7 @@ BLOCK_BYTES = 8 << 20
 
 
 def read_rows(path: Path, rules: CsvRules) -> Iterator[pa.RecordBatch]:
-    """The rows, a block at a time.
-
-    Raises:
-        InputError: a row has more or fewer fields than there are columns, bytes that are no text, or a quote
-            that is opened and swallows the rows after it.
-    """
+    """The rows, a block at a time."""
     from pyarrow import csv as arrow
 
     if rules.quote:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.compression.smaller_model import ModelSource, SmallerModel
 from flows.config.lookup import sweep_in_ledger
@@ -33,10 +32,7 @@ from trainers.loop.energy import read_energy
 from trainers.loop.facts import spent_facts
 from trainers.loop.progress import goal_value
 from trainers.storage.atomic_folders import remove_folder
-from trainers.types import Goal
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
+from trainers.types import Goal, JsonObject
 
 ROLE = "search"
 

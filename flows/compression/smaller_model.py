@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.config.recorded_code import open_recorded_data
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger.rows import SweepRow, TrialRow
@@ -63,7 +64,6 @@ class ModelSource:
     def __init__(self, row: SweepRow, trial: TrialRow, bundle: Path, home: Home) -> None:
         """Opens the data."""
         from trainers.bundle.teaching import encode_for_training
-        from trainers.data.sources.opening import open_dataset
 
         spec = row.spec.family(trial.family)
         found = load_reference(spec.reference)
@@ -75,8 +75,7 @@ class ModelSource:
         self.row, self.trial, self.bundle = row, trial, bundle
         self.family: Family = found(spec.options).of_trial(trial.params)
         self.params = self.family.complete(trial.params)
-        base = Path(row.facts.get("base", "."))
-        dataset = open_dataset(row.spec.data, base=base, cache=home.cache, recorded=row.fingerprint)
+        dataset = open_recorded_data(row, home)
         self.arrays: EncodedDataset = encode_for_training(self.family, dataset, self.params, home.cache)
 
     def make_smaller(

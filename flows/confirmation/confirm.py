@@ -11,11 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from flows.config.lookup import sweep_in_ledger
 from flows.confirmation.folds import confirm_folds, refuse_beside_folds
-from flows.confirmation.result import Confirmation
+from flows.confirmation.result import Confirmation, ConfirmedRow, Scores
 from flows.confirmation.runs import ROLE, confirmation_origin
 from flows.sweeps.ownership import commit_as_owner
 from flows.sweeps.recorded_state import check_recorded_sweep
@@ -32,9 +31,6 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import derive_seed
 from infra.tracking.run_notes import note_confirmations
-
-if TYPE_CHECKING:
-    from flows.confirmation.result import Confirmation, ConfirmedRow, Scores
 
 SEEDS, MOST_SEEDS = 5, 100
 

@@ -16,13 +16,7 @@ OVER_FOLDS = "folds"
 
 
 def confirm_folds(
-    name: str,
-    *,
-    folds: int,
-    trial: int | None,
-    family: str | None,
-    home: Home,
-    say: Callable[[str], None],
+    name: str, *, folds: int, trial: int | None, family: str | None, home: Home, say: Callable[[str], None]
 ) -> Confirmation:
     """Trains what is missing of a trial's folds, keeps the out-of-fold probabilities, and says how good the
     models are on the rows that they did not see.

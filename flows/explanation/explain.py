@@ -192,10 +192,7 @@ def _csv_field(text: str) -> str:
 
 
 def render_explanation(
-    head: Explanation,
-    means: Sequence[tuple[str, FeatureMean]],
-    rows: Sequence[ShownRow],
-    total: bytes | None,
+    head: Explanation, means: Sequence[tuple[str, FeatureMean]], rows: Sequence[ShownRow], total: bytes | None
 ) -> str:
     """The page as text; everything from people is escaped.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from flows.sweeps.recorded_state import make_code_importable
 from infra.errors import WrongInput
@@ -18,10 +17,7 @@ from trainers.commands.options import command_files
 from trainers.errors import InputError
 from trainers.registry import COMMAND, source_hash
 from trainers.registry import load_reference as load_family
-
-if TYPE_CHECKING:
-    from trainers.types import Json
-
+from trainers.types import Json
 
 SWEEP_FILE = "sweep.yaml"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from flows.explanation.new_folder import open_new_folder
 from flows.inspection.folds import find_unjudged
@@ -16,9 +16,6 @@ from flows.inspection.sources import check_fold_count, open_fold_source
 from flows.inspection.writing import PAGE, TABLE, describe_suspects, write_inspection
 from infra.errors import WrongInput
 from infra.home import Home
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 LEAST_ERRORS = 3.0
 

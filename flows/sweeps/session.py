@@ -23,7 +23,9 @@ from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.mirror import check_writable, find_mirror, publish
 from infra.ray_job import job_address, path_on_nodes
+from infra.spec import Resources
 from infra.storage.trial_logs import DRIVER_LOG, written_logs_folder
+from trainers.code.carried import pack_carried
 
 if TYPE_CHECKING:
     from infra.driver.driver import DriveJob
@@ -195,10 +197,8 @@ def make_drive_job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ra
     """The sweep as its ledger has it, with this home's places as the nodes reach them."""
     from infra.driver.driver import DriveJob
     from infra.lanes.settings import LaneSettings
-    from infra.spec import Resources
     from infra.storage.sweep_key import current_key_name
     from infra.tracking.client import embedded_path
-    from trainers.code.carried import pack_carried
 
     own_code, mirror = sweep.facts.get("own_code"), find_mirror(storage_root(home, sweep.spec))
     lanes = LaneSettings(

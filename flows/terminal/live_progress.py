@@ -155,25 +155,19 @@ def snapshot_table(spec: SweepSpec, snapshot: Snapshot, width: int) -> Renderabl
     """The snapshot as a table that fits, one line a family, and a line on what is around it."""
     families = snapshot.families
     columns = [
-        TableColumn(heading="family", cells=[family.family for family in families], shrinks=True),
-        TableColumn(heading="", cells=[_bar(family) for family in families], gives_way=3),
+        TableColumn("family", [family.family for family in families], shrinks=True),
+        TableColumn("", [_bar(family) for family in families], gives_way=3),
+        TableColumn("done", [f"{family.ended_count}/{family.total}" for family in families], right=True),
+        TableColumn("running", [str(family.running or "") for family in families], right=True),
+        TableColumn("pruned", [str(family.pruned or "") for family in families], right=True, gives_way=1),
         TableColumn(
-            heading="done", cells=[f"{family.ended_count}/{family.total}" for family in families], right=True
-        ),
-        TableColumn(heading="running", cells=[str(family.running or "") for family in families], right=True),
-        TableColumn(
-            heading="pruned", cells=[str(family.pruned or "") for family in families], right=True, gives_way=1
-        ),
-        TableColumn(
-            heading="failed",
-            cells=[Text(str(family.failed or ""), style="red") for family in families],
+            "failed",
+            [Text(str(family.failed or ""), style="red") for family in families],
             right=True,
             gives_way=1,
         ),
-        TableColumn(heading=_goal_name(spec), cells=[_best_value(family) for family in families], right=True),
-        TableColumn(
-            heading="best", cells=[_best_number(family) for family in families], right=True, gives_way=2
-        ),
+        TableColumn(_goal_name(spec), [_best_value(family) for family in families], right=True),
+        TableColumn("best", [_best_number(family) for family in families], right=True, gives_way=2),
     ]
     around = Text("  " + " · ".join([snapshot.sweep, *_status_parts(snapshot)]), style="dim")
     return Group(Padding(fit_table(columns, width), (1, 0, 0, 0), expand=False), around)

@@ -30,12 +30,7 @@ _CLIP_SPACES = {
 }
 _SMALL = "space:   # small, for a first sweep of minutes without a GPU; without these lines the family's own"
 _SMALL_SPACES = {
-    "rnn": (
-        _SMALL,
-        "  extends: rnn",
-        "  hidden: {type: categorical, choices: [64, 128]}",
-        "  layers: 1",
-    ),
+    "rnn": (_SMALL, "  extends: rnn", "  hidden: {type: categorical, choices: [64, 128]}", "  layers: 1"),
     "transformer": (
         _SMALL,
         "  extends: transformer",

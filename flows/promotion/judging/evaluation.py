@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep, sweep_in_ledger
 from flows.config.policy import Policy
@@ -16,9 +15,7 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger.batch import WriteBatch
 from infra.registry.store import ModelVersion
-
-if TYPE_CHECKING:
-    from trainers.types import Json
+from trainers.types import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

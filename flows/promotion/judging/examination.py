@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.comparison.groups import GroupScore, GroupTable, score_mean, score_share
 from flows.config.policy import Policy
@@ -35,10 +34,8 @@ from infra.registry.contents import loading_objection, read_mlmodel
 from infra.registry.integrity import version_mismatch
 from infra.registry.isolated_predict import IsolatedPredict, IsolatedPredictions, UnusableModel
 from infra.registry.store import ModelVersion, Registry
-
-if TYPE_CHECKING:
-    from trainers.data.dataset import Dataset
-    from trainers.types import Json
+from trainers.data.dataset import Dataset
+from trainers.types import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,15 +14,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeGuard, TypeVar
+from typing import NoReturn, TypeAlias, TypeGuard, TypeVar
+
+import numpy as np
 
 from infra.serving.column_values import check_values
 from infra.serving.limits import RequestLimits, ScoringError, bad_request
 from infra.serving.model_schema import Field
 from trainers.data.sources.json_rows import unique_keys
-
-if TYPE_CHECKING:
-    from trainers.types import Cell, Json
+from trainers.types import Cell, Json
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SHOWN = 5
@@ -196,8 +196,6 @@ def _is_too_deep(body: bytes, most: int) -> bool:
 
 
 def _bracket_depth(body: bytes) -> int:
-    import numpy as np
-
     marks = np.frombuffer(body, dtype=np.uint8)
     steps = np.isin(marks, _OPEN).astype(np.int8) - np.isin(marks, _CLOSE).astype(np.int8)
     return int(np.cumsum(steps, dtype=np.int32).max(initial=0))

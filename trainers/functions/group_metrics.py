@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from trainers.data.batches import GROUPS
+from trainers.data.dataset import Dataset
 from trainers.errors import TrialError
 from trainers.tasks.classification import accuracies_by_group
 from trainers.tasks.group_sums import GroupSums
 from trainers.tasks.regression import errors_by_group
-
-if TYPE_CHECKING:
-    from trainers.data.dataset import Dataset
 
 _HINT = "give one answer for each of trial.data.splits['validation'], in that order"
 

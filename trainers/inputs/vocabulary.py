@@ -9,6 +9,7 @@ Shape legend: N texts, L words of the longest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -98,8 +99,6 @@ def fit_vocabulary(
 
 
 def _whole_words(words: frozenset[str]) -> str:
-    import re
-
     return r"\A(?i:" + "|".join(re.escape(word) for word in sorted(words)) + r")\z"
 
 

@@ -5,6 +5,7 @@ Shape legend: N rows, F columns, C classes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,6 @@ def load_lightgbm(text: str) -> tuple[Any, Callable[[pd.DataFrame], pd.DataFrame
 
 def load_xgboost(data: bytes) -> tuple[Any, Callable[[pd.DataFrame], pd.DataFrame | Array]]:
     """The booster of those bytes, and what asks it."""
-    import json
-
     import xgboost
 
     booster = xgboost.Booster()

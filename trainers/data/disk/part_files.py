@@ -9,13 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from trainers.data.dataset import Part
-from trainers.data.disk.paths import (
-    PART_NAMES,
-    SOURCE_KEY,
-    is_aside,
-    require_path,
-    require_readable_name,
-)
+from trainers.data.disk.paths import PART_NAMES, SOURCE_KEY, is_aside, require_path, require_readable_name
 from trainers.data.disk.unpacking import bare_name
 from trainers.data.split import PARTS
 from trainers.errors import InputError

@@ -15,13 +15,7 @@ import pyarrow as pa
 from trainers.data import hashing
 from trainers.data.dataset import FileKind, Part
 from trainers.data.disk.part_files import count_endings
-from trainers.data.disk.paths import (
-    PART_NAMES,
-    SOURCE_KEY,
-    is_aside,
-    require_path,
-    require_readable_name,
-)
+from trainers.data.disk.paths import PART_NAMES, SOURCE_KEY, is_aside, require_path, require_readable_name
 from trainers.data.mixing import Hashes
 from trainers.data.raw import RawColumn, RawDataset, RawFiles, arrow_column
 from trainers.data.split import PARTS

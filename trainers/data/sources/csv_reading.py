@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
+from pyarrow import csv as arrow
 
 from trainers.data.disk.paths import SOURCE_KEY
 from trainers.data.disk.text_encodings import propose_encoding, read_start
@@ -21,8 +22,6 @@ BLOCK_BYTES = 8 << 20
 
 def read_rows(path: Path, rules: CsvRules) -> Iterator[pa.RecordBatch]:
     """The rows, a block at a time."""
-    from pyarrow import csv as arrow
-
     if rules.quote:
         _check_quotes(path, rules)
 

@@ -11,8 +11,9 @@
 For each source: `new`, `sweep`, `confirm` unchanged under one name; then another sweep of the same file with
 `budget.trials` times three, `budget.minutes` too where `new` wrote them, and `search.pruner: none`. Regret is
 what the first lacks of the second on the validation part, in shares of the distance between always guessing
-the same and the second; negative where the first is better. The test part is read once, by the first's
-`confirm`.
+the same and the second; negative where the first is better. Of pairs of texts, whose objective is the loss
+of a family's own tokens, the guess is each token as often as in training. The test part is read once, by the
+first's `confirm`.
 
 Times are the trials' own, all lanes together, and epochs are theirs, so that neither a start of Ray nor
 waiting for a lane is counted. A lane's first trial imports what it needs, in both sweeps alike and whatever
@@ -34,15 +35,21 @@ from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import yaml
 
 import velodrome
 from benchmarks.quality.fewer_rows import write_fewer_rows
 from benchmarks.quality.tables import TABLES, write_table
 from flows.config.lookup import open_sweep
+from flows.sweeps.new import NewFile
+from flows.sweeps.preparation import prepare_sweep
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import AttemptRow, TrialRow
+from trainers.inputs.encoded_arrays import encode_dataset
+from trainers.registry import is_function, load_reference
+from trainers.tasks import rules_for
 
 SOURCES = ("builtin:cancer", "builtin:diabetes", "builtin:digits", "builtin:photos", *TABLES)
 
@@ -90,8 +97,6 @@ def _compare(source: str, folder: Path, asked: argparse.Namespace) -> str:
         where = write_fewer_rows(where, asked.rows, folder)
     file = folder / "first.yaml"
     written = velodrome.new(where, target=target or None, output=file)
-    guess = written.look.guess if written.look else None
-    trivial = guess.scores[written.metric] if guess and written.metric else None
     budget = yaml.safe_load(file.read_text())["budget"]
     trials = asked.trials or int(budget["trials"])
     first = _sweep(file, (*asked.set, f"budget.trials={trials}"))
@@ -100,6 +105,7 @@ def _compare(source: str, folder: Path, asked: argparse.Namespace) -> str:
     longer = (f"budget.minutes={3 * budget['minutes']}",) if "minutes" in budget else ()
     larger = (f"budget.trials={3 * trials}", *longer, "search.pruner=none")
     whole = _sweep(file, (*asked.set, "name=whole", *larger))
+    trivial = trivial_value(file, asked.set, written)
     away = None if trivial is None or trivial == whole.best else abs(trivial - whole.best)
     regret = (whole.best - first.best) if (trivial or 0.0) < whole.best else (first.best - whole.best)
     said = "-" if away is None else f"{regret / away:+.1%}"
@@ -111,6 +117,22 @@ def _compare(source: str, folder: Path, asked: argparse.Namespace) -> str:
         f"epochs); guess {trivial}; test "
         f"{fmean(confirmed.test.values):.5g}; {trials} trials a family"
     )
+
+
+def trivial_value(file: Path, overrides: Sequence[str], written: NewFile) -> float | None:
+    """What always guessing the same scores on validation; None where the task has no such guess."""
+    guess = written.look.guess if written.look else None
+    if guess is not None and written.metric:
+        return guess.scores[written.metric]
+    home = Home.from_environment()
+    prepared = prepare_sweep(file, overrides, home)
+    dataset, code = prepared.dataset, load_reference(prepared.spec.families[0].reference)
+    if dataset is None or dataset.task != "seq2seq" or is_function(code):
+        return None
+    family = code(prepared.spec.families[0].options)  # each has the same tokens of the same texts
+    encoded = encode_dataset(family, dataset, family.complete({}), home.cache)
+    parts = (np.asarray(encoded.arrays["target"])[encoded.splits[part]] for part in ("train", "validation"))
+    return rules_for(encoded.state).trivial(*parts)["loss"]
 
 
 def _describe(swept: Swept) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import random
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.quality.defaults import lane_starts_s
+import velodrome
+from benchmarks.quality.defaults import lane_starts_s, trivial_value
 from benchmarks.quality.fewer_rows import write_fewer_rows
 from infra.ledger.rows import AttemptRow, TrialRow
 
@@ -67,3 +70,19 @@ def test_fewer_rows_of_arrays_keep_pictures_beside_their_labels(tmp_path: Path) 
         np.testing.assert_array_equal(arrays["images"][:, 0, 0], arrays["labels"])
     with pytest.raises(ValueError, match="but got text:a"):
         write_fewer_rows("text:a", 20, tmp_path / "two")
+
+
+def test_guess_of_pairs_is_the_loss_of_tokens_as_often_as_in_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VELODROME_HOME", str(tmp_path / "home"))
+    words, chance = ("red", "dog", "sun", "hat", "sea", "cup", "ice", "map"), random.Random(0)
+    texts = [" ".join(chance.choices(words, k=size)) for size in (12, 6) for _ in range(2000)]
+    rows = (f"{source},{target}\n" for source, target in zip(texts[:2000], texts[2000:], strict=True))
+    (tmp_path / "pairs.csv").write_text("source,target\n" + "".join(rows))
+    file = tmp_path / "first.yaml"
+    written = velodrome.new(f"csv:{tmp_path / 'pairs.csv'}", output=file)
+    # Seven tokens each: one of eight words that begin, five of eight behind a blank, the end.
+    shares = [1 / 56] * 8 + [5 / 56] * 8 + [1 / 7]
+    entropy = -sum(share * math.log(share) for share in shares)
+    assert trivial_value(file, (), written) == pytest.approx(entropy, abs=0.05)

@@ -88,21 +88,25 @@ class LanguageModel:
 
     def trivial(self, train: Array, validation: Array) -> dict[str, float]:
         """Every token as likely as it was in `train` (each counted once more), whatever came before."""
-        known, seen = _flat_tokens(validation), _flat_tokens(train)
+        known, losses = frequency_losses(train, validation)
         if not len(known):
             return {}
-        size = int(max(known.max(), seen.max(initial=0))) + 1
-        frequency = np.bincount(seen, minlength=size) + 1.0
-        losses = -np.log(frequency / frequency.sum())
         characters = None
         if self._characters is not None:
             characters = int(np.asarray(self._characters)[known].sum())
         return _loss_metrics(float(losses[known].sum()), len(known), characters)
 
 
-def _flat_tokens(ids: Array) -> npt.NDArray[np.int64]:
-    flat = np.asarray(ids).reshape(-1).astype(np.int64)
-    return flat[flat >= 0]
+def frequency_losses(
+    train: Array, validation: Array
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The tokens of `validation` that count, [n], and what each of a vocabulary costs, [V] in nats, where it
+    is as likely as it was in `train`, each counted once more; ids below 0 are left out of both."""
+    known, seen = (np.asarray(ids).reshape(-1).astype(np.int64) for ids in (validation, train))
+    known, seen = known[known >= 0], seen[seen >= 0]
+    size = int(max(known.max(initial=0), seen.max(initial=0))) + 1
+    counts = np.bincount(seen, minlength=size) + 1.0
+    return known, -np.log(counts / counts.sum())
 
 
 def _token_characters(state: State) -> list[int] | None:

@@ -9,11 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.language import token_loss, token_terms
+from trainers.tasks.language import frequency_losses, token_loss, token_terms
 from trainers.tasks.outputs import TokenDecoder, output_tensor
 from trainers.tasks.summed_metrics import SummedMetrics
 
@@ -57,13 +55,10 @@ class MaskedWordPrediction:
 
     def trivial(self, train: Array, validation: Array) -> dict[str, float]:
         """Every token as likely as it was in `train` (each counted once more), whatever stands around it."""
-        known, seen = (np.asarray(ids).reshape(-1).astype(np.int64) for ids in (validation, train))
-        known, seen = known[known >= 0], seen[seen >= 0]
+        known, losses = frequency_losses(train, validation)
         if not len(known):
             return {}
-        counts = np.bincount(seen, minlength=int(max(known.max(), seen.max(initial=0))) + 1) + 1.0
-        losses = -np.log(counts / counts.sum())
-        return _figures(float(losses[known].sum()), int((known == counts.argmax()).sum()), len(known))
+        return _figures(float(losses[known].sum()), int((known == losses.argmin()).sum()), len(known))
 
 
 class MaskedWordMetrics(SummedMetrics):

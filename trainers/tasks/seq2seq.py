@@ -13,7 +13,7 @@ import numpy as np
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.language import token_loss, token_terms
+from trainers.tasks.language import frequency_losses, token_loss, token_terms
 from trainers.tasks.outputs import IGNORED, TokenDecoder, output_tensor
 from trainers.tasks.summed_metrics import SummedMetrics
 from trainers.tasks.text_overlap import COUNTS, text_counts, text_metric
@@ -55,11 +55,16 @@ class Seq2Seq:
         return pd.DataFrame({"output": [self._decoder.decode(row) for row in ids.tolist()]})
 
     def trivial(self, train: Array, validation: Array) -> dict[str, float]:
-        """Always the commonest target of `train`; token ids [N, T] or texts [N]."""
+        """Always the commonest target of `train`; token ids [N, T] or texts [N]. Of ids also the loss of
+        every token being as likely as it was in `train`, whatever stands before it and in the source."""
         if not len(train) or not len(validation):
             return {}
         guess = Counter(map(_target_key, train)).most_common(1)[0][0]
-        return {"exact_match": float(np.mean([_target_key(row) == guess for row in validation]))}
+        values = {"exact_match": float(np.mean([_target_key(row) == guess for row in validation]))}
+        if not isinstance(validation[0], str):
+            known, losses = frequency_losses(train, validation)
+            values["loss"] = float(losses[known].mean())
+        return values
 
 
 def _target_key(row: str | Array) -> str | tuple[int, ...]:

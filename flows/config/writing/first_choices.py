@@ -21,33 +21,30 @@ FEW_TRIALS, MANY_TRIALS = 20, 40  # many where a trial takes seconds, as those o
 TRIALS_OF_OTHERS = 12
 MINUTES_OF_OTHERS = 30
 UNBALANCED = 0.8  # the share of the commonest class from which on accuracy says little
-_CLIP_SPACES = {
-    "image_cnn": (
-        "space:   # stretches of time and of frequency are left out, in training alone",
-        "  extends: image_cnn",
-        "  augment: {type: categorical, choices: [null, {time_mask: 0.2, frequency_mask: 0.2}]}",
-    )
-}
-_SMALL = "space:   # small, for a first sweep of minutes without a GPU; without these lines the family's own"
+_AUGMENTED = "stretches of time and of frequency are left out, in training alone"
+_OF_CLIPS = "augment: {type: categorical, choices: [null, {time_mask: 0.2, frequency_mask: 0.2}]}"
+_SMALL = "small, for a first sweep of minutes without a GPU; without these lines the family's own"
 _SMALL_SPACES = {
-    "rnn": (_SMALL, "  extends: rnn", "  hidden: {type: categorical, choices: [64, 128]}", "  layers: 1"),
+    "rnn": ("hidden: {type: categorical, choices: [64, 128]}", "layers: 1"),
     "transformer": (
-        _SMALL,
-        "  extends: transformer",
-        "  width: {type: categorical, choices: [64, 128]}",
-        "  heads: 4",
-        "  layers: {type: int, low: 1, high: 2}",
-        "  feed_forward: {type: categorical, choices: [128, 256]}",
+        "width: {type: categorical, choices: [64, 128]}",
+        "heads: 4",
+        "layers: {type: int, low: 1, high: 2}",
+        "feed_forward: {type: categorical, choices: [128, 256]}",
     ),
     "t5": (
-        _SMALL,
-        "  extends: t5",
-        "  width: 128",
-        "  heads: 4",
-        "  layers: {type: int, low: 1, high: 2}",
-        "  feed_forward: {type: categorical, choices: [256, 512]}",
+        "width: 128",
+        "heads: 4",
+        "layers: {type: int, low: 1, high: 2}",
+        "feed_forward: {type: categorical, choices: [256, 512]}",
     ),
 }
+# Where words are learned; figures are in docs/log.md.
+_OF_WORDS = (
+    "learning_rate: {type: float, low: 5e-4, high: 1e-2, log: true}",
+    "optimizer: {type: categorical, choices: [adam, rmsprop]}   # sgd wants ten times these rates",
+)
+_WORD_KINDS = ("text", "pairs")
 MANY_ROWS, WIDE_ROWS = 20_000, 3_000
 
 
@@ -149,15 +146,23 @@ def first_choices(seen: DataProfile, families: Sequence[str]) -> FirstChoices:
             spaces=_spaces(rows, families),
             reasons={"metric": why, "trials": f"a family; the largest space has {parameters} parameters"},
         )
-    clips = _CLIP_SPACES if seen.kind == "audio" else {}
     return FirstChoices(
         metric=metric,
         trials=TRIALS_OF_OTHERS,
         length=example_length(rows),
         minutes=MINUTES_OF_OTHERS,
-        spaces={name: lines for name, lines in {**_SMALL_SPACES, **clips}.items() if name in families},
+        spaces=_small_spaces(seen.kind, families),
         reasons={"metric": why, "trials": "a family; `plan` says how long all of them take here"},
     )
+
+
+def _small_spaces(kind: str, families: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    words = _OF_WORDS if kind in _WORD_KINDS else ()
+    changes = {name: (*_SMALL_SPACES.get(name, ()), *words) for name in families}
+    spaces = {name: _space_lines(name, own, _SMALL) for name, own in changes.items() if own}
+    if kind == "audio" and "image_cnn" in families:
+        spaces["image_cnn"] = _space_lines("image_cnn", [_OF_CLIPS], _AUGMENTED)
+    return spaces
 
 
 def _table_length(rows: int) -> TrialLength:
@@ -208,9 +213,9 @@ def _spaces(rows: int, families: Sequence[str]) -> dict[str, tuple[str, ...]]:
     if rows >= WIDE_ROWS:
         changes.append("hidden: {type: categorical, choices: [[64], [128], [256], [128, 64], [256, 128]]}")
     found |= {name: tuple(changes) for name in families if name == "mlp"}
-    return {name: _space_lines(name, own, rows) for name, own in found.items() if own}
+    why = f"for {rows:,} rows"
+    return {name: _space_lines(name, own, why) for name, own in found.items() if own}
 
 
-def _space_lines(family: str, changes: Sequence[str], rows: int) -> tuple[str, ...]:
-    inner = tuple(f"  {change}" for change in changes)
-    return (f"space:   # for {rows:,} rows", f"  extends: {family}", *inner)
+def _space_lines(family: str, changes: Sequence[str], why: str) -> tuple[str, ...]:
+    return (f"space:   # {why}", f"  extends: {family}", *(f"  {change}" for change in changes))

@@ -81,6 +81,10 @@ def print_status(console: Console, status: SweepStatus) -> None:
         print_line(console, told, "dim")
         for host, why in status.lanes.sick.items():
             print_line(console, f"sick lanes on {host}, {why}", "yellow")
+    elif status.state == "running":
+        ahead = any(trial.place.get("lane", "").startswith("head-start") for trial in status.trials)
+        meanwhile = "; a process of the command trains until they are up" if ahead else ""
+        print_line(console, f"lanes are starting{meanwhile}", "dim")
     for family, why in status.gpu_lanes.items():
         print_line(console, f"{family}, gpus: auto: {why}", "dim")
     for family in status.planned:

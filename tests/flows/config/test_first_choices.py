@@ -72,6 +72,8 @@ def test_search_of_long_trials_has_a_limit_small_models_and_few_examples(
     assert drawn["transformer"]["width"]["choices"] == [64, 128]
     assert drawn[families[1]].get("hidden", drawn["transformer"]["width"])["choices"] == [64, 128]
     assert all("learning_rate" in names for names in drawn.values())
+    optimizers = {tuple(names["optimizer"]["choices"]) for names in drawn.values()}
+    assert optimizers == {("sgd", "adam", "rmsprop") if kind == "image" else ("adam", "rmsprop")}
 
 
 def test_search_of_a_table_has_no_limit_of_minutes() -> None:

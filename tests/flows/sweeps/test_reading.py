@@ -101,6 +101,21 @@ def test_status_says_lanes_and_what_they_wait_for_while_the_sweep_runs(home, vel
         assert (words in shown) == running
 
 
+@pytest.mark.parametrize(("owner", "running"), [("dead", False), ("living", True)])
+def test_status_says_that_lanes_are_starting_where_none_are_planned_yet(home, velodrome, owner, running):
+    sweep = write_sweep(home, state="running")
+    set_owner(home, sweep, dead_owner() if owner == "dead" else living_owner())
+    assert ("lanes are starting\n" in velodrome("status", "digits").out) == running
+
+
+def test_status_says_who_trains_until_lanes_are_up(home, velodrome):
+    facts = {"place": {"host": "here", "lane": "head-start-0"}}
+    sweep = write_sweep(home, state="running", trials=(trial_of("text_cnn", 0, "running", 0.5, facts=facts),))
+    set_owner(home, sweep, living_owner())
+    said = "lanes are starting; a process of the command trains until they are up\n"
+    assert said in velodrome("status", "digits").out
+
+
 def test_status_says_how_many_lanes_share_a_gpu_and_why(home, velodrome):
     why = "4 lanes a GPU, the largest trial so far took 3.1 GiB of 24.0 GiB"
     write_sweep(home, facts={"gpu_lanes": {"image_cnn": {"lanes": 4, "why": why}}})

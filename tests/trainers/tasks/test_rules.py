@@ -129,6 +129,13 @@ def test_the_commonest_answer_is_the_guess_of_seq2seq() -> None:
     assert got == {"exact_match": 0.5}
 
 
+def test_guess_of_seq2seq_has_a_loss_where_targets_are_tokens() -> None:
+    train, validation = np.array([[4, 2, -100], [4, 2, -100]]), np.array([[4, 5, 2], [4, 2, -100]])
+    got = rules_for({"task": "seq2seq"}).trivial(train, validation)
+    chances = np.array([1, 1, 3, 1, 3, 1]) / 10
+    assert got == pytest.approx({"exact_match": 0.5, "loss": -np.log(chances[[4, 5, 2, 4, 2]]).mean()})
+
+
 def test_the_mean_is_the_guess_of_a_reconstruction() -> None:
     got = rules_for({"task": "reconstruction"}).trivial(np.array([[0.0], [2.0]]), np.array([[1.0], [3.0]]))
     assert got["mse"] == 2.0

@@ -7,13 +7,10 @@ a Python name, may also hold capitals and begin with an underscore.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from infra.errors import WrongInput
 from trainers.code.carried import PREFIX
-
-if TYPE_CHECKING:
-    from trainers.types import Json
+from trainers.types import Json
 
 RULE = "[a-z0-9][a-z0-9._-]{0,62}"
 _NAME = re.compile(RULE)

@@ -9,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from trainers.registry import COMMAND
-
-if TYPE_CHECKING:
-    from trainers.types import Document, JsonObject, Params
+from trainers.types import Document, JsonObject, Params
 
 Direction = Literal["minimize", "maximize"]
 Stack: TypeAlias = int | Literal["auto", "off"]  # how many trials are trained as one program

@@ -17,12 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 DISTRIBUTION = "velodrome"
 PACKAGES = ("velodrome", "flows", "infra", "trainers", "search_spaces")

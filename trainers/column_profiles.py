@@ -67,7 +67,7 @@ def _left_out(dataset: Dataset) -> Mapping[str, str]:
 
 def _profile(column: Column, dataset: Dataset, left_out: str) -> ColumnProfile:
     if column.kind in ("number", "time"):
-        return _profile_numbers(column, dataset, left_out)
+        return _profile_numbers(column, left_out)
     if column.kind in ("image", "audio"):
         warning = _warn_of_pictures(column) if column.kind == "image" else ""
         return ColumnProfile(
@@ -100,7 +100,7 @@ def _warn_of_pictures(column: Column) -> str:
     )
 
 
-def _profile_numbers(column: Column, dataset: Dataset, left_out: str) -> ColumnProfile:
+def _profile_numbers(column: Column, left_out: str) -> ColumnProfile:
     values = np.asarray(column.values)
     present = values[~np.isnan(values)]
     different = len(np.unique(present))

@@ -22,10 +22,7 @@ SAMPLE = 2000
 MANY_TIMES = 3
 MANY_VALUES = 10
 LONG_NUMBER = 1e7  # whole numbers of so many digits, all different, name something
-_MARKS = (
-    1.0,
-    *(10.0**digits - 1 for digits in range(1, 8)),
-)  # -1, -9, 999, …, that mean "missing"
+_MARKS = (1.0, *(10.0**digits - 1 for digits in range(1, 8)))  # -1, -9, 999, …, that mean "missing"
 # words, from, to (1980 to 2050), seconds of one, and which of them began 1970
 _COUNTED_TIMES = (
     ("days as Excel counts them", 29_221, 54_788, 86_400.0, EXCELS_1970),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from trainers.data.augment import check_augment
 from trainers.errors import InputError
@@ -85,105 +86,92 @@ def _join_choices(choices: tuple[Json, ...]) -> str:
     return ", ".join(str(choice) for choice in choices)
 
 
-FLOAT = (float,)
-INT = (int,)
+def whole(default: int, doc: str, *, low: float = 1, **more: Any) -> Hyperparameter:
+    """A whole number."""
+    return Hyperparameter(default=default, types=(int,), doc=doc, low=low, **more)
+
+
+def real(default: float, doc: str, **more: Any) -> Hyperparameter:
+    """A number."""
+    return Hyperparameter(default=default, types=(float,), doc=doc, **more)
+
+
+def flag(default: bool, doc: str) -> Hyperparameter:
+    """Yes or no."""
+    return Hyperparameter(default=default, types=(bool,), doc=doc)
+
+
+def word(default: str, choices: tuple[str, ...], doc: str) -> Hyperparameter:
+    """One of several words."""
+    return Hyperparameter(default=default, types=(str,), choices=choices, doc=doc)
+
+
+def widths(default: list[int], doc: str, **more: Any) -> Hyperparameter:
+    """Whole numbers from 1 on, one a layer or block."""
+    return Hyperparameter(default=default, types=(list,), of=(int,), low=1, doc=doc, **more)
+
+
 RMSPROP_ALPHA = 0.99  # torch's
 
 # Understood by the loop in every family.
 TRAINING: Mapping[str, Hyperparameter] = {
-    "learning_rate": Hyperparameter(default=1e-3, types=FLOAT, above=0.0, doc="step size at its peak"),
-    "optimizer": Hyperparameter(
-        default="adam",
-        types=(str,),
-        choices=("sgd", "adam", "adamw", "rmsprop"),
-        doc="torch.optim's of that name",
-    ),
-    "momentum": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=1.0, doc="of sgd and rmsprop"),
+    "learning_rate": real(1e-3, "step size at its peak", above=0.0),
+    "optimizer": word("adam", ("sgd", "adam", "adamw", "rmsprop"), "torch.optim's of that name"),
+    "momentum": real(0.0, "of sgd and rmsprop", low=0.0, high=1.0),
     "nesterov": Hyperparameter(default=False, types=(bool,), choices=(False, True), doc="sgd with momentum"),
-    "beta1": Hyperparameter(
-        default=0.9, types=FLOAT, low=0.0, high=1.0, doc="adam's and adamw's first moment"
-    ),
-    "beta2": Hyperparameter(
-        default=0.999,
-        types=FLOAT,
+    "beta1": real(0.9, "adam's and adamw's first moment", low=0.0, high=1.0),
+    "beta2": real(
+        0.999,
+        f"second moment; rmsprop's alpha, which is {RMSPROP_ALPHA} unless this is set",
         low=0.0,
         high=1.0,
-        doc=f"second moment; rmsprop's alpha, which is {RMSPROP_ALPHA} unless this is set",
     ),
-    "weight_decay": Hyperparameter(default=0.0, types=FLOAT, low=0.0, doc="L2; decoupled in adamw"),
-    "l1": Hyperparameter(
-        default=0.0, types=FLOAT, low=0.0, doc="times the sum of absolute weights, added to the loss"
-    ),
-    "batch_size": Hyperparameter(
-        default=32, types=INT, low=1, words=("all",), doc="examples a step and worker; all: full-batch"
-    ),
-    "accumulate": Hyperparameter(default=1, types=INT, low=1, doc="batches whose gradients make one step"),
+    "weight_decay": real(0.0, "L2; decoupled in adamw", low=0.0),
+    "l1": real(0.0, "times the sum of absolute weights, added to the loss", low=0.0),
+    "batch_size": whole(32, "examples a step and worker; all: full-batch", words=("all",)),
+    "accumulate": whole(1, "batches whose gradients make one step"),
     "gradient_clip": Hyperparameter(
         default=None, types=(float, type(None)), above=0.0, doc="largest norm of the gradient"
     ),
     "weight_clip": Hyperparameter(
         default=None, types=(float, type(None)), above=0.0, doc="largest absolute weight after a step"
     ),
-    "schedule": Hyperparameter(
-        default="constant",
-        types=(str,),
-        choices=("constant", "step", "cosine", "warmup-cosine"),
-        doc="of the learning rate",
+    "schedule": word("constant", ("constant", "step", "cosine", "warmup-cosine"), "of the learning rate"),
+    "warmup": real(
+        0.0, "share of the steps in which the rate rises; 0 with warmup-cosine: a tenth", low=0.0, high=1.0
     ),
-    "warmup": Hyperparameter(
-        default=0.0,
-        types=FLOAT,
-        low=0.0,
-        high=1.0,
-        doc="share of the steps in which the rate rises; 0 with warmup-cosine: a tenth",
-    ),
-    "label_smoothing": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=0.999, doc="of cross-entropy"),
-    "precision": Hyperparameter(default="fp32", types=(str,), choices=("fp32", "bf16"), doc="bf16: autocast"),
+    "label_smoothing": real(0.0, "of cross-entropy", low=0.0, high=0.999),
+    "precision": word("fp32", ("fp32", "bf16"), "bf16: autocast"),
     "augment": Hyperparameter(
         default=None,
         types=(str, list, dict, type(None)),
         doc="random changes of a batch, by name or with strengths: see trainers.data.augment",
         rule=check_augment,
     ),
-    "init": Hyperparameter(
-        default="default",
-        types=(str,),
-        choices=("default", "xavier", "kaiming", "normal", "orthogonal"),
-        doc="of weight matrices and kernels; default: as torch does it",
+    "init": word(
+        "default",
+        ("default", "xavier", "kaiming", "normal", "orthogonal"),
+        "of weight matrices and kernels; default: as torch does it",
     ),
 }
 
 # Understood by the families that name them (`Family.uses`).
 OPTIONAL: Mapping[str, Hyperparameter] = {
-    "activation": Hyperparameter(
-        default="relu", types=(str,), choices=("relu", "sigmoid", "tanh", "gelu"), doc="between layers"
-    ),
-    "pooling": Hyperparameter(
-        default="max", types=(str,), choices=("max", "average"), doc="of convolution blocks"
-    ),
-    "dropout": Hyperparameter(
-        default=0.0, types=FLOAT, low=0.0, high=0.999, doc="share of units left out in training"
-    ),
+    "activation": word("relu", ("relu", "sigmoid", "tanh", "gelu"), "between layers"),
+    "pooling": word("max", ("max", "average"), "of convolution blocks"),
+    "dropout": real(0.0, "share of units left out in training", low=0.0, high=0.999),
 }
 
 # Understood by every family whose options name a teacher.
 TEACHING: Mapping[str, Hyperparameter] = {
-    "teacher_temperature": Hyperparameter(
-        default=2.0, types=FLOAT, above=0.0, doc="what the teacher's and the model's logits are divided by"
-    ),
-    "teacher_weight": Hyperparameter(
-        default=0.5, types=FLOAT, low=0.0, high=1.0, doc="the teacher's share of the loss"
-    ),
+    "teacher_temperature": real(2.0, "what the teacher's and the model's logits are divided by", above=0.0),
+    "teacher_weight": real(0.5, "the teacher's share of the loss", low=0.0, high=1.0),
 }
 
 # Understood by every family whose options ask for private training.
 PRIVACY: Mapping[str, Hyperparameter] = {
-    "privacy_noise": Hyperparameter(
-        default=1.0, types=FLOAT, above=0.0, doc="deviation of the noise, in units of privacy_clip"
-    ),
-    "privacy_clip": Hyperparameter(
-        default=1.0, types=FLOAT, above=0.0, doc="largest norm of an example's gradient"
-    ),
+    "privacy_noise": real(1.0, "deviation of the noise, in units of privacy_clip", above=0.0),
+    "privacy_clip": real(1.0, "largest norm of an example's gradient", above=0.0),
 }
 
 

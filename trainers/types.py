@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 
@@ -21,7 +20,7 @@ State: TypeAlias = dict[str, Any]  # JSON; what is under a name is the family's 
 Params: TypeAlias = Mapping[str, Any]  # JSON; of the types that `Family.known` names, checked before use
 Batch: TypeAlias = "dict[str, torch.Tensor]"
 Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
-Array: TypeAlias = npt.NDArray[Any]
+Array: TypeAlias = "npt.NDArray[Any]"
 Outputs: TypeAlias = "torch.Tensor | Tensors"
 
 
@@ -111,5 +110,5 @@ class ExampleSource(Protocol):
         """The batch of those examples, on the device."""
 
 
-Pixels: TypeAlias = npt.NDArray[np.uint8]  # [H, W] or [H, W, 3]
+Pixels: TypeAlias = "npt.NDArray[np.uint8]"  # [H, W] or [H, W, 3]
 Sample: TypeAlias = "str | Pixels"

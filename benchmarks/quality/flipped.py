@@ -22,8 +22,8 @@ from scipy.stats import ttest_rel
 from benchmarks.figures import Measurements, parser
 from benchmarks.quality.training import train_once
 from flows.inspection.folds import FoldTraining, out_of_fold
+from flows.inspection.inspect import find_suspects
 from flows.inspection.kept_folds import FoldStore
-from flows.inspection.suspects import find_suspects
 from trainers.data.dataset import Dataset
 from trainers.data.sources.listed_rows import COLUMN, spell_row
 from trainers.data.sources.opening import open_dataset

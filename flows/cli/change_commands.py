@@ -14,8 +14,10 @@ from flows.cli.output import (
     Json,
     Name,
     example,
+    option,
     print_json,
     print_note,
+    print_result,
     stdout_console,
 )
 from infra.errors import WrongInput
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 @example("velodrome extend digits --trials +10")
 def extend(
     name: Name,
-    trials: Annotated[str, typer.Option("--trials", metavar="+N", help="So many more for each family.")],
+    trials: Annotated[str, option("--trials +N", "So many more for each family.")],
     family: Family = None,
     accept_code_change: AcceptCodeChange = False,
     json: Json = False,
@@ -51,12 +53,10 @@ def extend(
 @example("velodrome compress digits --trial 5 --how int8")
 def compress(
     name: Name,
-    trial: Annotated[int, typer.Option("--trial", metavar="N", help="The trial whose model is meant.")],
-    how: Annotated[str, typer.Option("--how", metavar="H", help="int8, bf16 or prune:SHARE (prune:0.7).")],
+    trial: Annotated[int, option("--trial N", "The trial whose model is meant.")],
+    how: Annotated[str, option("--how H", "int8, bf16 or prune:SHARE (prune:0.7).")],
     family: Family = None,
-    epochs: Annotated[
-        int, typer.Option("--epochs", metavar="E", min=0, help="Of fine-tuning after pruning.")
-    ] = 0,
+    epochs: Annotated[int, option("--epochs E", "Of fine-tuning after pruning.", min=0)] = 0,
     json: Json = False,
 ) -> None:
     """A smaller version of a kept model, as a trial of its own."""
@@ -80,15 +80,9 @@ def compress(
 @example("velodrome retry digits --memory 8GiB")
 def retry(
     name: Name,
-    gpus: Annotated[
-        float | None, typer.Option("--gpus", metavar="G", help="GPUs a worker gets instead.")
-    ] = None,
-    cpus: Annotated[
-        float | None, typer.Option("--cpus", metavar="C", help="CPUs a worker gets instead.")
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option("--memory", metavar="M", help="Memory a worker gets instead: 8GiB.")
-    ] = None,
+    gpus: Annotated[float | None, option("--gpus G", "GPUs a worker gets instead.")] = None,
+    cpus: Annotated[float | None, option("--cpus C", "CPUs a worker gets instead.")] = None,
+    memory: Annotated[str | None, option("--memory M", "Memory a worker gets instead: 8GiB.")] = None,
     accept_code_change: AcceptCodeChange = False,
     json: Json = False,
 ) -> None:
@@ -121,9 +115,7 @@ def _print_leaderboard(name: str) -> None:
 @example("velodrome stop digits")
 def stop(
     name: Name,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="S", min=1, help="Seconds to wait for its end.")
-    ] = 60.0,
+    timeout: Annotated[float, option("--timeout S", "Seconds to wait for its end.", min=1)] = 60.0,
     json: Json = False,
 ) -> None:
     """A clean stop of a sweep that runs in another terminal."""
@@ -143,8 +135,8 @@ def stop(
 @example("velodrome remove digits --yes")
 def remove(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
-    tracking: Annotated[bool, typer.Option("--tracking", help="Delete its runs in MLflow too.")] = False,
+    yes: Annotated[bool, option("--yes -y", "Ask nothing.")] = False,
+    tracking: Annotated[bool, option("--tracking", "Delete its runs in MLflow too.")] = False,
     json: Json = False,
 ) -> None:
     """A sweep and what only it holds, after a question."""
@@ -161,14 +153,12 @@ def remove(
 
 @example("velodrome gc --older-than 7d --apply")
 def gc(
-    apply: Annotated[bool, typer.Option("--apply", help="Remove it; else it is only listed.")] = False,
+    apply: Annotated[bool, option("--apply", "Remove it; else it is only listed.")] = False,
     older_than: Annotated[
-        str,
-        typer.Option("--older-than", metavar="AGE", help="Only what was not touched for so long: 12h, 7d."),
+        str, option("--older-than AGE", "Only what was not touched for so long: 12h, 7d.")
     ] = "30d",
     larger_than: Annotated[
-        str | None,
-        typer.Option("--larger-than", metavar="SIZE", help="Only what takes at least so much: 100MiB."),
+        str | None, option("--larger-than SIZE", "Only what takes at least so much: 100MiB.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -177,22 +167,15 @@ def gc(
 
     size_bytes = 0 if larger_than is None else parse_size(larger_than, "--larger-than")
     result = verb(apply=apply, older_than=older_than, larger_than_bytes=size_bytes)
-    if json:
-        print_json(result)
-    else:
-        from flows.upkeep.screens import print_gc
+    from flows.upkeep.screens import print_gc
 
-        print_gc(stdout_console(), result)
+    print_result(result, print_gc, json=json)
     if result.failed:
         raise typer.Exit(4)
 
 
 def parse_trial_count(text: str) -> int:
-    """How many more `+N` asks for; the sign may be left out.
-
-    Raises:
-        WrongInput: it is not a number of at least one.
-    """
+    """How many more `+N` asks for; the sign may be left out."""
     if not re.fullmatch(r"\+?[1-9][0-9]{0,6}", text):
         raise WrongInput(
             "--trials must be how many more", ascii(text[:40]), "write --trials +10 for ten more"
@@ -205,9 +188,6 @@ def parse_size(text: str, option: str) -> int:
 
     Args:
         option: whose value it is.
-
-    Raises:
-        WrongInput: it is not a size.
     """
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGT]?)(i?)B?", text, re.IGNORECASE)
     if not found or (found[3] and not found[2]):

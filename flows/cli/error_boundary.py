@@ -14,15 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 from flows.cli.output import print_json
 from infra.errors import Unavailable, VelodromeError
 from infra.input_errors import as_wrong_input
 from infra.secrets import redact
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
+from trainers.types import JsonObject
 
 INTERRUPTED = 130
 TERMINATED = 143

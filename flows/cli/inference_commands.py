@@ -6,41 +6,30 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from flows.cli.output import Json, example, print_json, print_note, stdout_console
+from flows.cli.output import Json, argument, example, option, print_json, print_note, stdout_console
 from flows.cli.run_commands import Address
 from trainers.wording import count_of
 
 Model = Annotated[
     str,
-    typer.Argument(
-        metavar="MODEL",
-        help="A registered model (its champion), NAME@ALIAS, NAME/3, runs:/… or models:/…, or a sweep.",
+    argument(
+        "MODEL", "A registered model (its champion), NAME@ALIAS, NAME/3, runs:/… or models:/…, or a sweep."
     ),
+]
+Input = Annotated[
+    Path, argument("INPUT", "CSV, JSONL, Parquet, Excel, text; images, clips, a folder of them.")
 ]
 
 
 @example("velodrome predict churn customers.csv --out scored.csv")
 def predict(
     model: Model,
-    input: Annotated[
-        Path,
-        typer.Argument(
-            metavar="INPUT", help="CSV, JSONL, Parquet, Excel, text; images, clips, a folder of them."
-        ),
-    ],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="By default INPUT.predictions.…")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also where it is there already.")] = False,
+    input: Input,
+    out: Annotated[Path | None, option("--out -o FILE", "By default INPUT.predictions.…")] = None,
+    overwrite: Annotated[bool, option("--overwrite", "Also where it is there already.")] = False,
     address: Address = None,
-    actors: Annotated[
-        int, typer.Option("--actors", metavar="N", min=1, help="With --address: how many score.")
-    ] = 1,
-    gpus: Annotated[
-        float, typer.Option("--gpus", metavar="G", help="With --address: GPUs of each, or a part of one.")
-    ] = 0.0,
+    actors: Annotated[int, option("--actors N", "With --address: how many score.", min=1)] = 1,
+    gpus: Annotated[float, option("--gpus G", "With --address: GPUs of each, or a part of one.")] = 0.0,
     json: Json = False,
 ) -> None:
     """Writes an input again with a model's predictions; carries on where it was ended."""
@@ -74,50 +63,33 @@ def predict(
 def serve(
     model: Model,
     host: Annotated[
-        str, typer.Option("--host", metavar="H", help="Where to listen; beyond loopback with a token only.")
+        str, option("--host H", "Where to listen; beyond loopback with a token only.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", metavar="P", min=0, max=65535, help="0: any free.")] = 8000,
-    replicas: Annotated[
-        int, typer.Option("--replicas", metavar="N", min=1, help="Processes that compute.")
-    ] = 1,
-    cpus: Annotated[float, typer.Option("--cpus", metavar="C", help="CPUs of each replica.")] = 1.0,
-    gpus: Annotated[
-        float, typer.Option("--gpus", metavar="G", help="GPUs of each replica, or a part of one.")
-    ] = 0.0,
+    port: Annotated[int, option("--port P", "0: any free.", min=0, max=65535)] = 8000,
+    replicas: Annotated[int, option("--replicas N", "Processes that compute.", min=1)] = 1,
+    cpus: Annotated[float, option("--cpus C", "CPUs of each replica.")] = 1.0,
+    gpus: Annotated[float, option("--gpus G", "GPUs of each replica, or a part of one.")] = 0.0,
     shadow: Annotated[
-        str | None,
-        typer.Option("--shadow", metavar="ALIAS", help="Ask that version too; count, never return."),
+        str | None, option("--shadow ALIAS", "Ask that version too; count, never return.")
     ] = None,
     canary: Annotated[
-        float,
-        typer.Option("--canary", metavar="P", help="Percent that the challenger answers until it fails."),
+        float, option("--canary P", "Percent that the challenger answers until it fails.")
     ] = 0.0,
     allow_host: Annotated[
-        list[str] | None,
-        typer.Option("--allow-host", metavar="NAME", help="Another name in Host. Repeatable."),
+        list[str] | None, option("--allow-host NAME", "Another name in Host. Repeatable.")
     ] = None,
-    limits: Annotated[
-        Path | None, typer.Option("--limits", metavar="FILE", help="The requests' limits, in YAML.")
-    ] = None,
-    limit: Annotated[
-        list[str] | None, typer.Option("--limit", metavar="NAME=VALUE", help="One of them. Repeatable.")
-    ] = None,
+    limits: Annotated[Path | None, option("--limits FILE", "The requests' limits, in YAML.")] = None,
+    limit: Annotated[list[str] | None, option("--limit NAME=VALUE", "One of them. Repeatable.")] = None,
     only_promoted: Annotated[
-        bool, typer.Option("--only-promoted", help="Follow the history, not an alias moved by hand.")
+        bool, option("--only-promoted", "Follow the history, not an alias moved by hand.")
     ] = False,
-    drain: Annotated[
-        float, typer.Option("--drain", metavar="S", help="Seconds of answering on after SIGTERM.")
-    ] = 5.0,
+    drain: Annotated[float, option("--drain S", "Seconds of answering on after SIGTERM.")] = 5.0,
     log_predictions: Annotated[
-        Path | None,
-        typer.Option("--log-predictions", metavar="DIR", help="Keep answered rows there, in Parquet."),
+        Path | None, option("--log-predictions DIR", "Keep answered rows there, in Parquet.")
     ] = None,
-    log_share: Annotated[
-        float, typer.Option("--log-share", metavar="P", help="The share of requests for that, 0 to 1.")
-    ] = 1.0,
+    log_share: Annotated[float, option("--log-share P", "The share of requests for that, 0 to 1.")] = 1.0,
     access_log: Annotated[
-        str | None,
-        typer.Option("--access-log", metavar="FILE", help="A line of JSON a request; - for stdout."),
+        str | None, option("--access-log FILE", "A line of JSON a request; - for stdout.")
     ] = None,
     address: Address = None,
 ) -> None:
@@ -137,9 +109,7 @@ def serve(
 @example("velodrome drift digits predictions/")
 def drift(
     model: Model,
-    log: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder that serve --log-predictions fills.")
-    ],
+    log: Annotated[Path, argument("DIR", "The folder that serve --log-predictions fills.")],
     json: Json = False,
 ) -> None:
     """Compares what a server was asked with what its model was trained on."""
@@ -160,26 +130,15 @@ def drift(
 @example("velodrome explain churn customers.csv --out why")
 def explain(
     model: Model,
-    input: Annotated[
-        Path,
-        typer.Argument(
-            metavar="INPUT", help="CSV, JSONL, Parquet, Excel, text; images, clips, a folder of them."
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder.")],
+    input: Input,
+    out: Annotated[Path, option("--out -o DIR", "A new folder.")],
     method: Annotated[
         str | None,
-        typer.Option(
-            "--method",
-            metavar="M",
-            help="integrated-gradients (default) or occlusion; of boosted trees shap.",
-        ),
+        option("--method M", "integrated-gradients (default) or occlusion; of boosted trees shap."),
     ] = None,
-    answer: Annotated[
-        str | None, typer.Option("--answer", metavar="A", help="A class or target to explain in every row.")
-    ] = None,
-    rows: Annotated[int, typer.Option("--rows", metavar="N", min=1, help="The first so many.")] = 200,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an explanation of before.")] = False,
+    answer: Annotated[str | None, option("--answer A", "A class or target to explain in every row.")] = None,
+    rows: Annotated[int, option("--rows N", "The first so many.", min=1)] = 200,
+    overwrite: Annotated[bool, option("--overwrite", "Replace an explanation of before.")] = False,
     json: Json = False,
 ) -> None:
     """Shows which pixels, words or columns a model's answers came from."""

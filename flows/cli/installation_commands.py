@@ -7,13 +7,21 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.output import Json, example, print_json, print_note, stdout_console
+from flows.cli.output import (
+    Json,
+    argument,
+    example,
+    option,
+    print_json,
+    print_note,
+    print_result,
+    stdout_console,
+)
 
 
 @example("velodrome families image_cnn")
 def families(
-    name: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help="One family, in detail.")] = None,
-    json: Json = False,
+    name: Annotated[str | None, argument("[FAMILY]", "One family, in detail.")] = None, json: Json = False
 ) -> None:
     """What can be swept: families, their hyper-parameters, defaults and spaces."""
     from flows.installation.families import families as verb
@@ -28,9 +36,7 @@ def families(
 
 
 @example("velodrome schema > velodrome.schema.json")
-def schema(
-    json: Annotated[bool, typer.Option("--json", help="The same: the schema is JSON.")] = False,
-) -> None:
+def schema(json: Annotated[bool, option("--json", "The same: the schema is JSON.")] = False) -> None:
     """The sweep file's JSON schema, for editors."""
     import json as encoding
 
@@ -42,8 +48,7 @@ def schema(
 @example("velodrome doctor")
 def doctor(
     address: Annotated[
-        str | None,
-        typer.Option("--address", metavar="A", help="A Ray cluster: asks each of its nodes as well."),
+        str | None, option("--address A", "A Ray cluster: asks each of its nodes as well.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -51,21 +56,18 @@ def doctor(
     from flows.installation.doctor import doctor as verb
 
     result = verb(address=address)
-    if json:
-        print_json(result)
-    else:
-        from flows.installation.screens import print_checkup
+    from flows.installation.screens import print_checkup
 
-        print_checkup(stdout_console(), result)
+    print_result(result, print_checkup, json=json)
     if result.has_failure:
         raise typer.Exit(1)
 
 
 @example("velodrome ui digits --port 5001")
 def ui(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A sweep's name or its file.")] = None,
-    port: Annotated[int, typer.Option("--port", metavar="P", min=1, max=65535, help="The port.")] = 5000,
-    host: Annotated[str, typer.Option("--host", metavar="H", help="The address to listen on.")] = "127.0.0.1",
+    name: Annotated[str | None, argument("[NAME]", "A sweep's name or its file.")] = None,
+    port: Annotated[int, option("--port P", "The port.", min=1, max=65535)] = 5000,
+    host: Annotated[str, option("--host H", "The address to listen on.")] = "127.0.0.1",
 ) -> None:
     """The MLflow UI on the right store, until Ctrl-C."""
     from flows.installation.ui import ui as verb

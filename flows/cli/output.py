@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
 import typer
 
@@ -20,13 +20,32 @@ if TYPE_CHECKING:
 WIDE_COLUMNS = 160  # of a file or a pipe
 
 Command = TypeVar("Command", bound="Callable[..., None]")
+Printed = TypeVar("Printed", bound="Result")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name (digits, digits@2) or its file.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Family = Annotated[str | None, typer.Option("--family", metavar="F", help="One of the sweep's families.")]
+
+def option(spelling: str, help: str, **rules: Any) -> Any:
+    """An option as `--help` spells it: its names, then what stands for its value, as in `--out -o FILE`.
+
+    Args:
+        help: what it says of itself.
+        rules: what `typer.Option` knows besides.
+    """
+    names = [word for word in spelling.split() if word.startswith("-")]
+    value = spelling.removeprefix(" ".join(names)).strip() or None
+    return typer.Option(*names, metavar=value, help=help, **rules)
+
+
+def argument(spelling: str, help: str) -> Any:
+    """An argument by what stands for it in `--help`."""
+    return typer.Argument(metavar=spelling, help=help)
+
+
+Name = Annotated[str, argument("NAME", "A sweep's name (digits, digits@2) or its file.")]
+Json = Annotated[bool, option("--json", "One JSON document on stdout.")]
+Family = Annotated[str | None, option("--family F", "One of the sweep's families.")]
 
 AcceptCodeChange = Annotated[
-    bool, typer.Option("--accept-code-change", help="Carry on though a family's source changed; recorded.")
+    bool, option("--accept-code-change", "Carry on though a family's source changed; recorded.")
 ]
 
 
@@ -69,14 +88,19 @@ def print_json(result: Result) -> None:
     sys.stdout.write(json_document(result) + "\n")
 
 
-def print_result(result: ShownResult, *, json: bool) -> None:
+def print_result(result: Printed, screen: Callable[[Console, Printed], None], *, json: bool) -> None:
     """Prints the result's document on stdout, or its screen."""
     if json:
         print_json(result)
-        return
+    else:
+        screen(stdout_console(), result)
+
+
+def print_shown(result: ShownResult, *, json: bool) -> None:
+    """The same of a result that knows its screen."""
     from flows.terminal.shown_result import print_on_screen
 
-    print_on_screen(stdout_console(), result)
+    print_result(result, print_on_screen, json=json)
 
 
 def print_note(text: str) -> None:

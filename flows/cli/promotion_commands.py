@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.output import Family, Json, example, print_json, print_note, stdout_console
+from flows.cli.output import Family, Json, argument, example, option, print_json, print_note, print_result
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A registered model's name.")]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the history.")]
+if TYPE_CHECKING:
+    from flows.promotion.judging.outcome import Promotion
+
+Model = Annotated[str, argument("MODEL", "A registered model's name.")]
+Reason = Annotated[str, option("--reason TEXT", "Kept in the history.")]
 At = Annotated[
-    str | None,
-    typer.Option(
-        "--registry", metavar="URI", help="Another registry than MLFLOW_TRACKING_URI's or the embedded one."
-    ),
+    str | None, option("--registry URI", "Another registry than MLFLOW_TRACKING_URI's or the embedded one.")
 ]
 
 
 @example('velodrome promote digits --reason "better on thin strokes"')
 def promote(
-    what: Annotated[
-        str, typer.Argument(metavar="NAME", help="A sweep's name or file, or a models:/ or runs:/ address.")
-    ],
-    trial: Annotated[
-        int | None, typer.Option("--trial", metavar="N", min=0, help="This trial instead of the winner.")
-    ] = None,
+    what: Annotated[str, argument("NAME", "A sweep's name or file, or a models:/ or runs:/ address.")],
+    trial: Annotated[int | None, option("--trial N", "This trial instead of the winner.", min=0)] = None,
     family: Family = None,
     model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="M", help="The registered model's name; the sweep's by default."),
+        str | None, option("--model M", "The registered model's name; the sweep's by default.")
     ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option("--to", metavar="URI", help="Copy it into this registry, and promote it there."),
-    ] = None,
+    to: Annotated[str | None, option("--to URI", "Copy it into this registry, and promote it there.")] = None,
     registry: At = None,
     reason: Reason = "",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Judge it; register, record and move nothing.")
-    ] = False,
+    dry_run: Annotated[bool, option("--dry-run", "Judge it; register, record and move nothing.")] = False,
     json: Json = False,
 ) -> None:
     """Test a challenger against the champion by the gates, and move the alias or refuse."""
@@ -63,25 +53,17 @@ def promote(
     _show_promotion(result, json)
 
 
-def _show_promotion(result: object, json: bool) -> None:
-    from flows.promotion.judging.outcome import Promotion
-
-    assert isinstance(result, Promotion)
-    if json:
-        print_json(result)
-        return
+def _show_promotion(result: Promotion, json: bool) -> None:
     from flows.promotion.screens import print_promotion
 
-    print_promotion(stdout_console(), result)
-    for line in result.notes:
+    print_result(result, print_promotion, json=json)
+    for line in () if json else result.notes:
         print_note(line)
 
 
 @example("velodrome approve digits/3")
 def approve(
-    version: Annotated[
-        str, typer.Argument(metavar="MODEL/VERSION", help="As the refused promotion printed it.")
-    ],
+    version: Annotated[str, argument("MODEL/VERSION", "As the refused promotion printed it.")],
     reason: Reason = "",
     registry: At = None,
     json: Json = False,
@@ -101,9 +83,7 @@ def approve(
 @example("velodrome rollback digits")
 def rollback(
     model: Model,
-    to: Annotated[
-        int | None, typer.Option("--to", metavar="N", min=1, help="This former champion, not the last one.")
-    ] = None,
+    to: Annotated[int | None, option("--to N", "This former champion, not the last one.", min=1)] = None,
     reason: Reason = "",
     registry: At = None,
     json: Json = False,
@@ -124,22 +104,15 @@ def rollback(
 @example("velodrome history digits --verify")
 def history(
     model: Model,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Check that every entry follows from the last.")
-    ] = False,
+    verify: Annotated[bool, option("--verify", "Check that every entry follows from the last.")] = False,
     anchor: Annotated[
-        str | None,
-        typer.Option("--anchor", metavar="HASH", help="An entry's hash, noted earlier: it must be there."),
+        str | None, option("--anchor HASH", "An entry's hash, noted earlier: it must be there.")
     ] = None,
     export: Annotated[
-        str | None,
-        typer.Option("--export", metavar="FILE", help="Write entries and documents as they are kept."),
+        str | None, option("--export FILE", "Write entries and documents as they are kept.")
     ] = None,
     recompute: Annotated[
-        int | None,
-        typer.Option(
-            "--recompute", metavar="N", min=1, help="Make this entry's decision again, from its record."
-        ),
+        int | None, option("--recompute N", "Make this entry's decision again, from its record.", min=1)
     ] = None,
     registry: At = None,
     json: Json = False,
@@ -151,35 +124,25 @@ def history(
     from flows.promotion.history import history as verb
 
     result = verb(model, verify=verify, anchor=anchor, export=export, registry=registry)
-    if json:
-        print_json(result)
-        return
     from flows.promotion.screens import print_history
 
-    print_history(stdout_console(), result)
+    print_result(result, print_history, json=json)
 
 
 def _show_recomputation(model: str, number: int, registry: str | None, json: bool) -> None:
     from flows.promotion.recompute import check_recomputation, recompute
 
     result = recompute(model, number, registry=registry)
-    if json:
-        print_json(result)
-    else:
-        from flows.promotion.screens import print_recomputation
+    from flows.promotion.screens import print_recomputation
 
-        print_recomputation(stdout_console(), result)
+    print_result(result, print_recomputation, json=json)
     check_recomputation(result)
 
 
 @example("velodrome card digits --out README.md")
 def card(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")
-    ],
-    out: Annotated[
-        str | None, typer.Option("--out", metavar="FILE", help="A new file for it, such as README.md.")
-    ] = None,
+    model: Annotated[str, argument("MODEL", "NAME (its champion), NAME@ALIAS or NAME/VERSION.")],
+    out: Annotated[str | None, option("--out FILE", "A new file for it, such as README.md.")] = None,
     registry: At = None,
     json: Json = False,
 ) -> None:
@@ -198,7 +161,7 @@ def card(
 @example("velodrome policy digits --set policy.yaml")
 def policy(
     model: Model,
-    set: Annotated[str | None, typer.Option("--set", metavar="FILE", help="A new policy, in YAML.")] = None,
+    set: Annotated[str | None, option("--set FILE", "A new policy, in YAML.")] = None,
     reason: Reason = "",
     registry: At = None,
     json: Json = False,
@@ -207,12 +170,9 @@ def policy(
     from flows.promotion.policy import policy as verb
 
     result = verb(model, set=set, reason=reason, registry=registry)
-    if json:
-        print_json(result)
-        return
     from flows.promotion.screens import print_policy
 
-    print_policy(stdout_console(), result)
+    print_result(result, print_policy, json=json)
 
 
 @example("velodrome adopt digits")

@@ -15,36 +15,30 @@ from flows.cli.output import (
     Family,
     Json,
     Name,
+    argument,
     example,
+    option,
     print_json,
     print_note,
     print_output,
     print_output_aside,
     print_result,
+    print_shown,
     show_busy,
     stdout_console,
 )
 
 MOST_AHEAD = 10
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file.")]
+File = Annotated[Path, argument("FILE", "The sweep file.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Overrides a key of the file: search.pruner=none. Repeatable."
-    ),
+    option("--set KEY=VALUE", "Overrides a key of the file: search.pruner=none. Repeatable."),
 ]
-Address = Annotated[
-    str | None,
-    typer.Option("--address", metavar="A", help="An existing Ray cluster; without it a local one."),
-]
+Address = Annotated[str | None, option("--address A", "An existing Ray cluster; without it a local one.")]
 
-New = Annotated[
-    bool, typer.Option("--new", help="Start the next version beside the old instead of carrying on.")
-]
-Trials = Annotated[
-    int | None, typer.Option("--trials", metavar="N", min=1, help="The same as --set budget.trials=N.")
-]
+New = Annotated[bool, option("--new", "Start the next version beside the old instead of carrying on.")]
+Trials = Annotated[int | None, option("--trials N", "The same as --set budget.trials=N.", min=1)]
 
 
 def _overrides(set_: list[str] | None, trials: int | None) -> list[str]:
@@ -53,13 +47,10 @@ def _overrides(set_: list[str] | None, trials: int | None) -> list[str]:
 
 @example("velodrome new csv:churn.csv --target churned")
 def new(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="builtin:digits, csv:churn.csv, mod:objective, …")
-    ],
-    target: Annotated[str | None, typer.Option("--target", metavar="C", help="The column to learn.")] = None,
+    source: Annotated[str, argument("SOURCE", "builtin:digits, csv:churn.csv, mod:objective, …")],
+    target: Annotated[str | None, option("--target C", "The column to learn.")] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to write; by default NAME.yaml here."),
+        Path | None, option("--output -o FILE", "Where to write; by default NAME.yaml here.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -68,12 +59,9 @@ def new(
 
     with show_busy(f"reading {source} and looking at its columns …"):
         result = verb(source, target=target, output=output)
-    if json:
-        print_json(result)
-        return
     from flows.sweeps.screens import print_new_file
 
-    print_new_file(stdout_console(), result)
+    print_result(result, print_new_file, json=json)
 
 
 @example("velodrome plan digits.yaml --set budget.trials=50")
@@ -81,7 +69,7 @@ def plan(file: File, set_: Set = None, address: Address = None, json: Json = Fal
     """Checks all that can fail before anything is spent, and says what the sweep will need."""
     from flows.sweeps.plan import plan as verb
 
-    print_result(verb(file, overrides=set_ or (), address=address), json=json)
+    print_shown(verb(file, overrides=set_ or (), address=address), json=json)
 
 
 @example("velodrome sweep digits.yaml")
@@ -127,17 +115,12 @@ def submit(
     file: File,
     set_: Set = None,
     address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", metavar="A", help="The cluster's job server, http://HEAD:8265; else RAY_ADDRESS."
-        ),
+        str | None, option("--address A", "The cluster's job server, http://HEAD:8265; else RAY_ADDRESS.")
     ] = None,
     new_: New = False,
     accept_code_change: AcceptCodeChange = False,
     trials: Trials = None,
-    follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Show what the job prints until it ends.")
-    ] = True,
+    follow: Annotated[bool, option("--follow/--no-follow", "Show what the job prints until it ends.")] = True,
     json: Json = False,
 ) -> None:
     """Runs a sweep as a job of a cluster, independent of this machine."""
@@ -160,21 +143,15 @@ def submit(
 @example("velodrome confirm digits --top 3 --seeds 5")
 def confirm(
     name: Name,
-    top: Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="The best K trials.")] = None,
-    each_family: Annotated[bool, typer.Option("--each-family", help="Each family's best trial.")] = False,
+    top: Annotated[int | None, option("--top K", "The best K trials.", min=1)] = None,
+    each_family: Annotated[bool, option("--each-family", "Each family's best trial.")] = False,
     seeds: Annotated[
-        int | None,
-        typer.Option("--seeds", metavar="S", min=1, help="Fresh seeds, the same for all; by default 5."),
+        int | None, option("--seeds S", "Fresh seeds, the same for all; by default 5.", min=1)
     ] = None,
     folds: Annotated[
-        int | None,
-        typer.Option(
-            "--folds", metavar="K", help="Instead: K models, each without a share of the rows, for inspect."
-        ),
+        int | None, option("--folds K", "Instead: K models, each without a share of the rows, for inspect.")
     ] = None,
-    trial: Annotated[
-        int | None, typer.Option("--trial", metavar="N", min=0, help="With --folds: whose configuration.")
-    ] = None,
+    trial: Annotated[int | None, option("--trial N", "With --folds: whose configuration.", min=0)] = None,
     family: Family = None,
     address: Address = None,
     json: Json = False,
@@ -190,27 +167,16 @@ def confirm(
     )  # fmt: skip
     if result.note:
         print_note(f"warning: {result.note}")
-    print_result(result, json=json)
+    print_shown(result, json=json)
 
 
 @example("velodrome reproduce digits --family image_cnn --trial 7")
 def reproduce(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's id in MLflow; or a sweep's name, with --trial.")
-    ],
-    trial: Annotated[
-        int | None, typer.Option("--trial", metavar="N", min=0, help="The trial's number within its family.")
-    ] = None,
+    run: Annotated[str, argument("RUN", "A run's id in MLflow; or a sweep's name, with --trial.")],
+    trial: Annotated[int | None, option("--trial N", "The trial's number within its family.", min=0)] = None,
     family: Family = None,
     tolerance: Annotated[
-        float,
-        typer.Option(
-            "--tolerance",
-            metavar="T",
-            min=0.0,
-            max=0.99,
-            help="Relative difference that still counts as same.",
-        ),
+        float, option("--tolerance T", "Relative difference that still counts as same.", min=0.0, max=0.99)
     ] = 0.01,
     json: Json = False,
 ) -> None:
@@ -218,11 +184,8 @@ def reproduce(
     from flows.reproduction.reproduce import reproduce as verb
 
     result = verb(run, trial=trial, family=family, tolerance=tolerance, say=print_note)
-    if json:
-        print_json(result)
-    else:
-        from flows.reproduction.screens import print_reproduction
+    from flows.reproduction.screens import print_reproduction
 
-        print_reproduction(stdout_console(), result)
+    print_result(result, print_reproduction, json=json)
     if result.verdict == "different":
         raise typer.Exit(3)

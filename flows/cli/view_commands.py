@@ -12,11 +12,14 @@ from flows.cli.output import (
     Family,
     Json,
     Name,
+    argument,
     example,
+    option,
     print_json,
     print_note,
     print_output,
     print_result,
+    print_shown,
     stdout_console,
 )
 
@@ -25,17 +28,16 @@ if TYPE_CHECKING:
 
     from flows.sweeps.views.logs import LogFile
 
-Trial = Annotated[
-    int, typer.Option("--trial", metavar="N", min=0, help="The trial's number within its family.")
-]
+Latency = Annotated[bool, option("--latency/--no-latency", "Measure models that were not measured here yet.")]
+Trial = Annotated[int, option("--trial N", "The trial's number within its family.", min=0)]
 
 
 @example("velodrome status digits --json")
 def status(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A sweep's name or its file.")] = None,
+    name: Annotated[str | None, argument("[NAME]", "A sweep's name or its file.")] = None,
     json: Json = False,
     openmetrics: Annotated[
-        bool, typer.Option("--openmetrics", help="All sweeps' figures as Prometheus reads them.")
+        bool, option("--openmetrics", "All sweeps' figures as Prometheus reads them.")
     ] = False,
 ) -> None:
     """All sweeps, or one sweep's trials."""
@@ -48,7 +50,7 @@ def status(
         return
     from flows.sweeps.views.status import status as verb
 
-    print_result(verb(name), json=json)
+    print_shown(verb(name), json=json)
 
 
 @example("velodrome show digits --family image_cnn --trial 7")
@@ -56,19 +58,18 @@ def show(name: Name, trial: Trial, family: Family = None, json: Json = False) ->
     """One trial whole: parameters, curve, attempts, reason, checkpoint, model."""
     from flows.sweeps.views.show import show as verb
 
-    print_result(verb(name, trial=trial, family=family), json=json)
+    print_shown(verb(name, trial=trial, family=family), json=json)
 
 
 @example("velodrome logs digits --trial 7 -f")
 def logs(
     name: Name,
     trial: Annotated[
-        int | None,
-        typer.Option("--trial", metavar="N", min=0, help="A trial's number; without it the driver."),
+        int | None, option("--trial N", "A trial's number; without it the driver.", min=0)
     ] = None,
     family: Family = None,
     follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="Go on as it grows, until the sweep ends or Ctrl-C.")
+        bool, option("-f --follow", "Go on as it grows, until the sweep ends or Ctrl-C.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -91,27 +92,17 @@ def logs(
 
 @example("velodrome compare digits digits@2 --where 'accuracy>=0.9' --pareto accuracy,latency_ms")
 def compare(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Sweeps' names or files.")],
-    top: Annotated[
-        int, typer.Option("--top", metavar="K", min=1, max=1000, help="The best K trials of each family.")
-    ] = 1,
-    sort: Annotated[
-        str | None, typer.Option("--sort", metavar="COLUMN", help="Order by this column, best first.")
-    ] = None,
+    names: Annotated[list[str], argument("NAME...", "Sweeps' names or files.")],
+    top: Annotated[int, option("--top K", "The best K trials of each family.", min=1, max=1000)] = 1,
+    sort: Annotated[str | None, option("--sort COLUMN", "Order by this column, best first.")] = None,
     where: Annotated[
-        list[str] | None,
-        typer.Option("--where", metavar="FILTER", help="family=image_cnn, 'accuracy>=0.9'. Repeatable."),
+        list[str] | None, option("--where FILTER", "family=image_cnn, 'accuracy>=0.9'. Repeatable.")
     ] = None,
-    pareto: Annotated[
-        str | None,
-        typer.Option("--pareto", metavar="A,B", help="Mark the Pareto front of these columns."),
-    ] = None,
-    latency: Annotated[
-        bool, typer.Option("--latency/--no-latency", help="Measure models that were not measured here yet.")
-    ] = True,
+    pareto: Annotated[str | None, option("--pareto A,B", "Mark the Pareto front of these columns.")] = None,
+    latency: Latency = True,
     json: Json = False,
-    csv: Annotated[bool, typer.Option("--csv", help="One line a row, with a header.")] = False,
-    latex: Annotated[bool, typer.Option("--latex", help="A booktabs table.")] = False,
+    csv: Annotated[bool, option("--csv", "One line a row, with a header.")] = False,
+    latex: Annotated[bool, option("--latex", "A booktabs table.")] = False,
 ) -> None:
     """A leaderboard over families and sweeps, beside the trivial guess."""
     from flows.comparison.compare import compare as verb
@@ -136,9 +127,7 @@ def compare(
 @example("velodrome export digits --out digits.tar.gz")
 def export(
     name: Name,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="By default NAME.tar.gz here.")
-    ] = None,
+    out: Annotated[Path | None, option("--out -o FILE", "By default NAME.tar.gz here.")] = None,
     json: Json = False,
 ) -> None:
     """One archive: the sweep's files, versions, ledger, tables, and the command to run it again."""
@@ -147,24 +136,18 @@ def export(
     result = verb(name, out=out)
     for warning in result.warnings:
         print_note(f"warning: {warning}")
-    if json:
-        print_json(result)
-        return
     from flows.export.screens import print_export
 
-    print_export(stdout_console(), result)
+    print_result(result, print_export, json=json)
 
 
 @example("velodrome report digits --out digits.html")
 def report(
     name: Name,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Where to write; by default NAME-report.html here."),
+        Path | None, option("--out -o FILE", "Where to write; by default NAME-report.html here.")
     ] = None,
-    latency: Annotated[
-        bool, typer.Option("--latency/--no-latency", help="Measure models that were not measured here yet.")
-    ] = True,
+    latency: Latency = True,
     json: Json = False,
 ) -> None:
     """One self-contained HTML page with plots, also kept in MLflow."""
@@ -185,20 +168,14 @@ def report(
 def inspect(
     name: Name,
     trial: Annotated[
-        int | None,
-        typer.Option("--trial", metavar="N", min=0, help="Whose configuration; by default the best one's."),
+        int | None, option("--trial N", "Whose configuration; by default the best one's.", min=0)
     ] = None,
     family: Family = None,
     folds: Annotated[
-        int | None,
-        typer.Option(
-            "--folds", metavar="K", help="Models without a share of the rows; by default confirm's, or 5."
-        ),
+        int | None, option("--folds K", "Models without a share of the rows; by default confirm's, or 5.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="By default NAME-suspects here.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an inspection of before.")] = False,
+    out: Annotated[Path | None, option("--out -o DIR", "By default NAME-suspects here.")] = None,
+    overwrite: Annotated[bool, option("--overwrite", "Replace an inspection of before.")] = False,
     json: Json = False,
 ) -> None:
     """Lists rows whose labels are likely wrong, for data.drop_rows."""
@@ -206,10 +183,7 @@ def inspect(
     from flows.inspection.screens import print_inspection
 
     result = verb(name, trial=trial, family=family, folds=folds, out=out, overwrite=overwrite, say=print_note)
-    if json:
-        print_json(result)
-        return
-    print_inspection(stdout_console(), result)
+    print_result(result, print_inspection, json=json)
 
 
 def _print_pieces(pieces: Iterable[tuple[LogFile, str]]) -> None:

@@ -26,7 +26,7 @@ Value = float | str | None
 _CONDITION = re.compile(r"\s*(?P<column>[^\s<>=!]+)\s*(?P<op><=|>=|!=|=|<|>)\s*(?P<value>.*?)\s*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class RowColumn:
     """One column. `direction`: which end is better; None where neither is."""
 
@@ -46,34 +46,34 @@ def row_columns(rows: Sequence[Row], goals: Sequence[Objective]) -> dict[str, Ro
     """Every column that these rows have, by its name; an objective also by its name without `val/`."""
     goal = goals[0].direction
     known = [
-        RowColumn(name="sweep", direction=None, of=lambda row: row.sweep),
-        RowColumn(name="family", direction=None, of=lambda row: row.family),
-        RowColumn(name="trial", direction=None, of=lambda row: row.number),
+        RowColumn("sweep", None, lambda row: row.sweep),
+        RowColumn("family", None, lambda row: row.family),
+        RowColumn("trial", None, lambda row: row.number),
         *_objective_columns(goals),
-        RowColumn(name="error", direction="minimize", of=lambda row: row.error.std if row.error else None),
-        RowColumn(name="median", direction=goal, of=lambda row: row.trials.median if row.trials else None),
-        RowColumn(name="confirmed", direction=goal, of=lambda row: _mean(row.confirmed)),
-        RowColumn(name="test", direction=goal, of=lambda row: _mean(row.tested)),
-        RowColumn(name="trivial", direction=goal, of=lambda row: row.trivial),
-        *(RowColumn(name=name, direction="minimize", of=_cost_getter(name)) for name in COSTS),
+        RowColumn("error", "minimize", lambda row: row.error.std if row.error else None),
+        RowColumn("median", goal, lambda row: row.trials.median if row.trials else None),
+        RowColumn("confirmed", goal, lambda row: _mean(row.confirmed)),
+        RowColumn("test", goal, lambda row: _mean(row.tested)),
+        RowColumn("trivial", goal, lambda row: row.trivial),
+        *(RowColumn(name, "minimize", _cost_getter(name)) for name in COSTS),
     ]
     columns = {column.name: column for column in known}
     for name in sorted({name for row in rows for name in row.metrics}):
-        column = RowColumn(name=name, direction=direction_of(name), of=_metric_getter(name))
+        column = RowColumn(name, direction_of(name), _metric_getter(name))
         columns.setdefault(name, column)
         if name.startswith("val/"):
             columns.setdefault(name.removeprefix("val/"), column)
     for name in sorted({name for row in rows for name in row.params}):
-        columns[f"param.{name}"] = RowColumn(name=f"param.{name}", direction=None, of=_param_getter(name))
+        columns[f"param.{name}"] = RowColumn(f"param.{name}", None, _param_getter(name))
     return columns
 
 
 def _objective_columns(goals: Sequence[Objective]) -> list[RowColumn]:
-    made = []
-    for place, goal in enumerate(goals):
-        for name in dict.fromkeys((goal.metric, goal.metric.removeprefix("val/"))):
-            made.append(RowColumn(name=name, direction=goal.direction, of=_value_getter(place)))
-    return made
+    return [
+        RowColumn(name, goal.direction, _value_getter(place))
+        for place, goal in enumerate(goals)
+        for name in dict.fromkeys((goal.metric, goal.metric.removeprefix("val/")))
+    ]
 
 
 def _mean(spread: Spread | None) -> float | None:
@@ -109,9 +109,6 @@ def pick_column(columns: dict[str, RowColumn], name: str, what: str, *, numeric:
     Args:
         what: which option named it, for the error.
         numeric: also refuse a column of which no end is better.
-
-    Raises:
-        WrongInput: there is none; the nearest is named.
     """
     found = columns.get(name)
     if found is None:
@@ -160,11 +157,7 @@ class RowFilter:
 
 
 def parse_filter(text: str) -> RowFilter:
-    """The filter that was typed.
-
-    Raises:
-        WrongInput: it is none.
-    """
+    """The filter that was typed."""
     found = _CONDITION.fullmatch(text)
     if found is None or not found["value"]:
         do = "for instance family=image_cnn, 'accuracy>=0.9', 'param.optimizer=adam|sgd', 'family=*cnn'"

@@ -17,6 +17,7 @@ from infra.home import Home
 from infra.ledger.ranking import mark_undominated
 from infra.ledger.rows import SweepRow
 from infra.spec import Objective
+from trainers.errors import InputError
 
 OWN_DATA = "none"  # the fingerprint of a sweep whose code reads its own data
 MOST_ROWS = 1_000
@@ -106,7 +107,6 @@ def _comparison_key(row: SweepRow) -> ComparisonKey:
 def _split_rule(row: SweepRow) -> str:
     """What decides which rows are for validation, in one spelling."""
     from trainers.data.split import SplitRule
-    from trainers.errors import InputError
 
     given = row.spec.data.get("split") or {}
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from rich.console import Console, RenderableType
 from rich.console import Group as Lines
@@ -14,6 +13,7 @@ from rich.text import Text
 from flows.comparison.groups import HEADINGS, table_cells
 from flows.comparison.records import Group, Row, Spread
 from flows.comparison.result import Comparison
+from flows.terminal.console import print_line
 from flows.terminal.formatting import joules, number, printable_text, seconds, short_count, size
 from flows.terminal.next_command import needed_settings
 from flows.terminal.tables import TableColumn, fit_table, format_params
@@ -29,7 +29,7 @@ def print_leaderboard(
         address: of the cluster that the sweep ran on.
     """
     for warning in comparison.warnings:
-        console.print(Text(f"  {printable_text(warning)}", style="bold red"), soft_wrap=True)
+        print_line(console, f"  {printable_text(warning)}", "bold red")
     for place, group in enumerate(comparison.groups):
         letter = f"table {place + 1} of {len(comparison.groups)}: " if comparison.warnings else ""
         console.print(leaderboard(group, console.width, title=letter))
@@ -40,7 +40,7 @@ def print_leaderboard(
         settings = needed_settings(comparison.ledgers.get(winner.sweep))
         console.print(Text("  next:"))
         if settings:  # in one line, to be copied
-            console.print(Text(f"  export {settings}", style="cyan"), soft_wrap=True)
+            print_line(console, f"  export {settings}", "cyan")
         console.print(_next_steps(winner, address))
 
 
@@ -62,7 +62,7 @@ def _by_group(group: Group, row: Row, width: int) -> RenderableType:
     """A row's scores by the groups of sensitive columns, on validation."""
     cells = zip(*table_cells(row.groups), strict=True)
     columns = [
-        TableColumn(heading=heading, cells=[*map(printable_text, texts)], right=place > 1, gives_way=0)
+        TableColumn(heading, [*map(printable_text, texts)], right=place > 1, gives_way=0)
         for place, (heading, texts) in enumerate(zip(HEADINGS, cells, strict=True))
     ]
     title = Text(f"\n  {short_name(group, row)} by group, on validation", style="bold")
@@ -125,26 +125,10 @@ def _title(group: Group, before: str) -> Text:
 
 def _table(group: Group, width: int) -> Table:
     """The winner's numbers in each row; columns that no row fills, or that don't fit, are left out."""
-    columns = [
-        TableColumn(
-            heading=c.heading, cells=c.cells, right=c.right, shrinks=not c.right, gives_way=c.gives_way
-        )
-        for c in display_columns(group)
-    ]
-    return fit_table(columns, width, bold_rows=frozenset({0}))
+    return fit_table(display_columns(group), width, bold_rows=frozenset({0}))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DisplayColumn:
-    """A column as people read it. `gives_way`: see `flows.terminal.tables.TableColumn`."""
-
-    heading: str
-    cells: tuple[str, ...]
-    right: bool = True
-    gives_way: int = 0
-
-
-def display_columns(group: Group) -> list[DisplayColumn]:
+def display_columns(group: Group) -> list[TableColumn]:
     """The columns that at least one row fills, in the order of their importance to a reader."""
     rows, goals = group.rows, group.objectives
     several = len({row.sweep for row in rows}) > 1
@@ -165,7 +149,7 @@ def display_columns(group: Group) -> list[DisplayColumn]:
     return [*columns, *_cost_columns(rows, {goal.metric for goal in goals})]
 
 
-def _goal_column(goal: Objective, place: int, group: Group) -> DisplayColumn:
+def _goal_column(goal: Objective, place: int, group: Group) -> TableColumn:
     def cell(row: Row) -> str:
         off = row.error if place == 0 and row.error and row.error.over == "examples" else None
         return number(row.values[place]) + (f" ±{number(off.std, 2)}" if off else "")
@@ -181,7 +165,7 @@ def _trial_cell(row: Row, of: int) -> str:
     return f"{row.number}{'*' if row.on_front and of > 1 else ' '}"
 
 
-def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[DisplayColumn]:
+def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[TableColumn]:
     costs: list[tuple[str, str, Callable[[float | None], str], int]] = [
         ("latency_ms", "latency", _milliseconds, 2),
         ("latency_p99_ms", "p99", _milliseconds, 6),
@@ -212,8 +196,9 @@ def _cost_cell(name: str, said: Callable[[float | None], str]) -> Callable[[Row]
 
 def _display_column(
     heading: str, rows: Sequence[Row], cell: Callable[[Row], str], gives_way: int = 0, *, right: bool = True
-) -> DisplayColumn:
-    return DisplayColumn(heading=heading, cells=tuple(map(cell, rows)), right=right, gives_way=gives_way)
+) -> TableColumn:
+    cells = tuple(map(cell, rows))
+    return TableColumn(heading, cells, right=right, shrinks=not right, gives_way=gives_way)
 
 
 def _mean_cell(spread: Spread | None) -> str:

@@ -7,15 +7,12 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from flows.comparison.groups import GroupTable
 from flows.terminal.json_results import PlainResult
 from infra.spec import Direction, Objective
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject, Params
-
+from trainers.types import JsonObject, Params
 
 COSTS = (
     "parameters",
@@ -140,7 +137,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tie:
+class Tie(PlainResult):
     """What is known of two neighbours. `rows`: their places in the group.
 
     `tied`: True: they cannot be told apart; False: they can; None: there is too little to say.
@@ -149,12 +146,8 @@ class Tie:
 
     rows: tuple[int, int]
     tied: bool | None
-    why: str
     p: float | None = None
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {"rows": list(self.rows), "tied": self.tied, "p": self.p, "why": self.why}
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

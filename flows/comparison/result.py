@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
@@ -40,8 +41,6 @@ class Comparison(ShownResult):
 
     def frame(self) -> pd.DataFrame:
         """The rows as a frame, with the columns of the CSV."""
-        import io
-
         import pandas as pd
 
         return pd.read_csv(io.StringIO(self.to_csv()))

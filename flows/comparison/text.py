@@ -5,15 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from flows.comparison.records import Group, Row
 from flows.terminal.formatting import number, seconds, short_count, size
 from trainers.metric_names import group_metric
-
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
-
+from trainers.types import Json, JsonObject
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from flows.comparison.records import Row, Tie
+from flows.statistics.ranking import RankingEntry, difference_p_value, holm
 from infra.spec import Objective
-
-if TYPE_CHECKING:
-    from flows.statistics.ranking import RankingEntry
 
 LEVEL = 0.05
 MOST_ROWS = 50  # a longer table is a list of trials: Holm's correction would leave nothing to be said
@@ -25,7 +22,6 @@ def find_ties(rows: Sequence[Row], goals: Sequence[Objective]) -> tuple[Tie, ...
     """
     if len(goals) > 1 or not 2 <= len(rows) <= MOST_ROWS:
         return ()
-    from flows.statistics.ranking import difference_p_value, holm
 
     pairs = list(pairwise(rows))
     found = holm([difference_p_value(*_comparable_pair(one, other)) for one, other in pairs])
@@ -42,8 +38,6 @@ def find_ties(rows: Sequence[Row], goals: Sequence[Objective]) -> tuple[Tie, ...
 
 def _comparable_pair(one: Row, other: Row) -> tuple[RankingEntry, RankingEntry]:
     """Both by their seeds, or both by their examples: what is known of one alone cannot be compared."""
-    from flows.statistics.ranking import RankingEntry
-
     if _has_seeds(one, other):
         first, second = (
             RankingEntry(values=tuple(row.confirmed_values[i] for i in order), seeds=tuple(order))

@@ -7,16 +7,15 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from flows.compression.result import Compression, ModelSize
 from flows.compression.smaller_model import ModelSource, SmallerModel
 from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.ownership import own_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
 from flows.sweeps.session import DRAIN_LIMIT_S, background_sender
+from flows.terminal.json_results import PlainResult
 from flows.terminal.next_command import next_command
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
@@ -33,10 +32,7 @@ from trainers.loop.energy import read_energy
 from trainers.loop.facts import spent_facts
 from trainers.loop.progress import goal_value
 from trainers.storage.atomic_folders import remove_folder
-from trainers.types import Goal
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
+from trainers.types import Goal, JsonObject
 
 ROLE = "search"
 
@@ -209,3 +205,31 @@ def _trial_batch(row: SweepRow, trial: TrialRow, made: SmallerModel) -> WriteBat
     batch.add_event("attempt-ended", now, ended, trial)
     batch.add_event("ended", now, {"state": "complete", "objective": trial.objective, "reason": None}, trial)
     return batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSize(PlainResult):
+    """A trial's first objective on validation, and what its model's weights take."""
+
+    value: float
+    size_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compression(PlainResult):
+    """A trial whose model is a smaller version of another trial's.
+
+    Attributes:
+        number: of the new trial; `made_of`: of the one whose model was made smaller.
+        unsent: how many things tracking has not got.
+    """
+
+    sweep: str
+    family: str
+    number: int
+    made_of: int
+    how: str
+    metric: str
+    before: ModelSize
+    after: ModelSize
+    unsent: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.config.recorded_code import open_recorded_data
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger.rows import SweepRow, TrialRow
@@ -61,13 +62,8 @@ class ModelSource:
     """A trial's kept model, its family and its data."""
 
     def __init__(self, row: SweepRow, trial: TrialRow, bundle: Path, home: Home) -> None:
-        """Opens the data.
-
-        Raises:
-            WrongInput: the model is a plain function's.
-        """
+        """Opens the data."""
         from trainers.bundle.teaching import encode_for_training
-        from trainers.data.sources.opening import open_dataset
 
         spec = row.spec.family(trial.family)
         found = load_reference(spec.reference)
@@ -79,8 +75,7 @@ class ModelSource:
         self.row, self.trial, self.bundle = row, trial, bundle
         self.family: Family = found(spec.options).of_trial(trial.params)
         self.params = self.family.complete(trial.params)
-        base = Path(row.facts.get("base", "."))
-        dataset = open_dataset(row.spec.data, base=base, cache=home.cache, recorded=row.fingerprint)
+        dataset = open_recorded_data(row, home)
         self.arrays: EncodedDataset = encode_for_training(self.family, dataset, self.params, home.cache)
 
     def make_smaller(
@@ -91,9 +86,6 @@ class ModelSource:
         Args:
             epochs: of fine-tuning after pruning.
             about: sweep, trial and the like, for the bundle's document.
-
-        Raises:
-            InputError: nothing in the model can be made smaller.
         """
         from trainers.bundle.bundle import load_bundle, read_bundle
         from trainers.bundle.compressed import save_compressed

@@ -24,11 +24,7 @@ def code_reference(name: str, entry: FamilyEntry | None) -> str:
 
 
 def command_options(file: SweepFile, name: str, entry: FamilyEntry) -> JsonObject:
-    """The options of a family that is a command.
-
-    Raises:
-        WrongInput: its name is taken, it has options, or names no metrics.
-    """
+    """The options of a family that is a command."""
     path = ("families", name)
     if name in BUILT_IN or ":" in name:
         do = "choose a name of your own for the command"
@@ -44,11 +40,7 @@ def command_options(file: SweepFile, name: str, entry: FamilyEntry) -> JsonObjec
 
 
 def check_call(file: SweepFile, name: str, options: JsonObject, space: Space) -> None:
-    """Refuses a command that cannot be called with its space's configurations.
-
-    Raises:
-        WrongInput: names the key.
-    """
+    """Refuses a command that cannot be called with its space's configurations."""
     conditional = [parameter.name for parameter in space.parameters if parameter.when]
     try:
         check_command(read_command(options), space.names, conditional)
@@ -57,11 +49,7 @@ def check_call(file: SweepFile, name: str, options: JsonObject, space: Space) ->
 
 
 def refuse_command_keys(file: SweepFile, name: str, entry: FamilyEntry) -> None:
-    """Refuses what only a command has.
-
-    Raises:
-        WrongInput: names the key.
-    """
+    """Refuses what only a command has."""
     for key in _KEYS:
         if getattr(entry, key) is not None:
             do = f"add command, or drop {key}"

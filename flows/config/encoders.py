@@ -6,18 +6,20 @@ import os
 import tempfile
 import uuid
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from flows.config.errors import Path
 from flows.config.loading import SweepFile
 from infra.errors import WrongInput
-from infra.home import Home, storage_place
+from infra.home import Home, storage_place, storage_root
 from infra.mirror import fetch, publish
+from trainers.errors import TrainerError
+from trainers.storage.atomic_folders import MANIFEST, manifest_hash
 
 if TYPE_CHECKING:
     from infra.ledger.rows import SweepRow, TrialRow
-    from infra.registry.store import ModelVersion, Registry
     from infra.serving.artifact import Artifact
     from infra.serving.model_reference import ModelReference
     from trainers.types import Document, JsonObject
@@ -27,37 +29,26 @@ PREFIX = "sweep:"
 OPTIONS = ("encoder", "pretrained")
 
 
-def resolve_beginning(
-    file: SweepFile, options: JsonObject, path: Path, home: Home | None = None
-) -> tuple[JsonObject, JsonObject]:
+def resolve_beginning(file: SweepFile, options: JsonObject, path: Path) -> tuple[JsonObject, JsonObject]:
     """The options with the best model's place, and its hash, where they name a sweep; and which trial's it
     is: `sweep`, `family`, `number`, `key` and, where it is known, `run_id` in MLflow.
-
-    Raises:
-        WrongInput: no such sweep, it has kept no model, or one that cannot be begun with.
     """
     begins_with: JsonObject = {}
     teacher = _teacher_entry(options)
     if teacher is not None:
-        options = {**options, "teacher": _resolve_teacher(file, teacher, path, home)}
+        options = {**options, "teacher": _resolve_teacher(file, teacher, path)}
     for name in OPTIONS:
         written = options.get(name)
         if isinstance(written, str) and written.startswith(PREFIX):
-            key, place = (*path, "options", name), home or Home.from_environment()
+            key, place = (*path, "options", name), Home.from_environment()
             found, storage, begins_with = _best_model(file, written, key, place)
             options = {**options, **_named_model(file, name, found, storage, key)}
     return options, begins_with
 
 
-def _resolve_teacher(file: SweepFile, teacher: Document, path: Path, home: Home | None) -> JsonObject:
+def _resolve_teacher(file: SweepFile, teacher: Document, path: Path) -> JsonObject:
     """The option with the place of the model's bundle, what it must hash to, and which version it is."""
-    from trainers.storage.atomic_folders import manifest_hash
-
-    key, place, written = (
-        (*path, "options", "teacher", "model"),
-        home or Home.from_environment(),
-        teacher["model"],
-    )
+    key, place, written = (*path, "options", "teacher", "model"), Home.from_environment(), teacher["model"]
     if not written.startswith(PREFIX):
         return {**teacher, **_resolve_registered(file, written, key, place)}
     folder, _, trial = _best_model(file, written, key, place)
@@ -71,7 +62,6 @@ def _named_model(file: SweepFile, name: str, folder: FilePath, storage: FilePath
 
         return {"encoder": str(folder), "encoder_sha256": manifest_hash(folder)}
     from trainers.bundle.pretraining import pretrained_options
-    from trainers.errors import TrainerError
 
     try:
         found = pretrained_options(folder, storage / "pretrained")
@@ -87,10 +77,8 @@ def _best_model(
 ) -> tuple[FilePath, FilePath, JsonObject]:
     """The folder of the best model that the sweep has kept, of whichever family; its storage, its trial."""
     from flows.config.lookup import open_sweep
-    from infra.home import storage_root
     from infra.ledger import views
     from infra.ledger.summary import summarize_trials
-    from trainers.storage.atomic_folders import MANIFEST
 
     try:
         ledger, row = open_sweep(written.removeprefix(PREFIX), home)
@@ -120,11 +108,7 @@ def _describe_trial(row: SweepRow, trial: TrialRow, home: Home) -> JsonObject:
 
 
 def _resolve_registered(file: SweepFile, written: str, key: Path, home: Home) -> JsonObject:
-    """`model`, `sha256` and `version` of a registered model, whose bundle is kept in the storage.
-
-    Raises:
-        WrongInput: no such version, or its files are no bundle of a family.
-    """
+    """`model`, `sha256` and `version` of a registered model, whose bundle is kept in the storage."""
     from infra.serving.model_reference import parse_reference
 
     try:
@@ -138,7 +122,6 @@ def _resolve_registered(file: SweepFile, written: str, key: Path, home: Home) ->
     if not artifact.bundle:
         do = "name a model that Velodrome promoted"
         raise file.written.error_at(key, "be a model of a family", f"{artifact.key}, another tool's", do)
-    from trainers.storage.atomic_folders import manifest_hash
 
     folder = _keep_files(artifact, storage_place(home, file.sweep.storage) / "teachers")
     publish(folder)
@@ -146,20 +129,16 @@ def _resolve_registered(file: SweepFile, written: str, key: Path, home: Home) ->
 
 
 def _fetch(reference: ModelReference, home: Home) -> Artifact:
-    from infra.registry.store import CHAMPION, Registry, registry_uri
+    from infra.registry.store import Registry, registry_uri
+    from infra.serving.model_reference import find_version
     from infra.serving.registry_source import RegistrySource
-    from infra.tracking.client import embedded_path
+    from infra.tracking.client import is_unused
 
     uri = registry_uri(home)
-    path = embedded_path(uri)
-    if path is not None and not path.exists():
+    if is_unused(uri):
         raise WrongInput("a version must be registered", "nothing was ever promoted in this home")
-    registry: Registry = Registry.open(uri, home)
-    found: ModelVersion | None = (
-        registry.version(reference.name, int(reference.version))
-        if reference.version
-        else registry.version_at(reference.name, reference.alias or CHAMPION)
-    )
+    registry = Registry.open(uri, home)
+    found = find_version(registry, reference)
     if found is None:
         raise WrongInput("a version must be registered, and an alias point at one", f"no {reference.text}")
     with tempfile.TemporaryDirectory(prefix="velodrome-teacher-") as folder:
@@ -168,10 +147,6 @@ def _fetch(reference: ModelReference, home: Home) -> Artifact:
 
 def _keep_files(artifact: Artifact, place: FilePath) -> FilePath:
     """The bundle's folder, named by its content: whole or not there, and there once."""
-    from hashlib import sha256
-
-    from trainers.storage.atomic_folders import MANIFEST
-
     folder = (place / sha256(artifact.files[MANIFEST]).hexdigest()[:32]).resolve()
     if folder.is_dir():
         return folder

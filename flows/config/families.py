@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows.config.commands import check_call, command_options, refuse_command_keys
 from flows.config.encoders import resolve_beginning
@@ -27,9 +27,7 @@ from trainers.functions.training_call import check_training_function
 from trainers.hyperparameters import TRAINING, Hyperparameter
 from trainers.registry import COMMAND, Reference, is_function, load_reference
 from trainers.stacking.structure import why_not
-
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
+from trainers.types import Json, JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +106,7 @@ def check_with_data(file: SweepFile, family: FamilySpec, dataset: Dataset) -> No
 
 
 def load_code(file: SweepFile, reference: str) -> Reference:
-    """The class or function that a family's key names.
-
-    Raises:
-        WrongInput: it cannot be imported, is neither, or a function that a trial cannot be given to.
-    """
+    """The class or function that a family's key names."""
     path: Path = ("families", reference)
     try:
         found = load_reference(reference)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import BaseModel
 
 from flows.config.code_root import code_root
 from flows.config.commands import code_reference
@@ -16,15 +18,10 @@ from infra.search.pruners import pruner_options
 from infra.search.samplers import grid_points
 from infra.spec import Budget, FamilySpec, Resources, Stack
 from search_spaces.errors import SpaceError
-from trainers.registry import Reference, source_hash
+from search_spaces.space import Space
+from trainers.registry import source_hash
 from trainers.stacking.structure import searched_structure
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from search_spaces.space import Space
-    from trainers.types import Json, JsonObject
-
+from trainers.types import Json, JsonObject
 
 _TRIALS = 20
 _EPOCHS = 10
@@ -196,7 +193,7 @@ def _resources(file: SweepFile, reference: str, entry: FamilyEntry, checked: Che
         must = "stand beside one worker, which draws every step"
         path = ("families", reference, "options", "privacy")
         raise file.written.error_at(path, must, f"workers: {merged['workers']}", "write workers: 1")
-    if _is_one_process(checked.code):
+    if isinstance(checked.code, type) and checked.code.one_process:
         _check_one_process(file, reference, entry, merged)
         merged["gpus"] = 0
     if merged.get("accelerator") == "any":
@@ -220,10 +217,6 @@ def _check_sharding(
     if not may_shard(checked.code):
         do = f"write sharding: none in {reference}"
         raise file.written.error_at(path, "be for families whose steps Velodrome makes", reference, do)
-
-
-def _is_one_process(code: Reference) -> bool:
-    return isinstance(code, type) and code.one_process
 
 
 def _check_one_process(

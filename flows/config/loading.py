@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -21,10 +20,7 @@ from infra.errors import WrongInput, join_errors
 from search_spaces.errors import SearchSpaceInputError, YamlError
 from search_spaces.strict_yaml import Document, load_yaml, read_file
 from trainers.errors import InputError
-
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
-
+from trainers.types import Json, JsonObject
 
 __all__ = ["SweepFile", "json_schema", "load_sweep"]
 

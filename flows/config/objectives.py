@@ -10,15 +10,7 @@ from flows.config.schema import ObjectiveEntry as ObjectiveEntry
 from infra.errors import WrongInput
 from infra.spec import Direction, Objective
 from search_spaces.nearest import nearest
-from trainers.metric_names import (
-    DIRECTIONS,
-    FOR_ALL,
-    GAP,
-    PER_TASK,
-    direction_of,
-    full_name,
-    names_of_groups,
-)
+from trainers.metric_names import DIRECTIONS, FOR_ALL, GAP, PER_TASK, direction_of, full_name, names_of_groups
 from trainers.registry import Reference, is_function
 
 

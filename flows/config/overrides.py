@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from flows.config.errors import Path, dotted_path, redacted_repr
 from infra.errors import WrongInput
 from infra.secrets import redact
 from search_spaces.errors import YamlError
 from search_spaces.strict_yaml import load_yaml
-
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
+from trainers.types import Json, JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

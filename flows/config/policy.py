@@ -5,17 +5,14 @@ The same keys stand under `gates` in a sweep file, for a model that has no polic
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from flows.config.data import Data
 from flows.config.types import Line, Memory, Whole, schema_error
 from infra.strict_model import Strict
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
+from trainers.types import JsonObject
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_./@:-]+$")]
 Share = Annotated[float, Field(ge=0)]

@@ -1,4 +1,4 @@
-"""The folder of people's own code that a sweep was run with: found again by whoever uses its models."""
+"""What a sweep was run with, its data and the folder of people's own code: found again for its models."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from flows.config.lookup import open_sweep
 from infra.errors import VelodromeError
 from infra.home import Home
 from infra.ledger.rows import SweepRow
+from trainers.data.dataset import Dataset
 
 _PATH = "PYTHONPATH"
 
@@ -37,3 +38,11 @@ def find_code_of_row(row: SweepRow) -> None:
         return
     sys.path.append(root)
     os.environ[_PATH] = os.pathsep.join(filter(None, [os.environ.get(_PATH, ""), root]))
+
+
+def open_recorded_data(row: SweepRow, home: Home) -> Dataset:
+    """The sweep's data, read as it was when the sweep began."""
+    from trainers.data.sources.opening import open_dataset
+
+    base = Path(row.facts.get("base", "."))
+    return open_dataset(row.spec.data, base=base, cache=home.cache, recorded=row.fingerprint)

@@ -19,7 +19,7 @@ from infra.spec import FamilySpec, SweepLimits, SweepSpec
 from trainers.registry import is_function
 
 
-def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version: int = 1) -> SweepSpec:
+def resolve_sweep(file: SweepFile, *, default_metric: str | None = None) -> SweepSpec:
     """Every key with its value. See `SweepFile.resolve`."""
     sweep = file.sweep
     families = resolve_families(file)
@@ -31,7 +31,6 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version
     prices = _prices(file, any(not is_function(code) for code in codes.values()))
     return SweepSpec(
         name=sweep.name,
-        version=version,
         seed=sweep.seed,
         data=file.data,
         objectives=resolve_objectives(file, default_metric, codes),

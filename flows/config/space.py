@@ -29,12 +29,7 @@ def _range(kind: str, number: str) -> JsonSchemaValue:
 
 
 def _object(properties: JsonSchemaValue, required: list[str]) -> JsonSchemaValue:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 _CATEGORICAL = {

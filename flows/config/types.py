@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -15,10 +15,7 @@ from infra.errors import WrongInput
 from infra.names import RULE, check_name, split_version
 from search_spaces.nearest import advice
 from trainers.data.sources.schemes import SCHEMES
-
-if TYPE_CHECKING:
-    from trainers.types import Json
-
+from trainers.types import Json
 
 T = TypeVar("T")
 

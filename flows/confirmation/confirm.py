@@ -14,12 +14,12 @@ from dataclasses import replace
 
 from flows.config.lookup import sweep_in_ledger
 from flows.confirmation.folds import confirm_folds, refuse_beside_folds
-from flows.confirmation.result import Confirmation
-from flows.confirmation.run_descriptions import describe_confirmed
+from flows.confirmation.result import Confirmation, ConfirmedRow, Scores
 from flows.confirmation.runs import ROLE, confirmation_origin
 from flows.sweeps.ownership import commit_as_owner
 from flows.sweeps.recorded_state import check_recorded_sweep
 from flows.sweeps.session import run_session
+from flows.terminal.formatting import number
 from flows.terminal.next_command import next_command
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home, storage_root
@@ -30,6 +30,7 @@ from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import derive_seed
+from infra.tracking.run_notes import note_confirmations
 
 SEEDS, MOST_SEEDS = 5, 100
 
@@ -91,11 +92,7 @@ def confirm(
 
 
 def check_options(top: int | None, each_family: bool, seeds: int) -> None:
-    """What can be refused without looking at the sweep.
-
-    Raises:
-        WrongInput: the options exclude each other, or a number is out of its range.
-    """
+    """What can be refused without looking at the sweep."""
     if top is not None and each_family:
         raise WrongInput("confirm takes --top or --each-family", "both", "leave one out")
     if top is not None and top < 1:
@@ -196,3 +193,25 @@ def _collect_result(
             f"what they printed is in {place.logs / row.label}",
         )
     return found
+
+
+def describe_confirmed(found: Confirmation, row: SweepRow, home: Home) -> str:
+    """Writes the scores and their intervals; why that did not succeed, else nothing."""
+    lines = {(one.family, one.number): _describe(found.metric, one) for one in found.rows}
+    return note_confirmations(row, home, lines)
+
+
+def _describe(metric: str, one: ConfirmedRow) -> str:
+    name = metric.rpartition("/")[2]
+    count = len(one.validation.values)
+    scores = ((f"val/{name}", one.validation), (metric, one.test))
+    said = ", ".join(f"**{of} {_score_text(score)}**" for of, score in scores if score.values)
+    return f"on {count} fresh seed{'' if count == 1 else 's'}: {said}"
+
+
+def _score_text(scores: Scores) -> str:
+    mean = number(scores.mean)
+    if scores.interval is None:
+        return mean
+    low, high, level = scores.interval.low, scores.interval.high, scores.interval.confidence
+    return f"{mean} ({level:.0%} {number(low)} to {number(high)} over {scores.over})"

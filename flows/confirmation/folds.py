@@ -16,19 +16,10 @@ OVER_FOLDS = "folds"
 
 
 def confirm_folds(
-    name: str,
-    *,
-    folds: int,
-    trial: int | None,
-    family: str | None,
-    home: Home,
-    say: Callable[[str], None],
+    name: str, *, folds: int, trial: int | None, family: str | None, home: Home, say: Callable[[str], None]
 ) -> Confirmation:
     """Trains what is missing of a trial's folds, keeps the out-of-fold probabilities, and says how good the
     models are on the rows that they did not see.
-
-    Raises:
-        WrongInput: as `flows.inspection.sources.open_fold_source`.
     """
     source = open_fold_source(name, trial=trial, family=family, folds=folds, home=home, say=say)
     _, outcomes = source.train(say)
@@ -49,11 +40,7 @@ def confirm_folds(
 
 
 def refuse_beside_folds(top: int | None, each_family: bool, seeds: int | None, address: str | None) -> None:
-    """Folds are of one trial, have one seed, and are trained in this process.
-
-    Raises:
-        WrongInput: names the first option that has no meaning beside `folds`.
-    """
+    """Folds are of one trial, have one seed, and are trained in this process."""
     given = {"--top": top, "--each-family": each_family or None, "--seeds": seeds, "--address": address}
     for option, value in given.items():
         if value is not None:

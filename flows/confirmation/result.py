@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from flows.statistics.verdicts import Interval
 from flows.terminal.json_results import PlainResult
 from flows.terminal.shown_result import ShownResult
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject, Params
+from trainers.types import JsonObject, Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,7 @@ class TestDifference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConfirmedRow:
+class ConfirmedRow(PlainResult):
     """One confirmed trial.
 
     Attributes:
@@ -96,21 +94,6 @@ class ConfirmedRow:
     difference: TestDifference | None = None
     failed: int = 0
     waiting: int = 0
-
-    def to_json(self) -> JsonObject:
-        """What `--json` prints."""
-        return {
-            "family": self.family,
-            "number": self.number,
-            "params": self.params,
-            "validation": self.validation.to_json(),
-            "test": self.test.to_json(),
-            "tied": self.tied,
-            "p_value": self.p_value,
-            "difference": self.difference.to_json() if self.difference else None,
-            "failed": self.failed,
-            "waiting": self.waiting,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from flows.terminal.console import print_line
 from flows.terminal.formatting import MISSING, format_times, number
 from flows.terminal.tables import TableColumn, fit_table, format_params
 
@@ -43,27 +44,16 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
 
 def _candidate_columns(rows: Sequence[ConfirmedRow], *, was_tested: bool) -> list[TableColumn]:
     tested = [
-        TableColumn(heading="test", cells=[_format_scores(row.test) for row in rows], right=True),
-        TableColumn(
-            heading="95 % interval",
-            cells=[_format_interval(row.test) for row in rows],
-            right=True,
-            gives_way=3,
-        ),
+        TableColumn("test", [_format_scores(row.test) for row in rows], right=True),
+        TableColumn("95 % interval", [_format_interval(row.test) for row in rows], right=True, gives_way=3),
     ]
     return [
-        TableColumn(heading="family", cells=[row.family for row in rows], shrinks=True),
-        TableColumn(heading="trial", cells=[str(row.number) for row in rows], right=True),
-        TableColumn(heading="validation", cells=[_format_scores(row.validation) for row in rows], right=True),
+        TableColumn("family", [row.family for row in rows], shrinks=True),
+        TableColumn("trial", [str(row.number) for row in rows], right=True),
+        TableColumn("validation", [_format_scores(row.validation) for row in rows], right=True),
         *(tested if was_tested else []),
-        TableColumn(
-            heading="seeds", cells=[str(len(row.validation.values)) for row in rows], right=True, gives_way=2
-        ),
-        TableColumn(
-            heading="against the first",
-            cells=[_compare_with_first(row, rows[0]) for row in rows],
-            gives_way=1,
-        ),
+        TableColumn("seeds", [str(len(row.validation.values)) for row in rows], right=True, gives_way=2),
+        TableColumn("against the first", [_compare_with_first(row, rows[0]) for row in rows], gives_way=1),
     ]
 
 
@@ -71,15 +61,13 @@ def _print_folds(console: Console, result: Confirmation, folds: ConfirmedFolds) 
     (row,) = result.rows
     kept = folds.count - folds.trained
     before = f"; {kept} of them are from before" if kept else ""
-    console.print(
-        Text(
-            f"{row.family} #{row.number}: accuracy {_format_scores(row.validation)} on {folds.rows:,} rows "
-            f"of train and validation, each by that of {folds.count} models that did not see it{before}"
-        ),
-        soft_wrap=True,
+    print_line(
+        console,
+        f"{row.family} #{row.number}: accuracy {_format_scores(row.validation)} on {folds.rows:,} rows "
+        f"of train and validation, each by that of {folds.count} models that did not see it{before}",
     )
-    console.print(Text(f"  probabilities: {folds.out}", style="dim"), soft_wrap=True)
-    console.print(Text(f"  `{folds.next}` lists the rows whose labels they contradict"), soft_wrap=True)
+    print_line(console, f"  probabilities: {folds.out}", "dim")
+    print_line(console, f"  `{folds.next}` lists the rows whose labels they contradict")
 
 
 def _format_scores(scores: Scores) -> str:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.confirmation.result import Confirmation, ConfirmedRow, Scores, TestDifference
 from flows.confirmation.runs import (
@@ -27,14 +26,12 @@ from flows.statistics import (
     two_level_difference,
     two_level_interval,
 )
+from flows.statistics.scores import Floats
 from flows.sweeps.views.states import count_test_reads
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.storage.example_scores import read_scores
-
-if TYPE_CHECKING:
-    from flows.statistics.scores import Floats
 
 LEVEL = 0.05
 OVER_BOTH, OVER_SEEDS = "seeds and examples", "seeds"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.explanation.new_folder import open_new_folder
-from flows.explanation.page import render_explanation
 from flows.explanation.result import Explanation, FeatureImportance
-from flows.explanation.rows import SHOWN_ROWS, RowWriter, ShownRow, ranked_means, row_writer
+from flows.explanation.rows import SHOWN_ROWS, FeatureMean, RowWriter, ShownRow, ranked_means, row_writer
 from flows.inference.model_lookup import choose_model, fetch_artifact
 from flows.inference.predict import choose_device, match_fields, read_as_model_does
 from infra.errors import WrongInput
@@ -27,8 +28,11 @@ from trainers.explaining.attributions import Method
 if TYPE_CHECKING:
     import pandas as pd
 
+    from flows.explanation.result import Explanation
     from trainers.bundle.predictor import Predictor
     from trainers.explaining.explainer import Explainer
+
+SHOWN_FEATURES = 60
 
 ROWS, ROWS_AT_ONCE = 200, 32
 TOP = 20
@@ -185,3 +189,35 @@ def _write_page(folder: Path, made: Explanation, written: _Written) -> None:
 
 def _csv_field(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n\r') else text
+
+
+def render_explanation(
+    head: Explanation, means: Sequence[tuple[str, FeatureMean]], rows: Sequence[ShownRow], total: bytes | None
+) -> str:
+    """The page as text; everything from people is escaped.
+
+    Args:
+        means: what counts most first.
+        total: a PNG of the pixels' mean importances, of images alone.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["png"] = _base64
+    text = files("flows.explanation").joinpath("page.html.j2").read_text(encoding="utf-8")
+    gap = head.worst_gap
+    added = (
+        "what is occluded together may count twice, so they need not add up to it" if gap is None
+        else f"they add up to its distance from the baseline's to within {gap:.2g} of it"
+    )  # fmt: skip
+    return environment.from_string(text).render(
+        head=head, means=list(means)[:SHOWN_FEATURES], rows=rows, added=added,
+        largest=means[0][1].absolute / means[0][1].count if means else 0.0,
+        total=None if total is None else _base64(total),
+    )  # fmt: skip
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from trainers.types import Array
+from trainers.types import Array
 
 SIDE = 160  # pixels that a picture's shorter side has at least, by a whole factor
 FOR, AGAINST = (214, 39, 40), (31, 97, 200)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flows.terminal.json_results import PlainResult
 
 if TYPE_CHECKING:
-    from trainers.types import JsonObject
+    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class FeatureImportance(PlainResult):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(PlainResult):
     """What `explain` found and wrote.
 
     Attributes:
@@ -49,8 +49,3 @@ class Explanation:
     features: tuple[FeatureImportance, ...]
     seconds: float
     warning: str = ""
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**plain, "features": [feature.to_json() for feature in self.features]}

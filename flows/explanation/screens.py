@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from rich.table import Table
 
 from flows.explanation.result import Explanation
 from flows.terminal.tables import TableColumn, fit_table
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def explanation_table(found: Explanation, width: int) -> Table:
@@ -17,21 +14,10 @@ def explanation_table(found: Explanation, width: int) -> Table:
     what = "word" if found.kind == "text" else "column"
     return fit_table(
         [
-            TableColumn(heading=what, cells=[feature.name for feature in features], shrinks=True),
-            TableColumn(
-                heading="mean size",
-                cells=[f"{feature.mean_absolute:.4g}" for feature in features],
-                right=True,
-            ),
-            TableColumn(
-                heading="mean",
-                cells=[f"{feature.mean:+.4g}" for feature in features],
-                right=True,
-                gives_way=1,
-            ),
-            TableColumn(
-                heading="rows", cells=[f"{feature.rows:,}" for feature in features], right=True, gives_way=2
-            ),
+            TableColumn(what, [feature.name for feature in features], shrinks=True),
+            TableColumn("mean size", [f"{feature.mean_absolute:.4g}" for feature in features], right=True),
+            TableColumn("mean", [f"{feature.mean:+.4g}" for feature in features], right=True, gives_way=1),
+            TableColumn("rows", [f"{feature.rows:,}" for feature in features], right=True, gives_way=2),
         ],
         width,
     )

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from flows.config.lookup import sweep_in_ledger
 from flows.export.atomic_file import write_atomic
 from flows.export.files import SWEEP_FILE, SweepFiles, collect_sweep_files
 from flows.export.tables import metrics_csv, trials_csv
+from flows.terminal.json_results import PlainResult
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
@@ -28,10 +28,7 @@ from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.secrets import redact
 from infra.tracking.sent_runs import run_ids
-
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
-
+from trainers.types import Json, JsonObject
 
 LEDGER = ".velodrome/ledger.db"
 CONTENTS = "contents.json"
@@ -47,7 +44,7 @@ class ArchiveEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Export:
+class Export(PlainResult):
     """An archive of a sweep.
 
     Attributes:
@@ -64,11 +61,6 @@ class Export:
     files: tuple[ArchiveEntry, ...]
     commands: tuple[str, ...]
     warnings: tuple[str, ...]
-
-    def to_json(self) -> JsonObject:
-        """All of it, by the names of the attributes."""
-        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**document, "path": str(self.path), "files": [asdict(entry) for entry in self.files]}
 
 
 def export(name: str, *, out: Path | str | None = None, home: Home | None = None) -> Export:

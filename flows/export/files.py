@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from flows.sweeps.recorded_state import make_code_importable
 from infra.errors import WrongInput
@@ -18,10 +17,7 @@ from trainers.commands.options import command_files
 from trainers.errors import InputError
 from trainers.registry import COMMAND, source_hash
 from trainers.registry import load_reference as load_family
-
-if TYPE_CHECKING:
-    from trainers.types import Json
-
+from trainers.types import Json
 
 SWEEP_FILE = "sweep.yaml"
 
@@ -44,11 +40,7 @@ class SweepFiles:
 
 
 def collect_sweep_files(row: SweepRow) -> SweepFiles:
-    """The files of a sweep, as it was run where the ledger kept them, else as they are now.
-
-    Raises:
-        WrongInput: its file is neither in the ledger nor where it was, or its code cannot be imported.
-    """
+    """The files of a sweep, as it was run where the ledger kept them, else as they are now."""
     found, text = SweepFiles(), _sweep_text(row)
     found.overrides = [redact(override) for override in row.facts.get("overrides", ())]
     if redact(text) != text or "***@" in text:  # the ledger keeps it without them already

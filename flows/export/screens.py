@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from flows.terminal.console import print_line
 from flows.terminal.formatting import size
 
 if TYPE_CHECKING:
@@ -20,4 +21,4 @@ def print_export(console: Console, result: Export) -> None:
     for entry in result.files:
         console.print(Text.assemble(f"  {entry.name}  ", (size(entry.size_bytes), "dim")))
     for line in result.commands:
-        console.print(Text(f"  $ {line}"), soft_wrap=True)
+        print_line(console, f"  $ {line}")

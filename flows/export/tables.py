@@ -6,17 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from flows.sweeps.views.states import in_file_order
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.tracking.sent_runs import run_id
-
-if TYPE_CHECKING:
-    from trainers.types import Json
-
+from trainers.types import Json
 
 _OF_A_TRIAL = ("epoch", "epochs", "attempts", "seconds", "reason", "seed")
 _POINT = ("role", "family", "number", "epoch", "metric", "value", "at")

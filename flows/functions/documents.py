@@ -8,13 +8,11 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from infra.errors import WrongInput
 from trainers.code.carried import carry_function
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 
 def function_document(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from infra.errors import WrongInput
-
-if TYPE_CHECKING:
-    from trainers.types import Json
+from trainers.types import Json
 
 GIVEN = "the mapping"  # what messages call it
 

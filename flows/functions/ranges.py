@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
+from trainers.types import Json, JsonObject
 
 
 def uniform(low: float, high: float) -> JsonObject:

@@ -16,9 +16,9 @@ from infra.ledger.ranking import best_trial
 from infra.mirror import fetch
 from infra.registry.store import CHAMPION, ModelVersion, Registry, registry_uri
 from infra.serving.artifact import Artifact, read_artifact
-from infra.serving.model_reference import ModelReference, parse_reference
+from infra.serving.model_reference import ModelReference, find_version, parse_reference
 from infra.serving.registry_source import RegistrySource
-from infra.tracking.client import embedded_path
+from infra.tracking.client import is_unused
 from trainers.storage.encryption import plain_content
 
 
@@ -44,10 +44,7 @@ class ModelChoice:
 def registry_of(home: Home) -> Registry | None:
     """The registry that commands use; None where nothing was ever tracked in the embedded store."""
     uri = registry_uri(home)
-    path = embedded_path(uri)
-    if path is not None and not path.exists():
-        return None
-    return Registry.open(uri, home)
+    return None if is_unused(uri) else Registry.open(uri, home)
 
 
 def choose_model(text: str, home: Home) -> ModelChoice:
@@ -63,7 +60,7 @@ def choose_model(text: str, home: Home) -> ModelChoice:
     registry = registry_of(home)
     if reference.uri:
         return _choose_uri(reference.uri, registry, home)
-    version = _find_version(registry, reference) if registry else None
+    version = find_version(registry, reference) if registry else None
     if version is not None:
         find_code_of_sweep(version.tags.get("velodrome.sweep"), home)
         alias = None if reference.version else reference.alias or CHAMPION
@@ -87,12 +84,6 @@ def fetch_artifact(chosen: ModelChoice, home: Home) -> Artifact:
     assert chosen.version is not None
     with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
         return RegistrySource(registry).fetch(chosen.version.label, Path(folder))
-
-
-def _find_version(registry: Registry, reference: ModelReference) -> ModelVersion | None:
-    if not reference.version:
-        return registry.version_at(reference.name, reference.alias or CHAMPION)
-    return registry.version(reference.name, int(reference.version))
 
 
 def _choose_uri(uri: str, registry: Registry | None, home: Home) -> ModelChoice:

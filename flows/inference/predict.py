@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.inference.model_lookup import choose_model, fetch_artifact
 from flows.terminal.json_results import PlainResult
@@ -22,10 +21,7 @@ from infra.predicting.parquet_and_images import FileFolder, open_input
 from infra.predicting.scoring import check_columns, count_unseen, match_single_field, score_here
 from infra.serving.artifact import Artifact, ServedModel, load_artifact
 from infra.serving.model_schema import Field
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
+from trainers.types import JsonObject
 
 Say = Callable[[str], None]
 Advanced = Callable[[int, int], None]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from rich.table import Table
 
 from flows.inference.drift import DriftReport
 from flows.terminal.tables import TableColumn, fit_table
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def drift_table(report: DriftReport, width: int) -> Table:
@@ -17,14 +14,12 @@ def drift_table(report: DriftReport, width: int) -> Table:
     missing = [f"{before:.1%} → {now:.1%}" for before, now in (column.missing for column in found)]
     return fit_table(
         [
-            TableColumn(heading="column", cells=[column.column for column in found], shrinks=True),
-            TableColumn(heading="what", cells=[column.what for column in found], gives_way=3),
-            TableColumn(heading="verdict", cells=[column.verdict for column in found]),
-            TableColumn(heading="index", cells=[f"{column.index:.3f}" for column in found], right=True),
-            TableColumn(heading="missing", cells=missing, right=True, gives_way=1),
-            TableColumn(
-                heading="unseen", cells=[f"{column.unseen:.1%}" for column in found], right=True, gives_way=2
-            ),
+            TableColumn("column", [column.column for column in found], shrinks=True),
+            TableColumn("what", [column.what for column in found], gives_way=3),
+            TableColumn("verdict", [column.verdict for column in found]),
+            TableColumn("index", [f"{column.index:.3f}" for column in found], right=True),
+            TableColumn("missing", missing, right=True, gives_way=1),
+            TableColumn("unseen", [f"{column.unseen:.1%}" for column in found], right=True, gives_way=2),
         ],
         width,
     )

@@ -91,11 +91,7 @@ def serve(
         only_promoted=only_promoted, drain_s=drain_s, log_predictions=log_predictions,
         log_share=log_share, access_log=access_log,
     )  # fmt: skip
-    with (
-        prepare_server(model, options, place) as ready,
-        open_loop() as runner,
-        connect_ray(address, place),
-    ):
+    with prepare_server(model, options, place) as ready, open_loop() as runner, connect_ray(address, place):
         run_server(ready, options, deploy_replicas, say, runner)
 
 
@@ -113,11 +109,7 @@ class PreparedServer:
 
 @contextlib.contextmanager
 def prepare_server(model: str, options: ServeOptions, home: Home) -> Iterator[PreparedServer]:
-    """Checks all that can be wrong before anything is started, and takes the port.
-
-    Raises:
-        WrongInput, Unavailable: as `serve`.
-    """
+    """Checks all that can be wrong before anything is started, and takes the port."""
     from infra.serving.http.http_server import bind_socket
 
     check_options(options)

@@ -48,11 +48,7 @@ class ServeOptions:
 
 
 def check_options(options: ServeOptions) -> None:
-    """Refuses what cannot be.
-
-    Raises:
-        WrongInput: says which option.
-    """
+    """Refuses what cannot be."""
     if not 0 <= options.canary <= 100:
         do = "--canary 5 gives the challenger five of a hundred requests"
         raise WrongInput("--canary must be between 0 and 100 percent", f"{options.canary:g}", do)
@@ -74,11 +70,7 @@ def check_options(options: ServeOptions) -> None:
 
 
 def check_promoted(chosen: ModelChoice, source: VersionSource) -> None:
-    """Refuses to serve only what was promoted where that is nothing.
-
-    Raises:
-        WrongInput: no champion is followed, or its history knows of no move.
-    """
+    """Refuses to serve only what was promoted where that is nothing."""
     if chosen.follows != CHAMPION:
         do = "give a registered model's name alone"
         raise WrongInput("--only-promoted needs a champion that is followed", chosen.name, do)

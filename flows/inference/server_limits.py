@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from infra.errors import WrongInput
 from infra.serving.limits import RequestLimits
 from search_spaces.errors import YamlError
 from search_spaces.nearest import advice
 from search_spaces.strict_yaml import load_yaml, read_file
-
-if TYPE_CHECKING:
-    from trainers.types import Json
+from trainers.types import Json
 
 _KINDS = {known.name: float if "float" in str(known.type) else int for known in fields(RequestLimits)}
 

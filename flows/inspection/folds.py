@@ -104,11 +104,7 @@ def find_unjudged(dataset: Dataset, rows: npt.NDArray[np.int64], folds: int) -> 
 
 
 def check_folds(dataset: Dataset, rows: npt.NDArray[np.int64], folds: int) -> None:
-    """Refuses more folds than the rows fill.
-
-    Raises:
-        WrongInput: a fold would leave no row out.
-    """
+    """Refuses more folds than the rows fill."""
     filled = len(np.unique(fold_of_rows(dataset, rows, folds)))
     if filled < folds:
         what = "different rows" if dataset.together is None else "groups"
@@ -186,11 +182,7 @@ def _train_fold(how: FoldTraining, dataset: Dataset, hooks: FoldHooks) -> npt.ND
 
 
 def check_answers(how: FoldTraining, dataset: Dataset) -> None:
-    """Refuses what folds cannot be made of, where the family has its own words for answers or rows.
-
-    Raises:
-        WrongInput: an answer holds no probability for each class, or depends on the rows before.
-    """
+    """Refuses what folds cannot be made of, where the family has its own words for answers or rows."""
     from trainers.bundle.teaching import encode_for_training
     from trainers.family import Family
 

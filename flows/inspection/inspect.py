@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from flows.explanation.new_folder import open_new_folder
 from flows.inspection.folds import find_unjudged
 from flows.inspection.result import Inspection
 from flows.inspection.sources import check_fold_count, open_fold_source
-from flows.inspection.suspects import are_informed, find_suspects, require_cleanlab
 from flows.inspection.writing import PAGE, TABLE, describe_suspects, write_inspection
+from infra.errors import WrongInput
 from infra.home import Home
+
+LEAST_ERRORS = 3.0
 
 
 def inspect(
@@ -69,3 +74,41 @@ def inspect(
         )  # fmt: skip
         write_inspection(folder, made, dataset, rows[worst])
     return made
+
+
+def find_suspects(labels: npt.NDArray[np.int64], chances: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Places of the suspect rows, the worst first.
+
+    Args:
+        labels: class indices, int64 [n].
+        chances: out-of-fold probabilities, float64 [n, C].
+    """
+    require_cleanlab()
+    from cleanlab.filter import find_label_issues
+
+    # classes without a row have no threshold that could be estimated
+    present, places = np.unique(labels, return_inverse=True)
+    known = chances[:, present]
+    known = known / np.maximum(known.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
+    found = find_label_issues(places, known, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return np.asarray(found, np.int64)
+
+
+def are_informed(labels: npt.NDArray[np.int64], chances: npt.NDArray[np.float64]) -> bool:
+    """Whether a row's own label is likelier to the models than that label is on the whole, by more than three
+    standard errors: otherwise they have learned nothing of the labels, however rare some are.
+
+    Args:
+        labels, chances: as for `find_suspects`.
+    """
+    gained = chances[np.arange(len(labels)), labels] - chances.mean(0)[labels]
+    return bool(gained.mean() > LEAST_ERRORS * gained.std() / np.sqrt(len(labels)))
+
+
+def require_cleanlab() -> None:
+    """Says how to get cleanlab where it is not."""
+    try:
+        import cleanlab.filter  # noqa: F401
+    except ImportError as error:
+        do = "pip install 'velodrome[inspect]'"
+        raise WrongInput("suspect labels need cleanlab", str(error), do) from error

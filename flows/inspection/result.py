@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
+from flows.terminal.json_results import PlainResult
+from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SuspectRow:
+class SuspectRow(PlainResult):
     """A row whose label models that did not see it contradict.
 
     Attributes:
@@ -20,6 +19,8 @@ class SuspectRow:
         p_given, p_suggested: how likely each is to them.
         content: the row in short; of an image its picture's place below the folder.
     """
+
+    also = ("reason",)
 
     row: str
     part: str
@@ -36,10 +37,6 @@ class SuspectRow:
             f"labelled {self.given}, {self.suggested} to models that did not see it "
             f"({self.p_suggested:.3f} against {self.p_given:.3f})"
         )
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from flows.config.lookup import sweep_in_ledger
+from flows.config.recorded_code import open_recorded_data
 from flows.inspection.folds import FoldOutcome, FoldTraining, check_answers, check_folds, out_of_fold
 from flows.inspection.kept_folds import FOLDER, FoldStore
 from flows.sweeps.recorded_state import check_recorded_sweep
@@ -26,13 +27,9 @@ from infra.names import spell_family
 from infra.spec import Budget, derive_seed
 from infra.storage.paths import sweep_folder
 from infra.storage.sweep_key import note_key
+from trainers.data.dataset import Dataset
 from trainers.registry import load_reference
 from trainers.types import Length
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from trainers.data.dataset import Dataset
 
 FOLDS, MOST_FOLDS = 5, 50
 
@@ -74,11 +71,7 @@ class FoldSource:
 
 
 def check_fold_count(folds: int | None) -> None:
-    """What can be refused without looking at the sweep.
-
-    Raises:
-        WrongInput: a number out of its range.
-    """
+    """What can be refused without looking at the sweep."""
     if folds is not None and not 2 <= folds <= MOST_FOLDS:
         raise WrongInput(f"--folds must be from 2 to {MOST_FOLDS}", str(folds))
 
@@ -143,10 +136,7 @@ def _choose_trial(ledger: Ledger, row: SweepRow, number: int | None, family: str
 
 
 def _open_labelled(row: SweepRow, home: Home) -> Dataset:
-    from trainers.data.sources.opening import open_dataset
-
-    base = Path(row.facts.get("base", "."))
-    dataset = open_dataset(row.spec.data, base=base, cache=home.cache, recorded=row.fingerprint)
+    dataset = open_recorded_data(row, home)
     if dataset.task != "classification":
         raise WrongInput(
             "labels can be inspected where classes are learned", f"task {dataset.task} in {row.label}",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flows.installation.nodes import check_cluster
 from flows.installation.requirements import installed_version, is_within_bounds, version_bounds
-from flows.installation.result import Checkup, ClusterNode, HealthFinding
+from flows.installation.result import Checkup, ClusterNode, HealthFinding, Verdict
 from infra.addresses import bracket_ipv6
 from infra.errors import StorageUnavailable, VelodromeError
 from infra.home import Home, ledger_url, storage_root, tracking_uri
@@ -72,21 +72,20 @@ def _run_check(name: str, check: Callable[[], Iterator[HealthFinding]]) -> list[
     try:
         return list(check())
     except VelodromeError as error:
-        return [HealthFinding(name=name, verdict="fail", found=f"{error.must}: {error.found}", do=error.do)]
+        return [HealthFinding(name, "fail", f"{error.must}: {error.found}", error.do)]
     except Exception as error:  # broken installations break in ways that nobody foresaw: the finding
         found = redact(f"{type(error).__name__}: {error}".splitlines()[0])
-        return [HealthFinding(name=name, verdict="fail", found=found, do="reinstall with constraints.txt")]
+        return [HealthFinding(name, "fail", found, "reinstall with constraints.txt")]
+
+
+def _judge(name: str, good: bool, found: str, do: str, otherwise: Verdict = "fail") -> HealthFinding:
+    return HealthFinding(name, "ok", found) if good else HealthFinding(name, otherwise, found, do)
 
 
 def _python() -> Iterator[HealthFinding]:
     version = platform.python_version()
     good = sys.version_info >= (3, 11)
-    yield HealthFinding(
-        name="python",
-        verdict="ok" if good else "fail",
-        found=f"{version} at {sys.executable}",
-        do="" if good else "use Python 3.11 or later",
-    )
+    yield _judge("python", good, f"{version} at {sys.executable}", "use Python 3.11 or later")
 
 
 def _packages() -> Iterator[HealthFinding]:
@@ -96,11 +95,11 @@ def _packages() -> Iterator[HealthFinding]:
         bound = bounds.get(name.lower(), "")
         version = installed_version(name)
         good = version is not None and is_within_bounds(version, bound)
-        yield HealthFinding(
-            name=name,
-            verdict="ok" if good else "fail",
-            found=f"{version or 'not installed'}{f' ({bound})' if bound else ''}",
-            do="" if good else f"pip install '{name}{bound}'",
+        yield _judge(
+            name,
+            good,
+            f"{version or 'not installed'}{f' ({bound})' if bound else ''}",
+            f"pip install '{name}{bound}'",
         )
 
 
@@ -109,15 +108,13 @@ def _torch() -> Iterator[HealthFinding]:
 
     gpus = torch.cuda.device_count()
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
-    yield HealthFinding(
-        name="torch build", verdict="ok", found=f"{build}, {torch.get_num_threads()} threads, {gpus} GPU(s)"
-    )
+    yield HealthFinding("torch build", "ok", f"{build}, {torch.get_num_threads()} threads, {gpus} GPU(s)")
     if torch.version.cuda and not gpus:
         yield HealthFinding(
-            name="gpu",
-            verdict="warn",
-            found="a CUDA build of torch that sees no GPU",
-            do="check nvidia-smi and CUDA_VISIBLE_DEVICES, or install the CPU build with constraints.txt",
+            "gpu",
+            "warn",
+            "a CUDA build of torch that sees no GPU",
+            "check nvidia-smi and CUDA_VISIBLE_DEVICES, or install the CPU build with constraints.txt",
         )
 
 
@@ -125,17 +122,18 @@ def _ray() -> Iterator[HealthFinding]:
     from infra.ray_surface import check_ray_surface
 
     check_ray_surface()
-    yield HealthFinding(name="ray train", verdict="ok", found="single lanes can be replaced")
+    yield HealthFinding("ray train", "ok", "single lanes can be replaced")
 
 
 def _home(home: Home) -> Iterator[HealthFinding]:
     yield _check_writable("home", home.path)
     free = shutil.disk_usage(_nearest_existing(home.path)).free
-    yield HealthFinding(
-        name="disk",
-        verdict="ok" if free >= LEAST_DISK_BYTES else "warn",
-        found=f"{free / 2**30:.1f} GiB free for {home.path}",
-        do="" if free >= LEAST_DISK_BYTES else "make room, or set VELODROME_HOME to another disk",
+    yield _judge(
+        "disk",
+        free >= LEAST_DISK_BYTES,
+        f"{free / 2**30:.1f} GiB free for {home.path}",
+        "make room, or set VELODROME_HOME to another disk",
+        "warn",
     )
 
 
@@ -146,12 +144,12 @@ def _ledger(home: Home) -> Iterator[HealthFinding]:
     shown = redact(ledger_url(home))
     ledger = open_ledger(home)
     if ledger is None:
-        yield HealthFinding(name="ledger", verdict="ok", found=f"{shown}: none yet, the first sweep makes it")
+        yield HealthFinding("ledger", "ok", f"{shown}: none yet, the first sweep makes it")
         return
     with closing(ledger):
         ledger.run_transaction(lambda connection: None)
         count = len(views.sweeps(ledger))
-    yield HealthFinding(name="ledger", verdict="ok", found=f"{shown}: {count} sweep(s), takes writes")
+    yield HealthFinding("ledger", "ok", f"{shown}: {count} sweep(s), takes writes")
 
 
 def _storage(home: Home) -> Iterator[HealthFinding]:
@@ -163,30 +161,26 @@ def _storage(home: Home) -> Iterator[HealthFinding]:
     try:
         check_writable(root)
     except StorageUnavailable as error:
-        yield HealthFinding(name="storage", verdict="fail", found=f"{error.must}: {error.found}", do=error.do)
+        yield HealthFinding("storage", "fail", f"{error.must}: {error.found}", error.do)
         return
-    yield HealthFinding(name="storage", verdict="ok", found=f"{mirror.bucket.url} takes objects")
+    yield HealthFinding("storage", "ok", f"{mirror.bucket.url} takes objects")
 
 
 def _tracking(home: Home) -> Iterator[HealthFinding]:
-    from infra.tracking.client import TrackingError, connect, embedded_path
+    from infra.tracking.client import TrackingError, connect, is_unused
 
     uri = tracking_uri(home, SweepSpec(name="none"))
-    path = embedded_path(uri)
-    if path is not None and not path.exists():
-        yield HealthFinding(name="tracking", verdict="ok", found=f"{uri}: none yet, the first sweep makes it")
+    if is_unused(uri):
+        yield HealthFinding("tracking", "ok", f"{uri}: none yet, the first sweep makes it")
         return
     try:
         connect(uri).call("search_experiments", max_results=1)
     except TrackingError as error:
         yield HealthFinding(
-            name="tracking",
-            verdict="warn",
-            found=str(error),
-            do="sweeps run without it and send later; is the server up?",
+            "tracking", "warn", str(error), "sweeps run without it and send later; is the server up?"
         )
         return
-    yield HealthFinding(name="tracking", verdict="ok", found=f"{redact(uri)} answers")
+    yield HealthFinding("tracking", "ok", f"{redact(uri)} answers")
 
 
 def _tokens(home: Home) -> Iterator[HealthFinding]:
@@ -196,16 +190,11 @@ def _tokens(home: Home) -> Iterator[HealthFinding]:
         candidates.append(Path(given))
     present = [path for path in dict.fromkeys(candidates) if path.exists()]
     if not present:
-        yield HealthFinding(name="token", verdict="ok", found="none yet, the first sweep makes it")
+        yield HealthFinding("token", "ok", "none yet, the first sweep makes it")
     for path in present:
         mode = stat.S_IMODE(path.stat().st_mode)
         private = not mode & 0o077
-        yield HealthFinding(
-            name="token",
-            verdict="ok" if private else "fail",
-            found=f"{path} has mode {mode:04o}",
-            do="" if private else f"chmod 600 {path}",
-        )
+        yield _judge("token", private, f"{path} has mode {mode:04o}", f"chmod 600 {path}")
 
 
 def _ports() -> Iterator[HealthFinding]:
@@ -220,14 +209,10 @@ def _ports() -> Iterator[HealthFinding]:
             f"{server.program} {bracket_ipv6(server.address)}:{server.port}"
         )
     for (loopback, advice), listed in groups.items():
-        yield HealthFinding(
-            name="ports",
-            verdict="ok" if loopback else "warn",
-            found=f"{'loopback' if loopback else 'others can reach'}: {', '.join(listed)}",
-            do=advice,
-        )
+        reach = "loopback" if loopback else "others can reach"
+        yield _judge("ports", loopback, f"{reach}: {', '.join(listed)}", advice, "warn")
     if not servers:
-        yield HealthFinding(name="ports", verdict="ok", found="no server of ours is open")
+        yield HealthFinding("ports", "ok", "no server of ours is open")
 
 
 def _port_advice(program: str) -> str:
@@ -244,14 +229,12 @@ def _shadowing_folders(folder: Path) -> Iterator[HealthFinding]:
         for name in OURS
         if folder.resolve() != home and ((folder / name).is_dir() or (folder / f"{name}.py").exists())
     ]
-    yield HealthFinding(
-        name="folders",
-        verdict="fail" if found else "ok",
-        found=f"{folder} holds {', '.join(found)}"
+    held = (
+        f"{folder} holds {', '.join(found)}"
         if found
-        else f"nothing in {folder} has the name of a package of ours",
-        do="rename it: it would be imported in the place of Velodrome's" if found else "",
+        else f"nothing in {folder} has the name of a package of ours"
     )
+    yield _judge("folders", not found, held, "rename it: it would be imported in the place of Velodrome's")
 
 
 def _shared_memory() -> Iterator[HealthFinding]:
@@ -259,11 +242,12 @@ def _shared_memory() -> Iterator[HealthFinding]:
     if not path.is_dir():
         return
     free = shutil.disk_usage(path).free
-    yield HealthFinding(
-        name="/dev/shm",
-        verdict="ok" if free >= LEAST_SHM_BYTES else "warn",
-        found=f"{free / 2**20:.0f} MiB free",
-        do="" if free >= LEAST_SHM_BYTES else "give the container more (docker run --shm-size=1g)",
+    yield _judge(
+        "/dev/shm",
+        free >= LEAST_SHM_BYTES,
+        f"{free / 2**20:.0f} MiB free",
+        "give the container more (docker run --shm-size=1g)",
+        "warn",
     )
 
 
@@ -275,13 +259,10 @@ def _check_writable(name: str, folder: Path) -> HealthFinding:
         probe.unlink()
     except OSError as error:
         return HealthFinding(
-            name=name,
-            verdict="fail",
-            found=f"{folder}: {error.strerror}",
-            do="change its permissions, or choose another",
+            name, "fail", f"{folder}: {error.strerror}", "change its permissions, or choose another"
         )
     there = "" if place == folder else ", not made yet"
-    return HealthFinding(name=name, verdict="ok", found=f"{folder} is writable{there}")
+    return HealthFinding(name, "ok", f"{folder} is writable{there}")
 
 
 def _nearest_existing(folder: Path) -> Path:

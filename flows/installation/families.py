@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import BaseModel
 
@@ -16,9 +16,7 @@ from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import Hyperparameter
 from trainers.registry import BUILT_IN, load_reference
-
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject, Params
+from trainers.types import Json, JsonObject, Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +51,6 @@ class Families(ShownResult):
     screen: ClassVar[str] = "flows.installation.screens:print_families"
 
     families: tuple[FamilyInfo, ...]
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {"families": [asdict(family) for family in self.families]}
 
 
 def families(name: str | None = None) -> Families:

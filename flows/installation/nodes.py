@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_cluster(address: str, home: Home, rows: list[ClusterNode]) -> Iterator[HealthFinding]:
-    """Asks every node; what it found of them is added to `rows`.
-
-    Raises:
-        ClusterUnavailable: there is no cluster at the address.
-    """
+    """Asks every node; what it found of them is added to `rows`."""
     from infra.driver.cluster import connect_ray
     from infra.places.check import find_faults, probe_nodes, shared_places
     from infra.places.judging import host_names
@@ -35,16 +31,16 @@ def check_cluster(address: str, home: Home, rows: list[ClusterNode]) -> Iterator
         faults = find_faults(reports)
     names, by_id = host_names(reports), {node.name: node for node in nodes}
     rows += [_make_row(report, by_id[report.node], names[report.node], places) for report in reports]
-    yield HealthFinding(name="cluster", verdict="ok", found=f"{len(nodes)} node(s) at {address}")
+    yield HealthFinding("cluster", "ok", f"{len(nodes)} node(s) at {address}")
     if own:
         yield HealthFinding(
-            name="cluster",
-            verdict="warn",
-            found=f"{' and '.join(own)} of this machine alone: other nodes were not asked for it",
-            do="sweeps there need shared ones: VELODROME_LEDGER, VELODROME_STORAGE or the sweep file's keys",
+            "cluster",
+            "warn",
+            f"{' and '.join(own)} of this machine alone: other nodes were not asked for it",
+            "sweeps there need shared ones: VELODROME_LEDGER, VELODROME_STORAGE or the sweep file's keys",
         )
     for fault in faults:
-        yield HealthFinding(name=fault.host, verdict="fail", found=fault.found, do=fault.do)
+        yield HealthFinding(fault.host, "fail", fault.found, fault.do)
 
 
 def _own_places(places: SharedPlaces, home: Home, nodes: list[Node]) -> list[str]:

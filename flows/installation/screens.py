@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.installation.families import format_definition
+from flows.terminal.console import print_line
 from flows.terminal.tables import TableColumn, fit_table, format_params, grid, value_text
 
 if TYPE_CHECKING:
@@ -28,12 +29,10 @@ def print_families(console: Console, result: Families, *, detailed: bool | None 
             _print_family(console, family)
         return
     columns = [
-        TableColumn(heading="family", cells=[family.name for family in result.families]),
-        TableColumn(heading="reads", cells=[", ".join(family.kinds) for family in result.families]),
-        TableColumn(
-            heading="learns", cells=[", ".join(family.tasks) for family in result.families], gives_way=1
-        ),
-        TableColumn(heading="", cells=[family.summary for family in result.families], shrinks=True),
+        TableColumn("family", [family.name for family in result.families]),
+        TableColumn("reads", [", ".join(family.kinds) for family in result.families]),
+        TableColumn("learns", [", ".join(family.tasks) for family in result.families], gives_way=1),
+        TableColumn("", [family.summary for family in result.families], shrinks=True),
     ]
     console.print(fit_table(columns, console.width))
     console.print(Text("  velodrome families NAME: what can be tuned in it", style="dim"))
@@ -52,17 +51,15 @@ def _print_family(console: Console, family: FamilyInfo) -> None:
     console.print(Text(""))
     tunable = family.hyperparameters
     columns = [
-        TableColumn(heading="hyper-parameter", cells=[entry.name for entry in tunable]),
-        TableColumn(heading="default", cells=[value_text(entry.default) for entry in tunable], right=True),
+        TableColumn("hyper-parameter", [entry.name for entry in tunable]),
+        TableColumn("default", [value_text(entry.default) for entry in tunable], right=True),
         TableColumn(
-            heading="its own space",
-            cells=[
-                Text(format_definition(entry.swept) if entry.swept else "", style="cyan") for entry in tunable
-            ],
+            "its own space",
+            [Text(format_definition(entry.swept) if entry.swept else "", style="cyan") for entry in tunable],
             shrinks=True,
         ),
-        TableColumn(heading="takes", cells=[entry.takes for entry in tunable], gives_way=1),
-        TableColumn(heading="", cells=[Text(entry.doc, style="dim") for entry in tunable], gives_way=2),
+        TableColumn("takes", [entry.takes for entry in tunable], gives_way=1),
+        TableColumn("", [Text(entry.doc, style="dim") for entry in tunable], gives_way=2),
     ]
     console.print(fit_table(columns, console.width))
 
@@ -76,7 +73,7 @@ def print_checkup(console: Console, checkup: Checkup) -> None:
         )
         console.print(line.append(finding.found), soft_wrap=True)
         if finding.do:
-            console.print(Text(f"{'':{width + 7}}{finding.do}", style="yellow"), soft_wrap=True)
+            print_line(console, f"{'':{width + 7}}{finding.do}", "yellow")
     if checkup.nodes:
         console.print(Text(""))
         _print_nodes(console, checkup.nodes)
@@ -84,7 +81,7 @@ def print_checkup(console: Console, checkup: Checkup) -> None:
 
 def _print_nodes(console: Console, nodes: Sequence[ClusterNode]) -> None:
     def column(heading: str, cells: Sequence[str], gives_way: int = 0) -> TableColumn:
-        return TableColumn(heading=heading, cells=cells, gives_way=gives_way)
+        return TableColumn(heading, cells, gives_way=gives_way)
 
     columns = [
         column("node", [node.name for node in nodes]),

@@ -75,11 +75,7 @@ def ui(
 
 
 def check_loopback(host: str) -> None:
-    """Refuses an address that others can reach.
-
-    Raises:
-        WrongInput: it is not loopback, or not an address.
-    """
+    """Refuses an address that others can reach."""
     if not is_loopback(host):
         raise WrongInput(
             "the UI must listen on loopback, for MLflow's server asks nobody for a token",

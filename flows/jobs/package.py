@@ -39,9 +39,6 @@ class Package:
 def pack_sweep(file: SweepFile, home: Home) -> Iterator[Package]:
     """The folder that travels: with people's own code the one of the code; else one with the sweep file and
     the files beside it that it names.
-
-    Raises:
-        WrongInput: it holds a password, or the folder of the code does not hold the file.
     """
     _refuse_secrets(file)
     if any(":" in reference for reference in file.sweep.families):

@@ -108,11 +108,7 @@ def submit(
 
 
 def server_address(written: str | None, environ: Mapping[str, str] = os.environ) -> str:
-    """The job server's address.
-
-    Raises:
-        WrongInput: there is none, or it is none of HTTP.
-    """
+    """The job server's address."""
     given = written or next((environ[name] for name in _ADDRESSES if environ.get(name)), None)
     do = "--address http://HEAD:8265, the port of the head's dashboard"
     if given is None:

@@ -7,7 +7,6 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.promotion.card_text import CardFacts, card_body, card_head, write_card
 from flows.terminal.json_results import PlainResult
@@ -15,17 +14,14 @@ from infra.errors import Unavailable, WrongInput
 from infra.home import Home
 from infra.names import quote_input
 from infra.registry.artifacts import fetch_version
+from infra.registry.chain import ChainEntry
 from infra.registry.records import Records
-from infra.registry.store import CARD_TAG, CHAMPION, ModelVersion, Registry, registry_uri
+from infra.registry.store import CARD_TAG, ModelVersion, Registry, registry_uri
 from infra.secrets import redact
-from infra.serving.model_reference import parse_reference
+from infra.serving.model_reference import find_version, parse_reference
 from infra.tracking.client import TrackingError
 from trainers.errors import TrainerError
-
-if TYPE_CHECKING:
-    from infra.registry.chain import ChainEntry
-    from trainers.types import JsonObject
-
+from trainers.types import JsonObject
 
 README = "README.md"  # as the Hugging Face Hub reads it
 
@@ -97,11 +93,7 @@ def describe_in_mlflow(registry: Registry, model: str, number: int, *, champion:
 
 
 def _read_card_tag(version: ModelVersion) -> JsonObject:
-    """What the sweep's file said of its models.
-
-    Raises:
-        WrongInput: somebody has written something else there.
-    """
+    """What the sweep's file said of its models."""
     text = version.tags.get(CARD_TAG, "{}")
     with suppress(ValueError):
         if isinstance(written := json.loads(text), dict):
@@ -111,11 +103,7 @@ def _read_card_tag(version: ModelVersion) -> JsonObject:
 
 
 def gather_facts(registry: Registry, version: ModelVersion) -> CardFacts:
-    """What is known of a version: its bundle, its tags, and what its model's history has of it.
-
-    Raises:
-        WrongInput: it is no model of Velodrome's.
-    """
+    """What is known of a version: its bundle, its tags, and what its model's history has of it."""
     from trainers.bundle.bundle import read_description
     from trainers.bundle.requirements import model_origin
 
@@ -164,11 +152,7 @@ def _find_version(registry: Registry, text: str) -> ModelVersion:
         raise WrongInput(
             "a card is of a registered version", quote_input(text), "write NAME, NAME@ALIAS or NAME/VERSION"
         )
-    found = (
-        registry.version(reference.name, int(reference.version))
-        if reference.version
-        else registry.version_at(reference.name, reference.alias or CHAMPION)
-    )
+    found = find_version(registry, reference)
     if found is None:
         do = f"`velodrome history {reference.name}` shows what was promoted"
         raise WrongInput("a card is of a registered version", f"no {reference.text}", do)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from flows.statistics.shares import wilson_interval
 from flows.terminal.formatting import number
 from trainers.metric_names import names_of_classes, names_of_groups
-
-if TYPE_CHECKING:
-    from trainers.types import Document, Json
+from trainers.types import Document, Json
 
 _OF_A_CLASS = ("precision", "recall", "f1")
 

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.promotion.registry_access import open_mover
 from infra.errors import RefusedError, WrongInput
@@ -16,10 +15,7 @@ from infra.registry.artifacts import fetch_version
 from infra.registry.chain import Chain, ChainEntry, ChainFlaw, alias_state, find_flaws
 from infra.registry.integrity import version_mismatch
 from infra.registry.moves import Mover
-
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
-
+from trainers.types import Json, JsonObject
 
 FORMAT = 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -23,9 +22,7 @@ from search_spaces.strict_yaml import Document, read_file
 from trainers.data.sources.schemes import PATHS
 from trainers.errors import InputError
 from trainers.metric_names import FOR_ALL, GAP
-
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
+from trainers.types import Json, JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +75,7 @@ def policy(
 
 
 def load_policy(path: Path) -> Policy:
-    """The policy in a file.
-
-    Raises:
-        WrongInput: names file, line, key, value, and what to do.
-    """
+    """The policy in a file."""
     document = _read_document(path)
     value = document.value
     if value is None:

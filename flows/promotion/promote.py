@@ -7,7 +7,6 @@ registered, given the alias `challenger`, and judged on rows that neither it nor
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from flows.promotion.card import describe_in_mlflow
 from flows.promotion.judging.candidate import (
@@ -27,10 +26,8 @@ from infra.home import Home
 from infra.names import quote_input
 from infra.registry.identity import user_at_host
 from infra.registry.store import Registry, registry_uri
-from infra.tracking.client import embedded_path
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
+from infra.tracking.client import is_unused
+from trainers.types import JsonObject
 
 
 class GateRefused(RefusedError):
@@ -89,7 +86,7 @@ def promote(
     place = home or Home.from_environment()
     given = registry_uri(place, registry)
     where = source_uri(what, place, given)
-    if is_uri(what) and (path := embedded_path(where)) is not None and not path.exists():
+    if is_uri(what) and is_unused(where):
         raise WrongInput(
             "a model must be in the registry", f"{quote_input(what)}; nothing was ever tracked here"
         )
@@ -101,11 +98,7 @@ def promote(
 
 
 def conclude(promoter: Promoter, candidate: Candidate, *, reason: str, dry_run: bool) -> Promotion:
-    """Runs a promotion, tells whom the policy names, and raises where a gate refused.
-
-    Raises:
-        GateRefused: a gate refused.
-    """
+    """Runs a promotion, tells whom the policy names, and raises where a gate refused."""
     result = promoter.promote(candidate, reason=reason, dry_run=dry_run)
     if not dry_run and result.outcome in ("moved", "refused"):
         said = [notify(promoter.policy.notify, result.outcome, _notification_document(result, reason))]

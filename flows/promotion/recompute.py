@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
 
 from flows.config.policy import Policy
 from flows.promotion.gates.champion_gates import check_better
@@ -20,9 +19,7 @@ from flows.promotion.registry_access import open_mover
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.registry.records import Records
-
-if TYPE_CHECKING:
-    from trainers.types import Document, JsonObject
+from trainers.types import Document, JsonObject
 
 CLOSE = 1e-9
 

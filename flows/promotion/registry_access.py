@@ -32,11 +32,7 @@ def open_mover(model: str, home: Home, registry: str | None = None, *, known: bo
 
 
 def split_label(label: str) -> tuple[str, int]:
-    """`digits/3` as name and version.
-
-    Raises:
-        WrongInput: it is no such label.
-    """
+    """`digits/3` as name and version."""
     found = re.fullmatch(r"([^/]+)/([1-9][0-9]{0,8})", label)
     if found is None:
         raise WrongInput(
@@ -46,11 +42,7 @@ def split_label(label: str) -> tuple[str, int]:
 
 
 def check_reason(reason: str) -> str:
-    """The reason that is kept in an entry, which has room for so much, before anything is done for it.
-
-    Raises:
-        WrongInput: it is too long.
-    """
+    """The reason that is kept in an entry, which has room for so much, before anything is done for it."""
     kept = len(json.dumps(reason)) - 2  # as an entry has it: beyond ASCII six characters for one
     if kept > MOST_REASON:
         must = f"a reason must have at most {MOST_REASON:,} characters, where one beyond ASCII counts six"

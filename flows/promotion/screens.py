@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from flows.terminal.console import print_line
 from flows.terminal.formatting import MISSING, clock, format_times, number, printable_text
 from flows.terminal.tables import TableColumn, fit_table
 
@@ -43,11 +44,11 @@ def print_promotion(console: Console, result: Promotion) -> None:
         Text.assemble((result.candidate, "bold"), f", by {POLICIES[result.policy]}"), soft_wrap=True
     )
     if result.data:
-        console.print(Text(f"  {_data_line(result)}", style="dim"), soft_wrap=True)
+        print_line(console, f"  {_data_line(result)}", "dim")
     console.print(Text(""))
     console.print(_gate_table(result.findings, console.width))
     for line in _refusal_lines(result.findings):
-        console.print(Text(printable_text(line)), soft_wrap=True)
+        print_line(console, printable_text(line))
     console.print(_outcome_line(result), soft_wrap=True)
 
 
@@ -77,14 +78,14 @@ def _merge_passed(findings: tuple[GateFinding, ...]) -> list[GateFinding]:
 def _gate_table(given: tuple[GateFinding, ...], width: int) -> Table:
     findings = _merge_passed(given)
     columns = [
-        TableColumn(heading="gate", cells=[f.gate for f in findings]),
-        TableColumn(heading="", cells=[Text(f.verdict, style=STYLES[f.verdict]) for f in findings]),
-        TableColumn(heading="limit", cells=[f.limit for f in findings], wraps=True, gives_way=3),
-        TableColumn(heading="found", cells=[f.found for f in findings], wraps=True),
-        TableColumn(heading="by how much", cells=[f.by for f in findings], wraps=True, gives_way=1),
+        TableColumn("gate", [f.gate for f in findings]),
+        TableColumn("", [Text(f.verdict, style=STYLES[f.verdict]) for f in findings]),
+        TableColumn("limit", [f.limit for f in findings], wraps=True, gives_way=3),
+        TableColumn("found", [f.found for f in findings], wraps=True),
+        TableColumn("by how much", [f.by for f in findings], wraps=True, gives_way=1),
         TableColumn(
-            heading="examples needed",
-            cells=[MISSING if f.needed is None else f"{f.needed:,}" for f in findings],
+            "examples needed",
+            [MISSING if f.needed is None else f"{f.needed:,}" for f in findings],
             right=True,
             gives_way=2,
         ),
@@ -120,28 +121,23 @@ def print_history(console: Console, result: History) -> None:
     """One line an entry, oldest first."""
     entries = result.entries
     columns = [
-        TableColumn(heading="entry", cells=[str(entry.number) for entry in entries], right=True),
-        TableColumn(heading="when", cells=[clock(entry.at) for entry in entries]),
-        TableColumn(heading="who", cells=[entry.who for entry in entries], shrinks=True, gives_way=1),
-        TableColumn(heading="what", cells=[_describe_entry(entry, result) for entry in entries]),
-        TableColumn(
-            heading="by",
-            cells=[_deciding_gates(entry, result) for entry in entries],
-            shrinks=True,
-            gives_way=2,
-        ),
-        TableColumn(heading="reason", cells=[entry.reason for entry in entries], shrinks=True),
-        TableColumn(heading="hash", cells=[entry.hash[:16] for entry in entries], gives_way=3),
+        TableColumn("entry", [str(entry.number) for entry in entries], right=True),
+        TableColumn("when", [clock(entry.at) for entry in entries]),
+        TableColumn("who", [entry.who for entry in entries], shrinks=True, gives_way=1),
+        TableColumn("what", [_describe_entry(entry, result) for entry in entries]),
+        TableColumn("by", [_deciding_gates(entry, result) for entry in entries], shrinks=True, gives_way=2),
+        TableColumn("reason", [entry.reason for entry in entries], shrinks=True),
+        TableColumn("hash", [entry.hash[:16] for entry in entries], gives_way=3),
     ]
     if entries:
         console.print(fit_table(columns, console.width))
     at = "no champion" if result.champion is None else f"the champion is version {result.champion}"
-    console.print(Text(f"  {result.model}: {at}"), soft_wrap=True)
+    print_line(console, f"  {result.model}: {at}")
     if result.state != "settled":
-        console.print(Text(f"  {_state_warning(result)}", style="red"), soft_wrap=True)
+        print_line(console, f"  {_state_warning(result)}", "red")
     if result.verified:
         holds = "1 entry holds" if len(entries) == 1 else f"{len(entries)} entries hold together"
-        console.print(Text(f"  {holds}; anchor {result.last_hash}", style="green"), soft_wrap=True)
+        print_line(console, f"  {holds}; anchor {result.last_hash}", "green")
 
 
 def _describe_entry(entry: ChainEntry, result: History) -> str:
@@ -176,30 +172,25 @@ def print_recomputation(console: Console, result: Recomputation) -> None:
     """Each number and verdict, as it was recorded and as it comes out now."""
     lines = result.lines
     columns = [
-        TableColumn(heading="what", cells=[line.what for line in lines]),
-        TableColumn(
-            heading="",
-            cells=[Text("same", "green") if line.agrees else Text("another", "red") for line in lines],
-        ),
-        TableColumn(heading="recorded", cells=[line.recorded for line in lines], wraps=True),
-        TableColumn(heading="now", cells=["" if line.agrees else line.now for line in lines], wraps=True),
+        TableColumn("what", [line.what for line in lines]),
+        TableColumn("", [Text("same", "green") if line.agrees else Text("another", "red") for line in lines]),
+        TableColumn("recorded", [line.recorded for line in lines], wraps=True),
+        TableColumn("now", ["" if line.agrees else line.now for line in lines], wraps=True),
     ]
     console.print(fit_table(columns, console.width))
     software = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    console.print(Text(f"  recorded with {software}", style="dim"), soft_wrap=True)
+    print_line(console, f"  recorded with {software}", "dim")
 
 
 def print_policy(console: Console, result: ModelPolicy) -> None:
     """Every key, as a policy's file has it."""
     if result.source == "defaults":
-        console.print(Text(f"{result.model} has no policy; these defaults hold"), soft_wrap=True)
+        print_line(console, f"{result.model} has no policy; these defaults hold")
     else:
         assert result.at is not None
-        console.print(
-            Text(f"the policy of {result.model}, set by {result.who} on {clock(result.at)}"), soft_wrap=True
-        )
+        print_line(console, f"the policy of {result.model}, set by {result.who} on {clock(result.at)}")
     for line in _policy_lines(result.policy):
-        console.print(Text(f"  {line}"), soft_wrap=True)
+        print_line(console, f"  {line}")
 
 
 def _policy_lines(document: Mapping[str, Json]) -> list[str]:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from flows.terminal.formatting import number
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec
-
-if TYPE_CHECKING:
-    from trainers.types import Json, Params
-
+from trainers.types import Json, Params
 
 MISSING = "not used"
 MOST_CHOICES = 40

@@ -6,14 +6,10 @@ import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from flows.terminal.formatting import number, printable_text
 from infra.ledger.rows import TrialRow
-
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
-
+from trainers.types import Json, JsonObject
 
 PALETTE = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ec4899", "#06b6d4", "#eab308", "#84cc16")
 GREY = "#94a3b8"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from flows.report.drawing import (
     BAD,
@@ -26,10 +25,7 @@ from flows.report.savings import count_endings
 from infra.ledger.ranking import mark_undominated, pareto_front
 from infra.ledger.rows import TrialRow
 from infra.spec import Objective
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
+from trainers.types import JsonObject
 
 MOST_POINTS = 3_000
 MOST_EPOCHS = 60

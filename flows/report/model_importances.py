@@ -9,12 +9,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flows.config.recorded_code import find_code_of_row
+from flows.config.recorded_code import find_code_of_row, open_recorded_data
 from flows.explanation.pictures import encode_png, heat_map
 from infra.home import Home, storage_root
 from infra.ledger.ranking import rank_trials
@@ -105,10 +104,8 @@ def _explain_model(row: SweepRow, trial: TrialRow, home: Home) -> ModelImportanc
 
 def _validation_rows(row: SweepRow, home: Home) -> pd.DataFrame:
     from trainers.data.examples import raw_rows
-    from trainers.data.sources.opening import open_dataset
 
-    base = Path(row.facts.get("base", "."))
-    dataset = open_dataset(row.spec.data, base=base, cache=home.cache, recorded=row.fingerprint)
+    dataset = open_recorded_data(row, home)
     if dataset.fingerprint != row.fingerprint:
         raise InputError("the data must be what the sweep began with", dataset.fingerprint[:12])
     return raw_rows(dataset, dataset.splits["validation"][:ROWS])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.export.atomic_file import write_atomic
 from flows.report.model_importances import importances_file
@@ -14,10 +13,8 @@ from flows.report.report_data import ReportData, gather_report_data
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.names import quote_input
+from trainers.types import JsonObject
 from trainers.user_paths import expand_user
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

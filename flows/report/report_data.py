@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from flows.comparison.compare import compare
 from flows.comparison.result import Comparison
@@ -19,10 +18,7 @@ from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
+from trainers.types import JsonObject
 
 MOST_CURVES = 200
 

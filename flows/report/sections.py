@@ -71,7 +71,9 @@ def _leaderboard_table(group: Group) -> PageTable:
     columns = display_columns(group)
     return PageTable(
         headings=tuple(HeaderCell(text=c.heading, kind="number" if c.right else "") for c in columns),
-        rows=tuple(zip(*(tuple(map(printable_text, c.cells)) for c in columns), strict=True)),
+        rows=tuple(
+            zip(*(tuple(printable_text(str(cell)) for cell in c.cells) for c in columns), strict=True)
+        ),
         first_wins=True,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from flows.comparison.records import Row
 from flows.report.axes import Axis, is_log, parameter_axes
@@ -25,10 +24,7 @@ from flows.report.report_data import ReportData
 from flows.terminal.formatting import number
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, Objective
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
+from trainers.types import JsonObject
 
 MOST_LINES = 1_000
 MOST_AXES = 11

@@ -13,7 +13,7 @@ from infra.home import Home, tracking_uri
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.tracking.client import TrackingError, connect, embedded_path
+from infra.tracking.client import TrackingError, connect, is_unused
 from infra.tracking.mapping import KEY, sweep_identity, trial_key
 from infra.tracking.sent_runs import run_ids
 
@@ -73,8 +73,7 @@ def _tracking_stores(rows: Sequence[SweepRow], home: Home) -> list[str]:
     for row in rows:
         with suppress(WrongInput):
             uri = tracking_uri(home, row.spec)
-            path = embedded_path(uri)
-            if path is None or path.exists():
+            if not is_unused(uri):
                 found[uri] = True
     return list(found)
 

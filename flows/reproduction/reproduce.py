@@ -32,6 +32,7 @@ from infra.mirror import fetch
 from infra.spec import Resources, SweepSpec
 from trainers.code.versions import installed_versions
 from trainers.job import SilentHooks
+from trainers.types import Ranks
 
 
 def reproduce(
@@ -152,7 +153,6 @@ def _train_again(
     from infra.lanes.attempt import AttemptRunner
     from infra.lanes.settings import LaneSettings
     from infra.storage.sweep_key import current_key_name
-    from trainers.types import Ranks
 
     own_code = row.facts.get("own_code")
     settings = LaneSettings(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject, Params
-
+from flows.terminal.json_results import PlainResult
+from trainers.types import Params
 
 Verdict = Literal["identical", "within-tolerance", "different"]
 Reports = Mapping[int, Mapping[str, float]]
@@ -19,9 +18,11 @@ _CLOCKED = ("seconds", "per_second", "latency_ms", "memory_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deviation:
+class Deviation(PlainResult):
     """One number that came out otherwise. `epoch` is None for those of the kept epoch; `found` is None where
     it did not come out at all, `recorded` where it was not recorded."""
+
+    also = ("relative",)
 
     metric: str
     epoch: int | None
@@ -36,10 +37,6 @@ class Deviation:
         largest = max(abs(self.recorded), abs(self.found))
         return abs(self.recorded - self.found) / largest if largest else 0.0
 
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {**asdict(self), "relative": self.relative}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstance:
@@ -51,7 +48,7 @@ class Circumstance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reproduction:
+class Reproduction(PlainResult):
     """A run trained again.
 
     Attributes:
@@ -78,14 +75,6 @@ class Reproduction:
     deviations: tuple[Deviation, ...]
     weights: bool | None
     circumstances: tuple[Circumstance, ...]
-
-    def to_json(self) -> JsonObject:
-        """All of it, by the names of the attributes."""
-        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        for name in ("judged", "deviations"):
-            document[name] = [entry.to_json() for entry in document[name]]
-        document["circumstances"] = [asdict(entry) for entry in self.circumstances]
-        return document
 
 
 def is_repeatable(name: str) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
 from flows.terminal.formatting import number
+from flows.terminal.tables import grid
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,23 +29,23 @@ def print_reproduction(console: Console, result: Reproduction) -> None:
     kind = "" if result.role == "search" else f"{result.role} "
     name = f"{result.sweep}, {kind}{result.family} #{result.number}"
     console.print(Text.assemble(f"  {name} ", (words, f"bold {style}")))
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
+    table = grid()
     for entry in result.judged:
-        grid.add_row(f"  {entry.metric}", _describe_deviation(entry))
+        table.add_row(f"  {entry.metric}", _describe_deviation(entry))
     same = result.compared - len(result.deviations)
-    grid.add_row("  numbers", f"{same} of {result.compared} the same to the bit, over {result.epochs} epochs")
+    table.add_row(
+        "  numbers", f"{same} of {result.compared} the same to the bit, over {result.epochs} epochs"
+    )
     if result.weights is not None:
-        grid.add_row("  weights", "the same to the bit" if result.weights else "not the same")
+        table.add_row("  weights", "the same to the bit" if result.weights else "not the same")
     for entry in result.deviations[:SHOWN]:
-        grid.add_row(
+        table.add_row(
             f"  {entry.metric}",
             f"{_describe_deviation(entry)}{f', epoch {entry.epoch}' if entry.epoch else ''}",
         )
     for one in result.circumstances:
-        grid.add_row(f"  {one.name}", f"was {one.recorded}, is {one.found}")
-    console.print(grid)
+        table.add_row(f"  {one.name}", f"was {one.recorded}, is {one.found}")
+    console.print(table)
     if result.verdict != "identical" and not result.circumstances:
         console.print(Text("  nothing recorded is otherwise: a thread count, a processor or a clock may be"))
 

@@ -12,11 +12,7 @@ from flows.statistics.verdicts import CONFIDENCE, PairedComparison
 
 
 def mcnemar(
-    challenger_right: Numbers,
-    champion_right: Numbers,
-    *,
-    confidence: float = CONFIDENCE,
-    margin: float = 0.0,
+    challenger_right: Numbers, champion_right: Numbers, *, confidence: float = CONFIDENCE, margin: float = 0.0
 ) -> PairedComparison:
     """McNemar's test of two models' accuracies on the same examples.
 

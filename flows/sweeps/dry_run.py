@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from flows.config.commands import warn_of_false_flags
 from flows.sweeps.preparation import PreparedSweep
@@ -19,21 +18,19 @@ from infra.home import Home
 from infra.search.blocks import find_block
 from infra.search.pruners import pruner_options
 from infra.spec import FamilySpec, derive_seed
+from search_spaces.space import Space
 from trainers.code.carried import is_carried
 from trainers.code.mlflow_calls import discard_mlflow_calls
+from trainers.data.dataset import Dataset, EncodedDataset
 from trainers.errors import InputError, NotFinite, TrialError
+from trainers.family import Family
 from trainers.functions.reports import BY_GROUPS
 from trainers.functions.separate_process import FunctionRequest, run_apart, run_here
 from trainers.job import Job, SilentHooks
 from trainers.metric_names import group_metric
 from trainers.registry import COMMAND, is_function, load_reference
 from trainers.stacking.structure import searched_structure, why_not
-from trainers.types import Goal, Length
-
-if TYPE_CHECKING:
-    from trainers.data.dataset import Dataset, EncodedDataset
-    from trainers.family import Family
-    from trainers.types import Params
+from trainers.types import Goal, Length, Params
 
 STEPS = 12  # the first are slow: memory is had, kernels are chosen
 
@@ -85,11 +82,7 @@ class _Stopwatch(SilentHooks):
 
 
 def dry_run_families(prepared: PreparedSweep, home: Home) -> dict[str, DryRun]:
-    """The dry runs of all families of a sweep, by their names.
-
-    Raises:
-        WrongInput: what is wrong with any of them, all at once.
-    """
+    """The dry runs of all families of a sweep, by their names."""
     found: dict[str, DryRun] = {}
     wrong: list[WrongInput] = []
     for family in prepared.spec.families:
@@ -103,11 +96,7 @@ def dry_run_families(prepared: PreparedSweep, home: Home) -> dict[str, DryRun]:
 
 
 def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
-    """Trains a family for a few steps, evaluates it once, and says what a whole trial would take.
-
-    Raises:
-        WrongInput: it cannot train on this data; names the family in the file.
-    """
+    """Trains a family for a few steps, evaluates it once, and says what a whole trial would take."""
     code = load_reference(family.reference)
     try:
         if is_function(code):
@@ -255,8 +244,6 @@ def _first_group(dataset: Dataset) -> tuple[str, str]:
 
 def _middle_params(family: FamilySpec) -> Params:
     """A configuration that a trial may have: the middle of the space."""
-    from search_spaces.space import Space
-
     space = Space.from_json(family.space)
     if family.start_with:
         return {**space.constants, **family.start_with[0]}

@@ -59,11 +59,7 @@ class NewFile:
 
 
 def new(
-    source: str,
-    *,
-    target: str | None = None,
-    output: Path | str | None = None,
-    home: Home | None = None,
+    source: str, *, target: str | None = None, output: Path | str | None = None, home: Home | None = None
 ) -> NewFile:
     """Reads the source and writes a sweep file for it; never over one that is there.
 
@@ -117,9 +113,6 @@ def find_sweep(given: SweepSource | Callable[..., object], **of_function: Any) -
 
     Args:
         of_function: as `flows.functions.documents.function_document` takes them.
-
-    Raises:
-        WrongInput: one of them is given without a function, or the function cannot be swept.
     """
     if not isinstance(given, (Mapping, str, Path)):
         return function_document(given, **of_function)
@@ -136,7 +129,7 @@ def _objective_name(reference: str) -> str:
 
 
 def _write_objective(reference: str, name: str, path: Path) -> NewFile:
-    text = objective_text(name, reference, SCHEMA_FILE)
+    text = objective_text(name, reference)
     schema = _write_schema(path.absolute().parent)
     _write_new(path, text)
     return NewFile(path=path, schema=schema, name=name, look=None, families=(reference,), metric="value")

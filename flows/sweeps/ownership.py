@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from flows.terminal.next_command import next_command
 from infra.errors import OwnedElsewhere
@@ -15,10 +15,7 @@ from infra.ledger.batch import WriteBatch
 from infra.ledger.liveness import describe_this_process, is_alive_here
 from infra.ledger.rows import OwnerRow, SweepRow
 from infra.ledger.store import Ledger
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
+from trainers.types import JsonObject
 
 POLL_S = 0.2
 ANSWER_LIMIT_S = 30.0
@@ -88,9 +85,6 @@ def ask_driver(
 
     Returns:
         False where no living driver took it up; the request is then withdrawn, and the caller may do it.
-
-    Raises:
-        OwnedElsewhere: the driver lives and did not answer within the limit; the request is withdrawn.
     """
     if living_owner(ledger, row) is None:
         return False
@@ -124,10 +118,6 @@ def change_sweep(
 
     Returns:
         Whether a driver took it up.
-
-    Raises:
-        OwnedElsewhere: the driver did not answer, or others own the sweep again and again; nothing was
-            changed.
     """
     deadline = time.monotonic() + ANSWER_LIMIT_S
     while True:

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from flows.config.lookup import open_ledger
+from flows.config.writing.sweep_text import profile_lines
 from flows.sweeps.dry_run import DryRun, dry_run_families
 from flows.sweeps.new import find_sweep
 from flows.sweeps.planned_lanes import PlannedLanes, place_lanes
@@ -16,12 +17,11 @@ from flows.sweeps.preparation import PreparedSweep, SweepSource, prepare_sweep
 from flows.terminal.shown_result import ShownResult
 from infra.errors import VelodromeError
 from infra.home import Home, storage_root, tracking_uri
+from infra.ledger import views
 from infra.mirror import check_writable
 from infra.secrets import redact
 from infra.spec import FamilySpec, SweepSpec
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 GROWS = (
     "the cluster grows by demand: lanes and time are those of the nodes that are there now; what lanes wait"
@@ -134,8 +134,6 @@ def _summarize(
     warnings: Sequence[str],
 ) -> Plan:
     """What the sweep takes, from what was tried of it."""
-    from flows.config.writing.sweep_text import profile_lines
-
     spec = prepared.spec
     families = tuple(_family_plan(family, probes[family.name], lanes) for family in spec.families)
     return Plan(
@@ -202,8 +200,6 @@ def _disk_bytes(spec: SweepSpec, probes: Mapping[str, DryRun], lanes: int) -> in
 
 def _find_known(spec: SweepSpec, home: Home) -> tuple[Counter[str], Document]:
     """How many trials of each family have ended, and the sweep's facts, where the ledger has it."""
-    from infra.ledger import views
-
     ledger = open_ledger(home, spec.ledger)
     if ledger is None:
         return Counter(), {}
@@ -220,7 +216,6 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
     from others."""
     from flows.sweeps.compatibility import compare_sweep
     from flows.sweeps.warm_start import check_warm_start
-    from infra.ledger import views
 
     ledger = open_ledger(home, prepared.spec.ledger)
     if ledger is None:

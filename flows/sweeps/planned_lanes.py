@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from flows.sweeps.shared_places import check_shared_places
 from infra.home import Home
+from infra.ray_job import job_address
 from infra.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -59,9 +62,6 @@ def place_lanes(
         address: an existing Ray cluster; without it what a local one would have.
         facts: of the sweep, where the ledger has it.
         left: by family, how many trials there are to run.
-
-    Raises:
-        ClusterUnavailable: as `plan`.
     """
     from infra.coordinator.placement import check_placeable, gpu_rooms, resolve_shapes
     from infra.gpus.sharing import GpuSharing
@@ -93,7 +93,6 @@ def _find_nodes(spec: SweepSpec, address: str | None, home: Home) -> tuple[tuple
     """The cluster's nodes, which reach what the sweep shares, and whether it grows by demand; without an
     address this machine, as a local Ray would see it."""
     from infra.driver.cluster import connect_ray, has_own_connection
-    from infra.ray_job import job_address
     from infra.sharing.growth import has_autoscaler
 
     address = address or job_address()
@@ -106,9 +105,6 @@ def _find_nodes(spec: SweepSpec, address: str | None, home: Home) -> tuple[tuple
 
 def this_machine() -> Node:
     """What a local Ray would have."""
-    import os
-    import socket
-
     import psutil
     import torch
 

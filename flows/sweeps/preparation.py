@@ -165,10 +165,7 @@ def _group_facts(dataset: Dataset) -> JsonObject:
 
 def place_facts(prepared: PreparedSweep) -> JsonObject:
     """Where the file and the code lie now: a job's folder is another one each time."""
-    return {
-        "base": str(prepared.base),
-        "own_code": str(prepared.own_code) if prepared.own_code else None,
-    }
+    return {"base": str(prepared.base), "own_code": str(prepared.own_code) if prepared.own_code else None}
 
 
 def file_facts(prepared: PreparedSweep) -> JsonObject:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from flows.config.recorded_code import open_recorded_data
 from flows.sweeps.compatibility import SpecChange, compare_sweep, refuse_changes
 from infra.errors import WrongInput
 from infra.home import Home
@@ -64,7 +65,4 @@ def _with_current_hash(family: FamilySpec, root: Path) -> FamilySpec:
 def _current_fingerprint(row: SweepRow, home: Home) -> str:
     if row.fingerprint == "none":  # own code that reads its own data
         return row.fingerprint
-    from trainers.data.sources.opening import open_dataset
-
-    base = Path(row.facts.get("base", "."))
-    return open_dataset(row.spec.data, base=base, cache=home.cache, recorded=row.fingerprint).fingerprint
+    return open_recorded_data(row, home).fingerprint

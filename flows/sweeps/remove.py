@@ -82,11 +82,7 @@ def remove(
 
 
 def _plan_removal(
-    ledger: Ledger,
-    row: SweepRow,
-    folders: Sequence[Path],
-    tracking: bool,
-    versions: tuple[str, ...] | None,
+    ledger: Ledger, row: SweepRow, folders: Sequence[Path], tracking: bool, versions: tuple[str, ...] | None
 ) -> Removal:
     return Removal(
         sweep=row.label,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from flows.terminal.console import print_line
 from flows.terminal.formatting import seconds, short_count, size
 from flows.terminal.tables import TableColumn, fit_table, grid
 
@@ -21,11 +22,11 @@ def print_new_file(console: Console, result: NewFile) -> None:
     from flows.config.writing.sweep_text import profile_lines
 
     for line in profile_lines(result.look) if result.look is not None else ():
-        console.print(Text(f"  {line}"), soft_wrap=True)
+        print_line(console, f"  {line}")
     console.print(Text(""))
-    console.print(Text(f"{result.path} is written, with {', '.join(result.families)}"), soft_wrap=True)
+    print_line(console, f"{result.path} is written, with {', '.join(result.families)}")
     for command in ("plan", "sweep"):
-        console.print(Text(f"  velodrome {command} {result.path}", style="cyan"), soft_wrap=True)
+        print_line(console, f"  velodrome {command} {result.path}", "cyan")
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -33,7 +34,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     goals = ", ".join(f"{goal['direction']} {goal['metric']}" for goal in plan.objectives)
     console.print(Text.assemble((plan.sweep, "bold"), f" can run: {goals}"), soft_wrap=True)
     for line in plan.data:
-        console.print(Text(f"  {line}", style="dim"), soft_wrap=True)
+        print_line(console, f"  {line}", "dim")
     console.print(Text(""))
     families = plan.families
     console.print(fit_table(_family_columns(families), console.width))
@@ -48,29 +49,22 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(table)
     for family in families:
         if family.gpu_lanes:
-            console.print(Text(f"  {family.family}, gpus: auto: {family.gpu_lanes}"), soft_wrap=True)
+            print_line(console, f"  {family.family}, gpus: auto: {family.gpu_lanes}")
         if family.stack:
-            console.print(Text(f"  {family.family}: {family.stack}"), soft_wrap=True)
+            print_line(console, f"  {family.family}: {family.stack}")
     for warning in plan.warnings:
-        console.print(Text(f"  warning: {warning}", style="yellow"), soft_wrap=True)
+        print_line(console, f"  warning: {warning}", "yellow")
 
 
 def _family_columns(families: Sequence[FamilyPlan]) -> list[TableColumn]:
     return [
-        TableColumn(heading="family", cells=[family.family for family in families], shrinks=True),
-        TableColumn(heading="trials", cells=[str(family.trials) for family in families], right=True),
-        TableColumn(heading="epochs", cells=[str(family.epochs) for family in families], right=True),
+        TableColumn("family", [family.family for family in families], shrinks=True),
+        TableColumn("trials", [str(family.trials) for family in families], right=True),
+        TableColumn("epochs", [str(family.epochs) for family in families], right=True),
+        TableColumn("a trial", [seconds(family.trial_seconds) for family in families], right=True),
+        TableColumn("a lane", [family.lane for family in families]),
         TableColumn(
-            heading="a trial", cells=[seconds(family.trial_seconds) for family in families], right=True
+            "weights", [short_count(family.parameters) for family in families], right=True, gives_way=1
         ),
-        TableColumn(heading="a lane", cells=[family.lane for family in families]),
-        TableColumn(
-            heading="weights",
-            cells=[short_count(family.parameters) for family in families],
-            right=True,
-            gives_way=1,
-        ),
-        TableColumn(
-            heading="size", cells=[size(family.size_bytes) for family in families], right=True, gives_way=1
-        ),
+        TableColumn("size", [size(family.size_bytes) for family in families], right=True, gives_way=1),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.sweeps.drive_job import make_drive_job
 from flows.sweeps.ownership import Ownership, own_sweep
 from flows.sweeps.progress import show_progress
 from flows.sweeps.shared_places import check_shared_places
@@ -21,11 +21,14 @@ from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
-from infra.mirror import check_writable, publish
-from infra.ray_job import job_address
+from infra.mirror import check_writable, find_mirror, publish
+from infra.ray_job import job_address, path_on_nodes
+from infra.spec import Resources
 from infra.storage.trial_logs import DRIVER_LOG, written_logs_folder
+from trainers.code.carried import pack_carried
 
 if TYPE_CHECKING:
+    from infra.driver.driver import DriveJob
     from infra.driver.stop_signals import StopSignals
     from infra.head_start.process import HeadStart
     from infra.tracking.sender import Sender
@@ -188,3 +191,29 @@ def _log_to_file(path: Path) -> Iterator[None]:
 def print_stderr(text: str) -> None:
     """One line for the person who waits; stdout stays free for documents."""
     print(text, file=sys.stderr, flush=True)
+
+
+def make_drive_job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -> DriveJob:
+    """The sweep as its ledger has it, with this home's places as the nodes reach them."""
+    from infra.driver.driver import DriveJob
+    from infra.lanes.settings import LaneSettings
+    from infra.storage.sweep_key import current_key_name
+    from infra.tracking.client import embedded_path
+
+    own_code, mirror = sweep.facts.get("own_code"), find_mirror(storage_root(home, sweep.spec))
+    lanes = LaneSettings(
+        run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
+        base=path_on_nodes(sweep.facts.get("base") or os.getcwd()), cache=str(home.cache),
+        storage=str(storage_root(home, sweep.spec)), logs=str(written_logs_folder(home, sweep.spec)),
+        sys_path=(path_on_nodes(own_code),) if own_code else (),
+        functions=pack_carried(family.reference for family in sweep.spec.families),
+        fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
+        bucket="" if mirror is None else mirror.bucket.url,
+    )  # fmt: skip
+    url, tracking = ledger_url(home, sweep.spec.ledger), tracking_uri(home, sweep.spec)
+    if embedded := embedded_path(tracking):  # lanes have another current folder
+        tracking = f"sqlite:///{embedded}"
+    return DriveJob(
+        ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role,
+        own_ray=own_ray, tracking=tracking,
+    )  # fmt: skip

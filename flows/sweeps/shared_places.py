@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_shared_places(spec: SweepSpec, home: Home, nodes: Sequence[Node]) -> None:
-    """Lanes on other machines need a ledger, a tracking server and a storage that they can reach.
-
-    Raises:
-        ClusterUnavailable: one of them is this machine's own.
-    """
+    """Lanes on other machines need a ledger, a tracking server and a storage that they can reach."""
     here = socket.gethostname()
     others = sorted({node.host for node in nodes if node.host != here})
     if not others:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from rich.console import Console
+from rich.text import Text
 
 
 class PatientConsole(Console):
@@ -13,3 +14,8 @@ class PatientConsole(Console):
     def on_broken_pipe(self) -> NoReturn:
         """Leaves the decision to the caller."""
         raise BrokenPipeError
+
+
+def print_line(console: Console, text: str, style: str = "") -> None:
+    """A line that is folded by the terminal alone, so that it can be copied whole."""
+    console.print(Text(text, style=style), soft_wrap=True)

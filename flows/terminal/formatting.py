@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from trainers.types import Json, Params
-
+from trainers.types import Json, Params
 
 MISSING = "-"
 WRITTEN_OUT = 1e7  # numbers from here on are shown with an exponent

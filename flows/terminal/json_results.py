@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import Field, asdict
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Mapping
+from dataclasses import Field, fields, is_dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
+from trainers.types import Json, JsonObject
 
 
 class Result(Protocol):
@@ -19,14 +21,27 @@ class Result(Protocol):
 
 
 class PlainResult:
-    """A dataclass whose document is what its fields hold."""
+    """A dataclass whose document is what its fields hold, and the properties that `also` names."""
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    also: ClassVar[tuple[str, ...]] = ()
 
     def to_json(self) -> JsonObject:
         """All of it, by the names of the attributes."""
-        return asdict(self)
+        return {name: _plain_value(getattr(self, name)) for name in (*self.__dataclass_fields__, *self.also)}
+
+
+def _plain_value(value: Any) -> Any:
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if is_dataclass(value):
+        return {entry.name: _plain_value(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain_value(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_value(entry) for entry in value]
+    return str(value) if isinstance(value, (Path, StrEnum)) else value
 
 
 def to_plain(value: Json) -> Json:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -20,7 +20,6 @@ from rich.text import Text
 from flows.terminal.console import PatientConsole
 from flows.terminal.formatting import MISSING, number, seconds
 from flows.terminal.html_console import WIDE, renderable_html
-from flows.terminal.notebook import NotebookBlock, in_notebook
 from flows.terminal.tables import TableColumn, fit_table
 from infra.ledger.ranking import objective_costs
 from infra.ledger.snapshot import FamilySnapshot, Snapshot
@@ -156,25 +155,19 @@ def snapshot_table(spec: SweepSpec, snapshot: Snapshot, width: int) -> Renderabl
     """The snapshot as a table that fits, one line a family, and a line on what is around it."""
     families = snapshot.families
     columns = [
-        TableColumn(heading="family", cells=[family.family for family in families], shrinks=True),
-        TableColumn(heading="", cells=[_bar(family) for family in families], gives_way=3),
+        TableColumn("family", [family.family for family in families], shrinks=True),
+        TableColumn("", [_bar(family) for family in families], gives_way=3),
+        TableColumn("done", [f"{family.ended_count}/{family.total}" for family in families], right=True),
+        TableColumn("running", [str(family.running or "") for family in families], right=True),
+        TableColumn("pruned", [str(family.pruned or "") for family in families], right=True, gives_way=1),
         TableColumn(
-            heading="done", cells=[f"{family.ended_count}/{family.total}" for family in families], right=True
-        ),
-        TableColumn(heading="running", cells=[str(family.running or "") for family in families], right=True),
-        TableColumn(
-            heading="pruned", cells=[str(family.pruned or "") for family in families], right=True, gives_way=1
-        ),
-        TableColumn(
-            heading="failed",
-            cells=[Text(str(family.failed or ""), style="red") for family in families],
+            "failed",
+            [Text(str(family.failed or ""), style="red") for family in families],
             right=True,
             gives_way=1,
         ),
-        TableColumn(heading=_goal_name(spec), cells=[_best_value(family) for family in families], right=True),
-        TableColumn(
-            heading="best", cells=[_best_number(family) for family in families], right=True, gives_way=2
-        ),
+        TableColumn(_goal_name(spec), [_best_value(family) for family in families], right=True),
+        TableColumn("best", [_best_number(family) for family in families], right=True, gives_way=2),
     ]
     around = Text("  " + " · ".join([snapshot.sweep, *_status_parts(snapshot)]), style="dim")
     return Group(Padding(fit_table(columns, width), (1, 0, 0, 0), expand=False), around)
@@ -221,3 +214,26 @@ def _best_value(family: FamilySnapshot) -> str:
 
 def _best(family: FamilySnapshot) -> str:
     return f"{_best_value(family)} (#{family.best.number})" if family.best else MISSING
+
+
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+class NotebookBlock:
+    """One block below the cell that runs."""
+
+    def __init__(self) -> None:
+        """Shows nothing yet."""
+        self._handle: Any = None
+
+    def show(self, html: str) -> None:
+        """Shows this in the place of what was there."""
+        from IPython.display import HTML, display
+
+        if self._handle is None:
+            self._handle = display(HTML(html), display_id=True)
+        else:
+            self._handle.update(HTML(html))

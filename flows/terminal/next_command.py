@@ -12,11 +12,7 @@ from infra.secrets import holds_secret, redact
 
 
 def next_command(
-    words: str,
-    ledger: str | None,
-    *,
-    address: str | None = None,
-    environ: Mapping[str, str] = os.environ,
+    words: str, ledger: str | None, *, address: str | None = None, environ: Mapping[str, str] = os.environ
 ) -> str:
     """`velodrome` with the words, and before it the settings that whoever types it may not have.
 

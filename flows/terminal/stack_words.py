@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from flows.terminal.formatting import seconds
 from infra.ledger.rows import AttemptRow
-
-if TYPE_CHECKING:
-    from trainers.types import Document, Json
+from trainers.types import Document, Json
 
 ONE_BY_ONE = "one by one"
 

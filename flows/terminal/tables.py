@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -13,17 +13,14 @@ from rich.text import Text
 
 from flows.terminal.formatting import number, printable_text
 from search_spaces.values import plain_text
-
-if TYPE_CHECKING:
-    from trainers.types import Json, Params
-
+from trainers.types import Json, Params
 
 GAP = 3
 SHRUNK = 24
 ALWAYS = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TableColumn:
     """One column.
 
@@ -36,6 +33,7 @@ class TableColumn:
 
     heading: str
     cells: Sequence[str | Text]
+    _: KW_ONLY
     right: bool = False
     gives_way: int = ALWAYS
     shrinks: bool = False

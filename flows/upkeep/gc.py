@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_ledger
 from flows.sweeps.ownership import living_owner, own_sweep
-from flows.upkeep.leftovers import CACHE_ASIDE, Leftover, LeftoverKind, LeftoverSearch, know_sweep
+from flows.upkeep.leftovers import CACHE_ASIDE, KnownSweep, Leftover, LeftoverKind, LeftoverSearch, know_sweep
 from infra.durations import parse_seconds
 from infra.errors import OwnedElsewhere, VelodromeError, WrongInput
 from infra.home import Home
@@ -21,10 +20,7 @@ from infra.ledger.store import Ledger
 from infra.mirror import discard
 from infra.storage.sealed_folders import remove_folder
 from trainers.storage.shared_folders import FolderBusy, lock_file
-
-if TYPE_CHECKING:
-    from flows.upkeep.leftovers import KnownSweep
-    from trainers.types import JsonObject
+from trainers.types import JsonObject
 
 OLDER_THAN = "30d"
 # Folders above it that may be empty then: the trial's, the family's, the sweep's.
@@ -69,11 +65,7 @@ class GcResult:
 
 
 def gc(
-    *,
-    apply: bool = False,
-    older_than: str = OLDER_THAN,
-    larger_than_bytes: int = 0,
-    home: Home | None = None,
+    *, apply: bool = False, older_than: str = OLDER_THAN, larger_than_bytes: int = 0, home: Home | None = None
 ) -> GcResult:
     """What was left behind and nothing will read again: a dry run unless `apply` is given.
 
@@ -162,11 +154,7 @@ def _remove_all(chosen: Iterable[Leftover], home: Home, ledgers: Iterable[Ledger
 
 @contextmanager
 def _own_place(leftover: Leftover, home: Home, ledgers: Iterable[Ledger]) -> Iterator[None]:
-    """Keeps everybody else away from it, and looks once more whether it is what it was found to be.
-
-    Raises:
-        OwnedElsewhere: somebody runs the sweep by now, or it has another state.
-    """
+    """Keeps everybody else away from it, and looks once more whether it is what it was found to be."""
     label = leftover.sweep or _unknown_sweep(leftover.path, home)
     with ExitStack() as owned:
         sweeps = []

@@ -11,11 +11,12 @@ import stat
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from flows.terminal.json_results import PlainResult
+from infra.bucket import StoredObject
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger.liveness import process_started_at
@@ -23,10 +24,6 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.mirror import MIRRORS, list_stored
 from infra.storage.paths import CHECKPOINTS, KEPT, trial_folder
 from infra.storage.sealed_folders import ASIDE, is_abandoned
-
-if TYPE_CHECKING:
-    from infra.bucket import StoredObject
-    from trainers.types import JsonObject
 
 TRIAL_FOLDER = re.compile(r"[a-z]+-[0-9]{4,}")
 SWEEP_FOLDER = re.compile(r"[a-z0-9][a-z0-9._-]*(?:@[1-9][0-9]*)?")
@@ -46,7 +43,7 @@ class LeftoverKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leftover:
+class Leftover(PlainResult):
     """One folder or file that can go.
 
     Attributes:
@@ -62,10 +59,6 @@ class Leftover:
     size_bytes: int
     age_s: float
     sweep: str | None = None
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        return {**asdict(self), "kind": str(self.kind), "path": str(self.path)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +134,7 @@ class LeftoverSearch:
         yield from self._find_aside(sweep_folder, label)
 
     def _find_stored(
-        self,
-        sweep_folder: Path,
-        stored: Iterable[StoredObject],
-        known: Sequence[Mapping[Path, TrialRow]],
+        self, sweep_folder: Path, stored: Iterable[StoredObject], known: Sequence[Mapping[Path, TrialRow]]
     ) -> Iterator[Leftover]:
         """The same of a bucket: what of it is here is only a copy."""
         by_trial: dict[Path, dict[str, StoredObject]] = {}

@@ -18,6 +18,7 @@ from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.tracking.mapping import sweep_identity
+from infra.tracking.outbox import Outbox
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -61,8 +62,6 @@ class SweepMetrics:
 
     def _count_unsent(self, row: SweepRow) -> int | None:
         """None where another home sends, or a variable of the driver's environment names the store."""
-        from infra.tracking.outbox import Outbox
-
         if not self._home.outbox.exists():
             return None
         try:

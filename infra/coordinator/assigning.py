@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 from infra.coordinator import policy
 from infra.coordinator.attempts import Attempts
@@ -16,9 +16,7 @@ from infra.coordinator.trial_table import STACK_LIMIT, TrialTable, stack_limit
 from infra.ledger.rows import TrialRow
 from infra.search.pruners import deciding_reports, pruner_options
 from infra.spec import FamilySpec
-
-if TYPE_CHECKING:
-    from trainers.types import Params
+from trainers.types import Params
 
 IDLE_WAIT_S = 0.25
 

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from infra.coordinator import policy
 from infra.coordinator.conclusions import Conclusions, PausedTrials
@@ -18,9 +18,7 @@ from infra.ledger.rows import EventRow, TrialRow, intern_names, storable_text
 from infra.search.pruners import deciding_reports, pruner_options
 from infra.search.study import Studies
 from infra.spec import SweepSpec
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
+from trainers.types import JsonObject
 
 Key: TypeAlias = tuple[str, str, int]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from infra.coordinator import policy
 from infra.coordinator.trial_table import PAUSED, TrialTable
@@ -12,9 +12,7 @@ from infra.ledger.rows import TrialRow
 from infra.search.study import Studies
 from infra.spec import SweepSpec
 from infra.storage.paths import CHECKPOINTS, trial_folder
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
+from trainers.types import JsonObject
 
 Reports: TypeAlias = Mapping[int, Mapping[str, float]]
 

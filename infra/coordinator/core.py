@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from infra.coordinator.assigning import IDLE_WAIT_S, WorkDesk
 from infra.coordinator.attempt_ends import AttemptEnds
@@ -43,9 +42,7 @@ from infra.ledger.store import Ledger
 from infra.search.growth import limit_to_grids
 from infra.search.study import Studies
 from infra.spec import FamilySpec, Resources
-
-if TYPE_CHECKING:
-    from trainers.types import Document, Json, Params
+from trainers.types import Document, Json, Params
 
 
 class Coordinator:

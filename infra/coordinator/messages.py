@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from infra.coordinator.process_faults import ProcessFault
 from infra.gpus.use import GpuUse
 from infra.search.pruners import Deciding
-
-if TYPE_CHECKING:
-    from trainers.types import Json, Params
+from trainers.types import Json, Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
 
 from infra.coordinator.attempts import Attempts
 from infra.coordinator.lane_health import LaneHealth, SickLane, may_spare, node_of, nodes_of, note_spoilt
@@ -15,9 +14,7 @@ from infra.coordinator.trial_table import TrialTable
 from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import storable_text
 from trainers.loop.device_memory import gibibytes
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 LANE_SICK = "lane-sick"  # the outcome of an attempt that its lane spoilt, and the event
 NODE_LEFT = "node-left"  # the outcome of an attempt whose node went before it had ended

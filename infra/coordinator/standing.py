@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from infra.coordinator.attempts import Attempts
 from infra.coordinator.messages import StackChoice
@@ -13,9 +12,7 @@ from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import RequestRow, SweepRow
 from infra.search.growth import limit_to_grids
 from infra.spec import SweepSpec, extend_families
-
-if TYPE_CHECKING:
-    from trainers.types import Document, Json
+from trainers.types import Document, Json
 
 PASSING_FACTS = frozenset({"stopping", "stop_cause", "lanes", "claim", "sick_nodes"})  # of one driver
 

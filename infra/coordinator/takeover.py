@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from infra.coordinator.attempts import Attempts, RunningAttempt
 from infra.coordinator.lane_table import LaneTable
 from infra.coordinator.messages import LaneHandshake
@@ -13,9 +11,7 @@ from infra.ledger import views
 from infra.ledger.store import Ledger
 from infra.search.study import Studies
 from infra.spec import SweepSpec
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 
 def resume_attempts(

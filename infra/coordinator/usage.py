@@ -46,12 +46,7 @@ class SweepBudget:
     """Counts what a sweep's lanes hold while they train, and stops the sweep where its budget is spent."""
 
     def __init__(
-        self,
-        standing: SweepStanding,
-        attempts: Attempts,
-        needs: TrialNeeds,
-        roster: LaneTable,
-        now: float,
+        self, standing: SweepStanding, attempts: Attempts, needs: TrialNeeds, roster: LaneTable, now: float
     ) -> None:
         """Goes on from what the sweep's facts say was used."""
         self._standing, self._attempts, self._needs, self._roster = standing, attempts, needs, roster

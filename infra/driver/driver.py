@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import shutil
 import signal
 import socket
@@ -14,7 +13,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TypeAlias, cast
+
+import ray
 
 from infra.busy_machine import stretch_limit
 from infra.coordinator.core import Coordinator
@@ -28,7 +29,7 @@ from infra.coordinator.placement import (
     shape_name,
 )
 from infra.coordinator.run_requests import KnownRuns
-from infra.coordinator.shell.actor import actor_class
+from infra.coordinator.shell.actor import CoordinatorHandle, actor_class
 from infra.coordinator.shell.status import ActorSettings, CoordinatorStatus
 from infra.driver.coordinator_link import CoordinatorLink, EarlyTraining
 from infra.driver.head_monitor import HeadMonitor
@@ -51,22 +52,16 @@ from infra.sharing.growth import ClusterGrowth, find_growth
 from infra.sharing.negotiation import LaneShare, ShareKeeper
 from infra.spec import SweepLimits, SweepSpec
 
-if TYPE_CHECKING:
-    from infra.coordinator.shell.actor import CoordinatorHandle
-
 _log = logging.getLogger(__name__)
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 POLL_S = 0.5
 BEAT_S = 2.0
 STOP_LIMIT_S = 25.0
-ANSWER_LIMIT_S = 120.0
 RUNS_END_S = 15.0
 RUNS_GONE_S = 90.0  # where a core is free they are gone at once
 HURRIED_ANSWER_S = 1.0
 CONTROLLER_END_S = 5.0
 MOST_START_FAILURES = 3
 
-Answer = TypeVar("Answer")
 Watch: TypeAlias = Callable[[CoordinatorStatus], KnownRuns | None]
 
 
@@ -196,8 +191,6 @@ class _Driver:
     def close(self) -> None:
         """Lets go of what this process holds. Ray ends its processes with the connection; one that was there
         before stays, and what began on it ends here."""
-        import ray
-
         if not self._job.own_ray:
             with contextlib.suppress(HeadGone):
                 if self._head.is_reachable():
@@ -211,7 +204,6 @@ class _Driver:
             discard(scratch)
 
     def _start_actor(self, *, waits: bool) -> CoordinatorHandle:
-        import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         shapes = {shape_name(resources): resources for resources in self._by_family.values()}
@@ -301,8 +293,6 @@ class _Driver:
         return share
 
     def _scratch_folder(self) -> Path:
-        import ray
-
         job_id: str = ray.get_runtime_context().get_job_id()
         return Path(self._job.lanes.storage) / ".ray" / job_id
 
@@ -338,16 +328,12 @@ class _Driver:
 
 
 def _head_address() -> str:
-    import ray
-
     address: str = ray.get_runtime_context().gcs_address
     return address
 
 
 def _cluster_name() -> str:
     """What no other cluster is called: the head's node."""
-    import ray
-
     nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own
     heads = [node["NodeID"] for node in nodes if "node:__internal_head__" in node["Resources"]]
     return str(heads[0]) if heads else _head_address()

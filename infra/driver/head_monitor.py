@@ -40,11 +40,7 @@ class HeadMonitor:
         self._away_since: float | None = None
 
     def is_reachable(self) -> bool:
-        """Whether it was there at the last look, which is a second old at most.
-
-        Raises:
-            HeadGone: it has been away for longer than it may.
-        """
+        """Whether it was there at the last look, which is a second old at most."""
         now = self._steady()
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now

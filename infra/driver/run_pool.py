@@ -101,11 +101,7 @@ class RunPool:
         return (*self._runs, *self._ended)
 
     def maintain(self, standing: CoordinatorStatus) -> None:
-        """Lets go of runs that have ended or cannot begin, and begins what there is room for.
-
-        Raises:
-            ClusterUnavailable: runs end by an error again and again, or a lane can nowhere be placed.
-        """
+        """Lets go of runs that have ended or cannot begin, and begins what there is room for."""
         if standing.lanes:
             self._deaths = 0  # it works; what ends a run now and then is not what would end each
         for run in [run for run in self._runs if not run.is_alive]:

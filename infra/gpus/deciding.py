@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
 
 from infra.gpus.use import GpuUse
 from trainers.loop.device_memory import gibibytes
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 LEVELS = (1, 2, 4, 8)
 MARGIN = 1.25  # a trial to come may be larger by so much than the largest so far

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from infra.gpus.deciding import FamilyMemory, GpuRoom, add_use, decide_lanes, describe_lanes, merge_families
 from infra.gpus.use import GpuUse
 from infra.spec import Resources
-
-if TYPE_CHECKING:
-    from trainers.types import Document, Json
+from trainers.types import Document, Json
 
 GPU_LANES = "gpu_lanes"  # in a sweep's facts, by family: what is known, and the words
 WHY = "why"

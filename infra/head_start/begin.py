@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from infra.coordinator.placement import MANY, Node, plan_runs, resolve_shapes, shape_name
-from infra.head_start.demand import find_demand
 from infra.head_start.orders import HeadStartOrders, choose_shape
+from infra.ledger import views
+from infra.search.growth import limit_to_grids
 
 if TYPE_CHECKING:
     from infra.driver.driver import DriveJob
     from infra.head_start.process import HeadStart
     from infra.ledger.store import Ledger
+    from infra.spec import Resources
 
 LANE = "head-start"
 
@@ -42,3 +46,25 @@ def begin_training(process: HeadStart, ledger: Ledger, job: DriveJob, here: Node
     )  # fmt: skip
     process.begin(orders, demand)
     return process
+
+
+def find_demand(
+    ledger: Ledger, sweep_id: int, role: str, resources: Mapping[str, Resources]
+) -> dict[str, tuple[Resources, int]]:
+    """For each shape, its resources and how many trials have not ended, those to be asked for among them.
+
+    Args:
+        role: `search`, or `confirm`, whose trials are all there.
+        resources: what a worker of each family gets.
+    """
+    trials = views.trials(ledger, sweep_id, role=role)
+    counts: Counter[str] = Counter(trial.family for trial in trials if not trial.has_ended)
+    if role == "search":
+        spec = limit_to_grids(views.sweep_by_id(ledger, sweep_id).spec)
+        made = Counter(trial.family for trial in trials)
+        counts.update({family.name: max(0, family.trials - made[family.name]) for family in spec.families})
+    by_shape: dict[str, tuple[Resources, int]] = {}
+    for name, needs in resources.items():
+        shape = shape_name(needs)
+        by_shape[shape] = (needs, by_shape.get(shape, (needs, 0))[1] + counts[name])
+    return {shape: need for shape, need in by_shape.items() if need[1]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from infra.coordinator.messages import Assignment
 from infra.durations import parse_seconds_or_epochs
@@ -14,15 +14,13 @@ from infra.lanes.settings import LaneSettings
 from infra.mirror import fetch
 from infra.spec import FamilySpec, SweepSpec
 from infra.storage.paths import CHECKPOINTS, files_folder, samples_folder, trial_folder
+from trainers.data.dataset import Dataset, EncodedDataset
 from trainers.errors import InputError
+from trainers.family import Family
 from trainers.functions.job import FunctionJob
 from trainers.job import Job
 from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length, Ranks
-
-if TYPE_CHECKING:
-    from trainers.data.dataset import Dataset, EncodedDataset
-    from trainers.family import Family
 
 
 class JobSettings(TypedDict):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from infra.coordinator.messages import Assignment
 from infra.coordinator.policy import signed_value
@@ -12,9 +11,7 @@ from infra.lanes.attempt_functions import keep_own_files
 from infra.lanes.attempt_jobs import AttemptJobs
 from infra.storage.example_scores import TEST_SCORES, write_scores
 from trainers.job import Outcome
-
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
+from trainers.types import Json, JsonObject
 
 
 class AttemptKeeper:

@@ -96,13 +96,7 @@ def _compose_facts(about: Mapping[str, Json], dataset: Dataset | None, outcome: 
 
 
 def save_samples(
-    folder: Path,
-    family: Family,
-    dataset: Dataset,
-    params: Params,
-    outcome: Outcome,
-    cache: Path,
-    device: str,
+    folder: Path, family: Family, dataset: Dataset, params: Params, outcome: Outcome, cache: Path, device: str
 ) -> None:
     """Writes what a family shows of an attempt's kept weights."""
     from trainers.inputs.encoded_arrays import encode_dataset

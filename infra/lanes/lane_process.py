@@ -34,11 +34,7 @@ def end_process(status: int, why: str) -> NoReturn:
 
 
 def choose_device(gpus: float) -> str:
-    """The device of a lane that Ray gave so many GPUs.
-
-    Raises:
-        ClusterUnavailable: torch sees none of them: what was asked and paid for would train on a processor.
-    """
+    """The device of a lane that Ray gave so many GPUs."""
     import torch
 
     if not gpus:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from infra.spec import Resources
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 LaneConfig: TypeAlias = dict[str, Any]  # `settings` (LaneSettings) and `coordinator` (its handle)
 

@@ -74,11 +74,7 @@ class StackRun:
     """Trains one structure's attempts until the coordinator has no more of them for this lane."""
 
     def __init__(
-        self,
-        runner: AttemptRunner,
-        line: StackChannel,
-        width: int,
-        log_of: Callable[[Assignment], Path],
+        self, runner: AttemptRunner, line: StackChannel, width: int, log_of: Callable[[Assignment], Path]
     ) -> None:
         """Nobody is in yet.
 

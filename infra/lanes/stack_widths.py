@@ -10,22 +10,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from infra.coordinator.messages import Assignment, StackChoice
 from infra.lanes.attempt import AttemptRunner
+from trainers.data.dataset import EncodedDataset
 from trainers.errors import OutOfMemory
-from trainers.job import SilentHooks
+from trainers.job import Job, Outcome, SilentHooks
 from trainers.loop.device_memory import find_device_memory
 from trainers.loop.memory import peak_bytes, restart_peak
 from trainers.loop.micro_batches import MicroBatchFeed, PartSources
 from trainers.loop.progress import plan_steps
 from trainers.stacking.structure import structure_key
 from trainers.types import Length
-
-if TYPE_CHECKING:
-    from trainers.data.dataset import EncodedDataset
-    from trainers.job import Job, Outcome
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
 from typing import TypeAlias
 
 from infra.coordinator.messages import Assignment, AttemptResult
@@ -16,9 +18,10 @@ from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
 from infra.lanes.channel import LaneChannel
 from infra.lanes.lane_process import EXIT_STALLED, end_process
 from infra.lanes.stack_hooks import StackHooks
-from infra.lanes.thread_location import ThreadLocation, locate_thread
 from trainers.loop.energy import read_energy
 from trainers.types import Ranks
+
+COLLECTIVES = {"distributed", "autograd"}
 
 BEAT_S = 2.0
 LAST_WORD_S = 10.0
@@ -101,3 +104,41 @@ class Watchdog:
         ended = AttemptResult(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)
         self._line.report_attempt_failure(ended, [], LAST_WORD_S)
         end_process(EXIT_STALLED, detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadLocation:
+    """Where a thread is.
+
+    Attributes:
+        text: the innermost function that is not torch's own, with its file and line.
+        waits: whether it may wait for other ranks: in a collective, or in a backward pass, which averages
+            gradients.
+    """
+
+    text: str
+    waits: bool
+
+
+def locate_thread(thread: int) -> ThreadLocation:
+    """Where the thread of that identity is now.
+
+    Of ranks that all stand still, those that wait in a collective are not what holds the others up.
+    """
+    innermost = frame = sys._current_frames().get(thread)
+    waits = False
+    while frame is not None and _is_torch(frame):
+        waits = waits or not COLLECTIVES.isdisjoint(Path(frame.f_code.co_filename).parts)
+        frame = frame.f_back
+    return ThreadLocation(text=_frame_name(frame or innermost), waits=waits)
+
+
+def _is_torch(frame: FrameType) -> bool:
+    return "torch" in Path(frame.f_code.co_filename).parts
+
+
+def _frame_name(frame: FrameType | None) -> str:
+    if frame is None:
+        return "a thread that has ended"
+    code = frame.f_code
+    return f"{code.co_name} ({Path(code.co_filename).name}:{frame.f_lineno})"

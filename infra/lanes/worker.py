@@ -11,12 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from infra.coordinator.messages import (
-    Assignment,
-    AttemptResult,
-    EpochReport,
-    LaneWork,
-)
+from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, LaneWork
 from infra.coordinator.process_faults import find_process_fault
 from infra.errors import StorageUnavailable
 from infra.lanes.attempt import AttemptRunner

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 from infra.ledger.rows import SqlValue, TrialRow
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from infra.spec import SweepSpec
-    from trainers.types import Document, Json
+from infra.spec import SweepSpec
+from trainers.types import Document, Json
 
 
 class SweepChange(TypedDict, total=False):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from infra.ledger.rows import SweepRow, TrialRow
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
+from trainers.types import JsonObject
 
 BROKEN_AFTER = 5
 DIVERGED = "not-finite"  # more often a configuration's fault than the code's

@@ -67,8 +67,5 @@ def describe_this_process() -> OwnerRow:
 def is_alive_here(owner: OwnerRow, *, expiry_s: float = EXPIRY_S) -> bool:
     """`is_owner_alive` by this host's process table."""
     return is_owner_alive(
-        owner,
-        here=socket.gethostname(),
-        process_started_at=process_started_at,
-        expiry_s=expiry_s,
+        owner, here=socket.gethostname(), process_started_at=process_started_at, expiry_s=expiry_s
     )

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from infra.ledger.rows import TrialRow
-
-if TYPE_CHECKING:
-    from trainers.types import Json
+from trainers.types import Json
 
 
 def requeue_trial(trial: TrialRow, resources: Mapping[str, Json] | None) -> None:

@@ -8,9 +8,9 @@ writer at a time, PostgreSQL would let a takeover pass between the check and the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, Update, delete, insert, select, update
 
@@ -28,11 +28,7 @@ from infra.ledger.statements import (
     write_batch,
 )
 from infra.spec import SweepSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from trainers.types import Json
+from trainers.types import Json
 
 Answer = TypeVar("Answer")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.engine import RowMapping
@@ -25,9 +25,7 @@ from infra.ledger.rows import (
 from infra.ledger.statements import Query, select_owned_facts, select_owner
 from infra.ledger.store import Ledger
 from infra.spec import SweepSpec
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 PAGE = 5_000
 KEYS_AT_ONCE = 250

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, cast
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from infra.serving.model_schema import ModelSchema
-from trainers.data.distribution import (
-    TARGET,
-    Distribution,
-    count_values,
-    empty_counts,
-    stability_index,
-)
+from trainers.data.distribution import TARGET, Distribution, count_values, empty_counts, stability_index
 
 if TYPE_CHECKING:
     from infra.serving.scoring_protocol import RequestRows

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -52,8 +53,6 @@ class SharedPlaces:
 
 def read_software() -> dict[str, str]:
     """Versions of what must be the same on all nodes, and a hash of Velodrome's files."""
-    from importlib import metadata
-
     from infra.wheel import hash_packages
 
     found = {"python": platform.python_version(), "code": hash_packages()[:12]}

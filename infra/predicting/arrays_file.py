@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from infra.errors import WrongInput
 from infra.home import Home
-from infra.predicting.csv_file import write_csv
-from infra.predicting.format import PartSizes, concatenate_files, single_column_frame, table_frame
+from infra.predicting.format import InputFormat, PartSizes, as_wrong_input, single_column_frame, table_frame
 from infra.serving.model_schema import Field
 from trainers.data.raw import RawFiles
-from trainers.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,14 +24,8 @@ ROW = "row"  # stands for a picture in the output, from 0
 MOST_PICTURES = 256  # of a part
 
 
-class ArraysFile:
+class ArraysFile(InputFormat):
     """Pictures, or rows of numbers with the names that training gives them; labels are left in the output."""
-
-    ending = ".csv"
-
-    def __init__(self, path: Path) -> None:
-        """Reads nothing yet."""
-        self.path = path
 
     def __reduce__(self) -> tuple[Callable[[Path], ArraysFile], tuple[Path]]:
         """Where it goes, it reads the file itself."""
@@ -44,10 +35,8 @@ class ArraysFile:
     def _read(self) -> dict[str, RawColumn]:
         from trainers.data.sources.arrays import read_npz
 
-        try:
+        with as_wrong_input():
             return dict(read_npz(self.path, Home.from_environment().cache).columns)
-        except InputError as error:
-            raise WrongInput(error.must, error.found, error.do) from error
 
     @cached_property
     def _rows(self) -> pa.Table:
@@ -77,11 +66,3 @@ class ArraysFile:
             return table_frame(part.to_pydict(), fields, usual="any")
         chosen = [pictures.values[row] for row in part.column(ROW).to_pylist()]
         return single_column_frame(chosen, fields, self.path)
-
-    def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
-        """As `InputFormat`: a line a row."""
-        write_csv(part, predictions, path, ",", header=first)
-
-    def join(self, parts: Sequence[Path], path: Path) -> None:
-        """As `InputFormat`."""
-        concatenate_files(parts, path)

@@ -7,16 +7,22 @@ reading finds the same parts.
 
 from __future__ import annotations
 
+import csv
+import json
+import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
 from infra.errors import WrongInput
 from infra.serving.model_schema import Field
 from trainers.data.cell_values import read_number, spell_value
+from trainers.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,15 +49,21 @@ class BadValue(Exception):
         super().__init__(column, row, value)
 
 
-class InputFormat(Protocol):
-    """One kind of input."""
+class InputFormat(ABC):
+    """One kind of input; the output is CSV where a kind does not say otherwise."""
 
-    path: Path
-    ending: str
+    ending = ".csv"
+    delimiter = ","
 
+    def __init__(self, path: Path) -> None:
+        """Reads nothing yet."""
+        self.path = path
+
+    @abstractmethod
     def columns(self) -> list[str]:
         """The columns that are there, for a check before anything is computed."""
 
+    @abstractmethod
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """The input, from its beginning.
 
@@ -59,6 +71,7 @@ class InputFormat(Protocol):
             WrongInput: it cannot be read; says where.
         """
 
+    @abstractmethod
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
         """A part's rows as a model takes them.
 
@@ -68,9 +81,20 @@ class InputFormat(Protocol):
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
         """The part and its predictions, as the output has them; the first has what a file begins with."""
+        columns = [part.column(name).to_pylist() for name in part.column_names]
+        columns += [_field_values(predictions[name]) for name in predictions.columns]
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter=self.delimiter, lineterminator="\n")
+            if first:
+                writer.writerow([*part.column_names, *predictions.columns])
+            writer.writerows(zip(*columns, strict=True))
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
         """One file of all parts."""
+        with path.open("wb") as out:
+            for part in parts:
+                with part.open("rb") as file:
+                    shutil.copyfileobj(file, out)
 
 
 def split_rows(
@@ -89,15 +113,6 @@ def split_rows(
         yield held
 
 
-def concatenate_files(parts: Sequence[Path], path: Path) -> None:
-    """The bytes of all parts, one after another."""
-    with path.open("wb") as out:
-        for part in parts:
-            with part.open("rb") as file:
-                while piece := file.read(2**20):
-                    out.write(piece)
-
-
 def table_frame(columns: dict[str, list[Cell]], fields: Sequence[Field], *, usual: str) -> pd.DataFrame:
     """The columns that a model takes, with their types; all columns where it does not say."""
     import pandas as pd
@@ -107,11 +122,7 @@ def table_frame(columns: dict[str, list[Cell]], fields: Sequence[Field], *, usua
 
 
 def single_column_frame(values: list[Cell], fields: Sequence[Field], path: Path) -> pd.DataFrame:
-    """The values as a model's only column.
-
-    Raises:
-        WrongInput: it has more than one.
-    """
+    """The values as a model's only column."""
     import pandas as pd
 
     if len(fields) > 1:
@@ -142,3 +153,17 @@ def _parse_number(name: str, row: int, value: Cell) -> float:
 def json_values(column: pd.Series) -> list[Cell]:
     """A prediction's values; what is not a number is None."""
     return [None if isinstance(value, float) and value != value else value for value in column.tolist()]
+
+
+def _field_values(column: pd.Series) -> list[Cell]:
+    """A prediction's values; lists as JSON, which others can read."""
+    return [json.dumps(value) if isinstance(value, list) else value for value in json_values(column)]
+
+
+@contextmanager
+def as_wrong_input() -> Iterator[None]:
+    """What training's readers refuse, as wrong input."""
+    try:
+        yield
+    except InputError as error:
+        raise WrongInput(error.must, error.found, error.do) from error

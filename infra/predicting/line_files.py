@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from infra.errors import WrongInput
-from infra.predicting.csv_file import as_wrong_input
 from infra.predicting.format import (
     MOST_CHARACTERS,
+    InputFormat,
     PartSizes,
-    concatenate_files,
+    as_wrong_input,
     json_values,
     single_column_frame,
     split_rows,
@@ -35,13 +35,10 @@ if TYPE_CHECKING:
 LINE = "line"
 
 
-class JsonLines:
+class JsonLines(InputFormat):
     """A JSON object a line, or an array of them; lines without anything are passed over."""
 
     ending = ".jsonl"
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
     def columns(self) -> list[str]:
         """As `InputFormat`: the names of all objects, for each may leave some out."""
@@ -73,18 +70,11 @@ class JsonLines:
                 comma = "" if before == "{" else ", "
                 file.write(f"{before}{comma}{added[1:]}\n")
 
-    def join(self, parts: Sequence[Path], path: Path) -> None:
-        """As `InputFormat`."""
-        concatenate_files(parts, path)
 
-
-class TextLines:
+class TextLines(InputFormat):
     """A text a line; empty lines count, so that the output's lines are the input's."""
 
     ending = ".jsonl"
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
     def columns(self) -> list[str]:
         """As `InputFormat`."""
@@ -116,10 +106,6 @@ class TextLines:
             ):
                 text = json.dumps({"text": line}, ensure_ascii=False)
                 file.write(f"{text[:-1]}, {added[1:]}\n")
-
-    def join(self, parts: Sequence[Path], path: Path) -> None:
-        """As `InputFormat`."""
-        concatenate_files(parts, path)
 
 
 def _object_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -14,13 +14,10 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from infra.errors import OwnedElsewhere, StorageUnavailable, WrongInput
 from infra.predicting.format import InputFormat
-
-if TYPE_CHECKING:
-    from trainers.types import Json
+from trainers.types import Json
 
 IDENTITY, LOCK = "identity.json", "lock"
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from pyarrow import parquet
 
 from infra.errors import WrongInput
 from infra.predicting.arrays_file import ArraysFile
-from infra.predicting.csv_file import CsvFile, as_wrong_input, write_csv
+from infra.predicting.csv_file import CsvFile
 from infra.predicting.format import (
     InputFormat,
     PartSizes,
-    concatenate_files,
+    as_wrong_input,
     json_values,
     single_column_frame,
     table_frame,
@@ -33,18 +34,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class ParquetFile:
+class ParquetFile(InputFormat):
     """Columns with their types, which stay as they are."""
 
     ending = ".parquet"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
     def columns(self) -> list[str]:
         """As `InputFormat`."""
-        from pyarrow import parquet
-
         try:
             names = list(parquet.read_schema(self.path).names)
         except (pa.ArrowException, OSError) as error:
@@ -56,8 +52,6 @@ class ParquetFile:
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""
-        from pyarrow import parquet
-
         try:
             with parquet.ParquetFile(self.path) as file:
                 for batch in file.iter_batches(batch_size=sizes.rows, use_threads=False):
@@ -71,16 +65,12 @@ class ParquetFile:
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
         """As `InputFormat`."""
-        from pyarrow import parquet
-
         for name in predictions.columns:
             part = part.append_column(str(name), pa.array(json_values(predictions[name])))
         parquet.write_table(part, path)
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
         """As `InputFormat`: a row group a part."""
-        from pyarrow import parquet
-
         with parquet.ParquetWriter(path, parquet.read_schema(parts[0])) as writer:
             for part in parts:
                 writer.write_table(parquet.read_table(part, use_threads=False))
@@ -92,11 +82,9 @@ class ParquetFile:
         return WrongInput(f"{self.path} must be a readable Parquet file", *found)
 
 
-class FileFolder:
+class FileFolder(InputFormat):
     """The pictures or the clips of sound, whichever are more, in a folder and those below it, by name; or one
     picture or clip by itself."""
-
-    ending = ".csv"
 
     def __init__(self, path: Path) -> None:
         """The files' names.
@@ -104,7 +92,7 @@ class FileFolder:
         Raises:
             WrongInput: there are none, or one is no text.
         """
-        self.path = path
+        super().__init__(path)
         self.folder = path if path.is_dir() else path.parent
         found = {kind: self._find_names(endings) for kind, endings in ENDINGS_OF_FILES.items()}
         self._kind = max(found, key=lambda kind: len(found[kind]))
@@ -138,14 +126,6 @@ class FileFolder:
         """As `InputFormat`: paths, which a model of such files opens itself."""
         names = part.column(self._kind).to_pylist()
         return single_column_frame([str(self.folder / name) for name in names], fields, self.path)
-
-    def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
-        """As `InputFormat`: a line a file."""
-        write_csv(part, predictions, path, ",", header=first)
-
-    def join(self, parts: Sequence[Path], path: Path) -> None:
-        """As `InputFormat`."""
-        concatenate_files(parts, path)
 
 
 ENDINGS: dict[str, Callable[[Path], InputFormat]] = {

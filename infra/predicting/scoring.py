@@ -79,11 +79,7 @@ def output_name(name: str) -> str:
 def score_part(
     kind: InputFormat, part: pa.Table, model: ServedModel, fields: Sequence[Field], first_row: int
 ) -> pd.DataFrame:
-    """The predictions of a part's rows.
-
-    Raises:
-        WrongInput: a row that the model cannot read; says which.
-    """
+    """The predictions of a part's rows."""
     try:
         return model.predict(kind.frame(part, fields)).rename(columns=output_name)
     except BadValue as error:

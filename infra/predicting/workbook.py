@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from infra.predicting.csv_file import as_wrong_input, write_csv
-from infra.predicting.format import PartSizes, concatenate_files, table_frame
+from infra.predicting.format import InputFormat, PartSizes, as_wrong_input, table_frame
 from infra.serving.model_schema import Field
 from trainers.data.sources.excel import read_excel
 
@@ -17,18 +16,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Workbook:
+class Workbook(InputFormat):
     """The rows of the first sheet, each cell as the text that a CSV would hold."""
 
-    ending = ".csv"
-
     def __init__(self, path: Path) -> None:
-        """The workbook, read whole.
-
-        Raises:
-            WrongInput: it is none, or openpyxl is missing.
-        """
-        self.path = path
+        """The workbook, read whole."""
+        super().__init__(path)
         with as_wrong_input():
             self._table = pa.Table.from_batches(read_excel(path, []))
 
@@ -44,11 +37,3 @@ class Workbook:
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
         """As `InputFormat`."""
         return table_frame(part.to_pydict(), fields, usual="string")
-
-    def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
-        """As `InputFormat`."""
-        write_csv(part, predictions, path, ",", header=first)
-
-    def join(self, parts: Sequence[Path], path: Path) -> None:
-        """As `InputFormat`."""
-        concatenate_files(parts, path)

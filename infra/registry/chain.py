@@ -13,12 +13,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import UnionType
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from infra.errors import RefusedError
-
-if TYPE_CHECKING:
-    from trainers.types import Json
+from trainers.types import Json
 
 Kind = Literal["promotion", "refusal", "rollback", "adoption", "foreign", "policy", "approval"]
 MOVES: frozenset[str] = frozenset({"promotion", "rollback", "adoption"})
@@ -134,11 +132,7 @@ def damaged_chain(model: str, found: str) -> DamagedChain:
 
 
 def parse_entry(text: str) -> ChainEntry:
-    """The inverse of `ChainEntry.text`.
-
-    Raises:
-        ValueError: the text is no entry of this format.
-    """
+    """The inverse of `ChainEntry.text`."""
     document = json.loads(text)
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise ValueError(f"an entry must be of format {FORMAT}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
@@ -12,9 +11,7 @@ from infra.errors import WrongInput
 from infra.names import quote_input
 from infra.registry.artifacts import find_bundle
 from trainers.kept.pickles import is_pickle
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 OURS = "velodrome.model"
 LOADERS = frozenset(
@@ -30,7 +27,6 @@ LOADERS = frozenset(
 )
 MOST_BYTES = 1_000_000
 _CODE = {"code": "code of its own", "model_code_path": "code of its own", "python_model": "a pickled object"}
-_MUST = "a model must hold no code and no pickle, and name a loader that is known"
 
 
 def read_mlmodel(folder: Path) -> Document:
@@ -60,11 +56,7 @@ def read_mlmodel(folder: Path) -> Document:
 
 
 def pyfunc_flavor(mlmodel: Document) -> Document:
-    """What `mlflow.pyfunc` would load it by.
-
-    Raises:
-        WrongInput: it cannot be loaded as a pyfunc.
-    """
+    """What `mlflow.pyfunc` would load it by."""
     flavor = mlmodel["flavors"].get("python_function")
     if not isinstance(flavor, dict):
         have = ", ".join(map(str, mlmodel["flavors"])) or "none"

@@ -7,7 +7,9 @@ sets the alias looks at the chain again afterwards, so that a slow writer cannot
 
 from __future__ import annotations
 
+import os
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Unpack
@@ -94,11 +96,7 @@ class Mover:
         return entry
 
     def append_record(self, chain: Chain, kind: Kind, **values: Unpack[EntryValues]) -> ChainEntry:
-        """Writes the entry after the last one of `chain`.
-
-        Raises:
-            ConcurrentChange: somebody else wrote one there first.
-        """
+        """Writes the entry after the last one of `chain`."""
         entry = self.make_entry(chain, kind, **values)
         records = self.records
         if not records.append_entry(entry):
@@ -116,9 +114,6 @@ class Mover:
 
     def make_entry(self, chain: Chain, kind: Kind, **values: Unpack[EntryValues]) -> ChainEntry:
         """An entry of now and of this process."""
-        import os
-        import uuid
-
         given: EntryValues = {
             "who": user_at_host(), "at": self.clock(), **values,
             "pid": os.getpid(), "nonce": uuid.uuid4().hex,
@@ -147,14 +142,9 @@ class Mover:
         version = self.registry.version(self.model, target)
         if version is None:
             raise RegistryUnavailable(
-                f"version {target} of {self.model} must be there",
-                "it was deleted",
-                "restore the registry",
+                f"version {target} of {self.model} must be there", "it was deleted", "restore the registry"
             )
-        tags: Mapping[str, str] = {
-            f"velodrome.{move.kind}": f"{move.number}",
-            "velodrome.record": move.hash,
-        }
+        tags: Mapping[str, str] = {f"velodrome.{move.kind}": f"{move.number}", "velodrome.record": move.hash}
         self.registry.set_tags(version, tags)
         if move.source is not None and move.source != target:
             self.registry.set_alias(self.model, PREVIOUS, move.source)

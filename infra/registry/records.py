@@ -16,16 +16,13 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
 from infra.registry.chain import Chain, ChainEntry, damaged_chain, hash_text
 from infra.registry.registry_errors import RegistryDenied, RegistryRejected, RegistryUnavailable
 from infra.registry.store import Registry
 from infra.tracking.client import MissingEntity, RequestRejected
-
-if TYPE_CHECKING:
-    from trainers.types import Document, Json
+from trainers.types import Document, Json
 
 EXPERIMENT = "velodrome-registry"
 ANCHOR = "velodrome-registry-root"

@@ -4,7 +4,7 @@ exit status says whether repeating helps."""
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from infra.errors import Unavailable
 from infra.secrets import redact
@@ -15,9 +15,6 @@ from infra.tracking.client import (
     TrackingTrouble,
     TrackingUnavailable,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class RegistryUnavailable(Unavailable):

@@ -238,11 +238,7 @@ def registry_uri(home: Home, written: str | None = None, environ: Mapping[str, s
 
 
 def check_registry_uri(uri: str) -> None:
-    """Refuses what is no address of a registry.
-
-    Raises:
-        WrongInput: another scheme, characters that end an address early, or a server without a name.
-    """
+    """Refuses what is no address of a registry."""
     is_path = uri.startswith("sqlite:///") and uri == uri.strip()  # folders of people's have blanks in them
     checked = uri.replace(" ", "") if is_path else uri
     if not uri.startswith(_SCHEMES) or re.search(r"[\s\x00-\x1f\x7f#\\]", checked):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +15,8 @@ from infra.errors import WrongInput
 from infra.registry.artifacts import check_tree, find_bundle
 from infra.registry.contents import OURS, loading_objection, model_loader
 from infra.serving.model_schema import SPELT, Field, ModelSchema
+from infra.tracking.mlflow_environment import set_defaults
+from trainers.errors import InputError
 from trainers.storage.encryption import WrongKey
 
 if TYPE_CHECKING:
@@ -172,11 +176,7 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def check_example(key: str, loaded: ServedModel) -> None:
-    """Lets a model answer its own example.
-
-    Raises:
-        WrongInput: it answers not each row once, not in the columns that it promised, or not in numbers.
-    """
+    """Lets a model answer its own example."""
     example = loaded.example
     if example is None or example.empty:
         return
@@ -235,11 +235,6 @@ class _PyfuncModel:
     """A model of another of MLflow's flavours."""
 
     def __init__(self, key: str, folder: Path) -> None:
-        import os
-        import warnings
-
-        from infra.tracking.mlflow_environment import set_defaults
-
         set_defaults()
         os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
         # MLflow warns of type hints of its own while it is imported.
@@ -260,8 +255,6 @@ class _PyfuncModel:
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The flavour's answers, one a row."""
         import pandas as pd
-
-        from trainers.errors import InputError
 
         try:
             found = self._model.predict(rows)

@@ -6,15 +6,12 @@ import base64
 import binascii
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from infra.serving.limits import bad_request
 from infra.serving.model_schema import SPELT
 from trainers.data.cell_values import BASE64, read_number, spell_value
 from trainers.errors import InputError
-
-if TYPE_CHECKING:
-    from trainers.types import Cell, Json
+from trainers.types import Cell, Json
 
 MOST_PIXELS = 16_000_000
 LARGEST = 1e30  # models compute in float32, which ends at 3.4e38
@@ -22,11 +19,7 @@ CHECKED_S = 0.1  # of a clip, before it is computed with
 
 
 def check_values(name: str, kind: str, values: list[Cell]) -> list[Cell]:
-    """The values as the model takes them; a missing one is None.
-
-    Raises:
-        ScoringError: 400, with the row and what is wrong there.
-    """
+    """The values as the model takes them; a missing one is None."""
     check = _CHECKS.get(kind, _check_image)
     out: list[Cell] = []
     for row, value in enumerate(values):

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from infra.coordinator.placement import Node
-from infra.errors import ClusterUnavailable, WrongInput
+from infra.errors import ClusterUnavailable, VelodromeError, WrongInput
 from infra.serving.artifact import Artifact
 from infra.serving.batching import NoReplicaError, ReplicaCounts, ReplicaError
 from infra.serving.loaded_models import LoadedModels
 from infra.serving.model_schema import ModelSchema
 from infra.serving.scoring import Answer, RequestBatch
+from infra.tracking.mlflow_environment import set_defaults
+from trainers.errors import TrainerError
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -51,8 +53,6 @@ class Replica:
     """One process that computes. Loads what it is told to; a restarted one is told again."""
 
     def __init__(self, gpus: float) -> None:
-        from infra.tracking.mlflow_environment import set_defaults
-
         set_defaults()
         import torch
 
@@ -60,9 +60,6 @@ class Replica:
 
     def load(self, artifact: Artifact) -> ModelSchema | str:
         """What the version takes and gives, or why it cannot be loaded."""
-        from infra.errors import VelodromeError
-        from trainers.errors import TrainerError
-
         try:
             return self._models.load(artifact)
         except (VelodromeError, TrainerError) as error:
@@ -83,11 +80,7 @@ class Replica:
 
 
 def check_replicas_placeable(replicas: ReplicaSettings, nodes: Sequence[Node]) -> None:
-    """Refuses at once what the cluster could never hold; Serve would wait for it.
-
-    Raises:
-        ClusterUnavailable: says how many it can hold.
-    """
+    """Refuses at once what the cluster could never hold; Serve would wait for it."""
     room = sum(_replica_capacity(replicas, node) for node in nodes)
     if room < replicas.count:
         cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)

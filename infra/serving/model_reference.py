@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from infra.errors import WrongInput
 from infra.names import check_name, quote_input, split_version
 from infra.registry.logged_models import is_logged_uri
+from infra.registry.store import CHAMPION, ModelVersion, Registry
 
 _ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -57,6 +58,13 @@ def parse_reference(text: str) -> ModelReference:
     if "/" in text or "@" in text:
         return _registered_reference(text, text)
     return ModelReference(name=check_name(text, "model"))
+
+
+def find_version(registry: Registry, reference: ModelReference) -> ModelVersion | None:
+    """The registered version that is meant; of a name alone the champion."""
+    if reference.version:
+        return registry.version(reference.name, int(reference.version))
+    return registry.version_at(reference.name, reference.alias or CHAMPION)
 
 
 def _registered_reference(text: str, written: str) -> ModelReference:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
-
+from trainers.types import Json, JsonObject
 
 SPELT = "spelt"
 

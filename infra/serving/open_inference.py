@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from infra.serving.limits import RequestLimits, ScoringError, bad_request
 from infra.serving.model_schema import Field, ModelSchema
 from infra.serving.scoring_protocol import Columns, RequestRows, check_rows, kind_name, parse_json
-
-if TYPE_CHECKING:
-    from trainers.types import Document, Json, JsonObject
+from trainers.types import Document, Json, JsonObject
 
 INTEGERS = tuple(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
 FRACTIONS = ("FP16", "FP32", "FP64", "BF16")

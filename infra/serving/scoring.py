@@ -10,8 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from infra.serving.artifact import ServedModel
 from infra.serving.scoring_protocol import Columns
+from trainers.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,8 +114,6 @@ def _predict_until(
 
 
 def _failure_answer(error: Exception) -> Answer:
-    from trainers.errors import InputError
-
     if isinstance(error, InputError):
         return Answer(reason=str(error))
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -148,7 +149,6 @@ def _batch_frame(columns: Columns) -> pd.DataFrame:
 
 def _column_values(values: list[Cell]) -> npt.NDArray[np.float64] | pd.Series:
     """Numbers are no series: aligning ten of one row each costs more than a small model does."""
-    import numpy as np
     import pandas as pd
 
     numeric = all(type(value) in (float, int) or value is None for value in values)

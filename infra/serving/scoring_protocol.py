@@ -14,15 +14,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeGuard, TypeVar
+from typing import NoReturn, TypeAlias, TypeGuard, TypeVar
+
+import numpy as np
 
 from infra.serving.column_values import check_values
 from infra.serving.limits import RequestLimits, ScoringError, bad_request
 from infra.serving.model_schema import Field
 from trainers.data.sources.json_rows import unique_keys
-
-if TYPE_CHECKING:
-    from trainers.types import Cell, Json
+from trainers.types import Cell, Json
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SHOWN = 5
@@ -56,11 +56,7 @@ def read_rows(body: bytes, content_type: str, fields: Sequence[Field], limits: R
 
 
 def check_rows(columns: Columns, fields: Sequence[Field], limits: RequestLimits) -> RequestRows:
-    """Columns of a request as rows that the model takes, whatever protocol brought them.
-
-    Raises:
-        ScoringError: there are none or too many, a column is missing, or a value is not of its type.
-    """
+    """Columns of a request as rows that the model takes, whatever protocol brought them."""
     count = _count_rows(columns, limits)
     if not fields:
         return RequestRows(columns=columns, count=count)
@@ -161,11 +157,7 @@ def _parse_json_rows(body: bytes, fields: Sequence[Field], limits: RequestLimits
 
 
 def parse_json(body: bytes, limits: RequestLimits) -> Json:
-    """A body's document.
-
-    Raises:
-        ScoringError: it is no JSON, too deep, names a key twice, or holds what is no number.
-    """
+    """A body's document."""
     if _is_too_deep(body, limits.depth):
         raise bad_request(f"a JSON body must be at most {limits.depth} brackets deep")
     try:
@@ -204,8 +196,6 @@ def _is_too_deep(body: bytes, most: int) -> bool:
 
 
 def _bracket_depth(body: bytes) -> int:
-    import numpy as np
-
     marks = np.frombuffer(body, dtype=np.uint8)
     steps = np.isin(marks, _OPEN).astype(np.int8) - np.isin(marks, _CLOSE).astype(np.int8)
     return int(np.cumsum(steps, dtype=np.int32).max(initial=0))

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from infra.serving.alias_follower import ServingState
 from infra.serving.batching import Batcher
@@ -18,9 +18,7 @@ from infra.serving.model_schema import Field, ModelSchema
 from infra.serving.routing import Canary, CanaryRule, agreement
 from infra.serving.scoring import Answer
 from infra.serving.scoring_protocol import RequestRows
-
-if TYPE_CHECKING:
-    from trainers.types import Cell
+from trainers.types import Cell
 
 log = logging.getLogger("velodrome.serving")
 

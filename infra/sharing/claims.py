@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from infra.ledger import views
 from infra.ledger.liveness import is_alive_here
 from infra.ledger.rows import OwnerRow
 from infra.ledger.store import Ledger
 from infra.sharing.shares import LaneClaim
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 CLAIM = "claim"  # the fact of a sweep that its driver writes
 

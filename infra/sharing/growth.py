@@ -169,10 +169,7 @@ def is_demand_refused() -> bool | None:
 
 
 def missing_workers(
-    shapes: Mapping[str, Resources],
-    wanted: Mapping[str, int],
-    limit: int | None,
-    running: Sequence[RunPlan],
+    shapes: Mapping[str, Resources], wanted: Mapping[str, int], limit: int | None, running: Sequence[RunPlan]
 ) -> list[WorkerNeeds]:
     """What the workers of those lanes need that are not planned yet, one entry a worker.
 

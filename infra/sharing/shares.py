@@ -6,12 +6,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from infra.coordinator.placement import Node, RunPlan
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 NOTHING_LESS = 1e-9  # what rounding may make of a whole number of processors
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from infra.errors import WrongInput
 from trainers.storage.encryption import FILE_VARIABLE, VARIABLE, storage_key
-
-if TYPE_CHECKING:
-    from trainers.types import Document
+from trainers.types import Document
 
 FACT = "storage_key"
 

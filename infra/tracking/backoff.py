@@ -48,11 +48,7 @@ class Backoff:
         return max(own, self._asked_until - self._clock())
 
     def probe_server(self) -> None:
-        """After a failure, asks the server how it is before it gets work.
-
-        Raises:
-            TrackingUnavailable: it does not answer, or asks for more time.
-        """
+        """After a failure, asks the server how it is before it gets work."""
         if not self._failures or not self._uri.startswith(("http://", "https://")):
             return
         import requests

@@ -275,6 +275,12 @@ def embedded_path(uri: str) -> Path | None:
     return Path(found.group(1).partition("?")[0]).absolute() if found else None
 
 
+def is_unused(uri: str) -> bool:
+    """Whether the store is embedded, and nothing was ever tracked in it."""
+    path = embedded_path(uri)
+    return path is not None and not path.exists()
+
+
 @contextmanager
 def _lock_file(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)

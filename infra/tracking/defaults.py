@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
 
 from infra.spec import FamilySpec
 from trainers.errors import TrainerError
 from trainers.family import Family
 from trainers.registry import load_reference
-
-if TYPE_CHECKING:
-    from trainers.types import Params
+from trainers.types import Params
 
 
 class TrainingDefaults:

@@ -85,9 +85,6 @@ class EmbeddedStore:
 
         Returns:
             The ids that were written. What is missing is for MLflow's client, which says what is wrong.
-
-        Raises:
-            TrackingUnavailable: the file is locked, damaged or not to be written.
         """
         try:
             with closing(sqlite3.connect(self._path, timeout=_LOCK_S, isolation_level=None)) as connection:

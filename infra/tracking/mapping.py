@@ -8,16 +8,14 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TypeGuard
 
 from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.secrets import redact
 from infra.spec import FamilySpec
 from search_spaces.values import ParamValue, plain_text
 from trainers.metric_names import FOR_ALL, names_of_classes, names_of_groups
-
-if TYPE_CHECKING:
-    from trainers.types import Json, Params
+from trainers.types import Json, Params
 
 FACTS = (*FOR_ALL, "train_flops")
 STATUS = {

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from infra.ledger.rows import EventRow, SweepRow, TrialRow, strip_measurements
 from infra.ledger.summary import summarize_trials
@@ -46,9 +46,7 @@ from infra.tracking.run_writer import (
     set_status,
 )
 from trainers.registry import COMMAND
-
-if TYPE_CHECKING:
-    from trainers.types import Params
+from trainers.types import Params
 
 log = logging.getLogger("velodrome.tracking")
 

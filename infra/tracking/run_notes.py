@@ -17,11 +17,7 @@ _CONFIRMED = "- confirmed "
 
 
 def note_confirmations(
-    sweep: SweepRow,
-    home: Home,
-    found: Mapping[tuple[str, int], str],
-    *,
-    connect: Connect = connect,
+    sweep: SweepRow, home: Home, found: Mapping[tuple[str, int], str], *, connect: Connect = connect
 ) -> str:
     """Puts what `confirm` found on the runs of the search's trials, in place of what it found before.
 

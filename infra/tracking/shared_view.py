@@ -7,7 +7,6 @@ data. It is an experiment's tag whose JSON the UI reads (`viewStateShareKey` nam
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from infra.spec import Objective, SweepSpec
 from infra.tracking.mapping import (
@@ -19,9 +18,7 @@ from infra.tracking.mapping import (
     sweep_label_query,
 )
 from trainers.metric_names import may_be_of_a_class, names_of_groups
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
+from trainers.types import JsonObject
 
 TAG = "mlflow.sharedViewState."
 _FIRST_PARAMETERS = ("learning_rate", "optimizer")

@@ -24,12 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.tracking.mapping import KEY, SWEEP
 from infra.tracking.mlflow_environment import DEFAULTS
-from trainers.code.mlflow_calls import (
-    folder_store,
-    mlflow_environment,
-    remember_mlflow,
-    set_runs_aside,
-)
+from trainers.code.mlflow_calls import folder_store, mlflow_environment, remember_mlflow, set_runs_aside
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,24 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainers.bundle.bundle import COMPRESSED_FORMAT, MODEL, WEIGHTS
 from trainers.compression.methods import CompressionMethod
 from trainers.compression.packing import pack_weights
 from trainers.storage.atomic_folders import as_json, read_folder, write_folder
 from trainers.storage.safetensors_file import SafetensorsPieces
-
-if TYPE_CHECKING:
-    from trainers.types import Json, Tensors
+from trainers.types import Json, Tensors
 
 
 def save_compressed(
-    folder: Path,
-    source: Path,
-    how: CompressionMethod,
-    weights: Tensors,
-    facts: Mapping[str, Json],
+    folder: Path, source: Path, how: CompressionMethod, weights: Tensors, facts: Mapping[str, Json]
 ) -> Path:
     """Writes the bundle; afterwards it is there whole, or not at all.
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainers.errors import InputError
 from trainers.pretrained.hub import TOKENIZER, hash_files, silence_transformers
 from trainers.storage.shared_folders import shared_folder
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject, State
+from trainers.types import JsonObject, State
 
 WEIGHTS = "weights.safetensors"
 

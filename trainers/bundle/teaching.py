@@ -72,11 +72,7 @@ def _check_student(family: Family, dataset: Dataset) -> None:
 
 
 def check_teacher(known: BundleDescription, dataset: Dataset) -> None:
-    """Refuses a teacher that does not know what the student learns, or knows what it is judged by.
-
-    Raises:
-        InputError: another task, other classes or columns, or it was trained on rows of validation or test.
-    """
+    """Refuses a teacher that does not know what the student learns, or knows what it is judged by."""
     state = known.document.get("state")
     if state is None:
         must, do = "a teacher must be a family's model", "make its function a Family class"

@@ -62,11 +62,7 @@ def _describe_failure(error: Exception) -> str:
 
 
 def import_function(name: str) -> Callable[..., object]:
-    """The function or class of that name.
-
-    Raises:
-        InputError: it cannot be imported by that name in another process, and why.
-    """
+    """The function or class of that name."""
     module_name, _, attribute = str(name).partition(":")
     if not attribute:
         raise InputError(

@@ -10,12 +10,9 @@ import shlex
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from trainers.commands.options import PLACEHOLDER, CommandOptions
-
-if TYPE_CHECKING:
-    from trainers.types import Json, Params
+from trainers.types import Json, Params
 
 _PYTHON = ("python", "python3")
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainers.errors import InputError
 from trainers.nearest import advice
-
-if TYPE_CHECKING:
-    from trainers.types import Json, Params
+from trainers.types import Json, Params
 
 SUFFIXES = (".yaml", ".yml", ".json")
 

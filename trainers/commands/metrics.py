@@ -80,9 +80,6 @@ class PrintedMetrics:
 def read_number(text: str) -> float:
     """A number as scripts write it: with what NumPy and torch put around a scalar, a percent sign, or a
     typographic minus.
-
-    Raises:
-        ValueError: it is none.
     """
     text = text.strip().replace("\u2212", "-").removesuffix("%").rstrip()
     wrapped = _WRAPPED.fullmatch(text)

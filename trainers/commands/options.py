@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,9 +17,7 @@ from trainers.code.importing import source_sha256
 from trainers.commands.config_file import SUFFIXES
 from trainers.errors import InputError
 from trainers.nearest import advice
-
-if TYPE_CHECKING:
-    from trainers.types import Params
+from trainers.types import Params
 
 PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 # What only a shell reads: operators and redirections, its own commands, its variables, assignments in front.

@@ -8,6 +8,7 @@ the values that are not zero.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypedDict
 
@@ -150,8 +151,6 @@ def _to_sparse(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _from_sparse(stored: Tensors, name: str, shape: list[int]) -> torch.Tensor:
-    import math
-
     import numpy as np
     import torch
 

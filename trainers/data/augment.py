@@ -51,7 +51,7 @@ AUDIO: Mapping[str, Augmentation] = {
     "frequency_mask": Augmentation(usual=0.2, most=1.0, doc="widest range of bands left out, as a share"),
 }
 TEXT: Mapping[str, Augmentation] = {
-    "word_dropout": Augmentation(usual=0.1, most=1.0, doc="chance that a token becomes the unknown one"),
+    "word_dropout": Augmentation(usual=0.1, most=1.0, doc="chance that a token becomes the unknown one")
 }
 CHANGES: Mapping[str, Augmentation] = {**IMAGES, **AUDIO, **TEXT}
 

@@ -53,9 +53,6 @@ def spell_value(value: Cell) -> str | None:
 def read_encoded(value: Cell) -> Cell:
     """The bytes of a text that says by `base64:` before it that it is their spelling, as models' examples
     have them; anything else as it is.
-
-    Raises:
-        InputError: what follows is no base64.
     """
     if not isinstance(value, str) or not value.startswith(BASE64):
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -165,8 +166,6 @@ def convert_columns(
 def _numbers_on_disk(
     columns: Mapping[str, RawColumn], kinds: Mapping[str, ColumnKind], names: list[str], folder: Path
 ) -> dict[str, npt.NDArray[np.float64]]:
-    import hashlib
-
     def build(aside: Path) -> None:
         for number, name in enumerate(names):
             shape = (len(columns[name]),)

@@ -10,7 +10,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 
@@ -18,9 +18,7 @@ from trainers.data.audio import loudness
 from trainers.data.cell_values import MISSING_WORDS, category_key, read_number, spell_value
 from trainers.data.dataset import Column, Dataset
 from trainers.data.images import decode_user_images
-
-if TYPE_CHECKING:
-    from trainers.types import Cell
+from trainers.types import Cell
 
 SAMPLE_ROWS = 20_000
 SAMPLE_IMAGES = 512

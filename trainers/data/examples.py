@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,6 @@ def _raw_values(column: Column, rows: list[int]) -> Array | list[Cell]:
 
 
 def _format_time(seconds: float) -> str | None:
-    from datetime import UTC, datetime
-
     return None if np.isnan(seconds) else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 

@@ -69,11 +69,7 @@ def decode_column(
     shape: tuple[int, int, int],
     decode: Callable[[Cell, str], Pixels],
 ) -> Pixels:
-    """Writes each value of a column, decoded, as the array `name`, uint8 [N, *shape].
-
-    Raises:
-        InputError: names every value that `decode` refuses.
-    """
+    """Writes each value of a column, decoded, as the array `name`, uint8 [N, *shape]."""
     rows = len(column.values)
     target = writer.create(name, (rows, *shape), np.uint8)
     workers = min(4, os.cpu_count() or 1)
@@ -256,9 +252,6 @@ def as_pixels(value: Cell) -> Pixels:
 
     Args:
         value: H x W, H x W x C or C x H x W: whole numbers from 0 to 255, or fractions from 0 to 1.
-
-    Raises:
-        ValueError: the shape is not an image's, or the numbers are not a pixel's.
     """
     values = np.asarray(value.tolist() if hasattr(value, "tolist") and value.dtype == object else value)
     if values.ndim == 2:

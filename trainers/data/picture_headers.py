@@ -6,16 +6,14 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from trainers.data.dataset import Column
 from trainers.data.images import all_damaged, open_picture
 from trainers.errors import InputError
-
-if TYPE_CHECKING:
-    from trainers.types import Cell
+from trainers.types import Cell
 
 LYING = (5, 6, 7, 8)  # orientations that exchange height and width
 DEEP_LOOKED_AT = 16  # pictures

@@ -50,7 +50,6 @@ class NumberEntry(TypedDict):
 
     name: str
     kind: ColumnKind
-    whole: bool
     fill: float | None
     shift: float
     factor: float
@@ -193,10 +192,8 @@ def _fit_numbers(column: Column, train: npt.NDArray[np.int64], rules: PrepareRul
         return None
     shift, factor = _scaling(filled, rules["scale"])
     _check_range(column.name, (low, high), shift, factor)
-    whole = bool((present == np.floor(present)).all())
     entry: NumberEntry = {
-        "name": column.name, "kind": column.kind, "whole": whole,
-        "fill": fill, "shift": shift, "factor": factor,
+        "name": column.name, "kind": column.kind, "fill": fill, "shift": shift, "factor": factor,
     }  # fmt: skip
     if column.reading is not None and column.reading.spelling is not None:
         entry["spelling"] = column.reading.spelling.to_json()

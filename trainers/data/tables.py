@@ -84,9 +84,7 @@ def _column_reader(
     if absent:
         found = f"none named {', '.join(map(repr, absent))}"
         raise InputError(
-            "rows must have every column that the model was trained on",
-            found,
-            advice(absent[0], present),
+            "rows must have every column that the model was trained on", found, advice(absent[0], present)
         )
     if isinstance(rows, Mapping):
         return lambda name, part: rows[name].values[part]

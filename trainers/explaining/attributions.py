@@ -64,11 +64,7 @@ class Attribution:
 
 
 def attribute(inputs: ScoredInputs, method: Method) -> Attribution:
-    """The importance of each feature for each example's score.
-
-    Raises:
-        InputError: captum is not installed, or the score has no gradient.
-    """
+    """The importance of each feature for each example's score."""
     import torch
 
     require_captum()
@@ -89,11 +85,7 @@ def attribute(inputs: ScoredInputs, method: Method) -> Attribution:
 
 
 def require_captum() -> None:
-    """Says how to get captum where it is not.
-
-    Raises:
-        InputError: it cannot be imported.
-    """
+    """Says how to get captum where it is not."""
     try:
         import captum.attr  # noqa: F401
     except ImportError as error:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 RowKind = Literal["table", "image", "text"]
 METHODS: tuple[Method, ...] = ("integrated-gradients", "occlusion")
-MOST_GAP = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +93,6 @@ class Explainer:
         self.columns = table_columns(state["table"]) if self.kind == "table" else []
         self._reading = None if self._trees is not None else self._make_reading()
         self.baseline = self._reading.baseline if self._reading else "the mean answer over the training rows"
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """Height and width of images as the model reads them."""
-        height, width, *_ = self._runner.state["shape"]
-        return int(height), int(width)
 
     def read_images(self, rows: pd.DataFrame) -> Array:
         """Images as the model reads them, uint8 [B, H, W, C]."""

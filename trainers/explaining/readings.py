@@ -47,11 +47,7 @@ class TableReading:
     """Numbers from their training mean, categories from one that training never saw."""
 
     def __init__(self, runner: FamilyRunner, scores: ExplainedScores) -> None:
-        """Finds the categories' vectors.
-
-        Raises:
-            InputError: the module has others than one table of vectors a column of categories.
-        """
+        """Finds the categories' vectors."""
         from torch import nn
 
         self._runner, self._scores = runner, scores

@@ -170,9 +170,6 @@ def answer_scores(state: State, answer: str | None) -> ExplainedScores:
 
     Args:
         answer: a class or a target to explain in every row.
-
-    Raises:
-        InputError: a task whose answers are not explained, or no such answer.
     """
     task = state.get("task")
     if task not in EXPLAINED:

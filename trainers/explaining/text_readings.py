@@ -35,11 +35,7 @@ class TextReading:
     column, ids = "text", "inputs"
 
     def __init__(self, runner: FamilyRunner, scores: ExplainedScores) -> None:
-        """Finds the words' vectors.
-
-        Raises:
-            InputError: the module has none.
-        """
+        """Finds the words' vectors."""
         self._runner, self._scores, self._state = runner, scores, runner.state
         count = int(parse_tokenizer(self._state["tokenizer"]).get_vocab_size())
         self._vectors = word_vectors(runner.module, count)

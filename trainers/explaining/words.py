@@ -57,11 +57,7 @@ def merge_pieces(
 
 
 def word_vectors(module: nn.Module, tokens: int) -> nn.Embedding:
-    """What turns tokens into vectors; of a pair's models, on the side that reads.
-
-    Raises:
-        InputError: the module has none.
-    """
+    """What turns tokens into vectors; of a pair's models, on the side that reads."""
     from torch import nn
 
     pairs = getattr(getattr(module, "config", None), "is_encoder_decoder", False)

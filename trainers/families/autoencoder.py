@@ -29,7 +29,7 @@ import numpy as np
 
 from trainers.data.dataset import Dataset, Kind
 from trainers.family import Family
-from trainers.hyperparameters import OPTIONAL, Hyperparameter
+from trainers.hyperparameters import OPTIONAL, Hyperparameter, flag, real, whole, widths, word
 from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
 from trainers.samples.pictures import grid
 from trainers.tasks.outputs import output_tensor
@@ -67,32 +67,19 @@ class Autoencoder(Family):
     Options = AutoencoderOptions
     uses = ("pooling", "dropout", "activation")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
-        "code": Hyperparameter(default=32, types=(int,), low=1, doc="numbers of the code"),
-        "noise": Hyperparameter(
-            default=0.0,
-            types=(float,),
+        "code": whole(32, "numbers of the code"),
+        "noise": real(
+            0.0,
+            "deviation of what is added to the input in training, 1 being white less black, or a"
+            " column's own deviation",
             low=0.0,
             high=1.0,
-            doc="deviation of what is added to the input in training, 1 being white less black, or a"
-            " column's own deviation",
         ),
-        "dense": Hyperparameter(
-            default=[128],
-            types=(list,),
-            of=(int,),
-            low=1,
-            doc="widths of hidden layers before the code, and after it in turn",
-        ),
-        "channels": Hyperparameter(
-            default=[32, 64], types=(list,), of=(int,), low=1, doc="of each block, one block each"
-        ),
-        "kernel": Hyperparameter(default=3, types=(int,), low=1, doc="side of the convolutions"),
-        "padding": Hyperparameter(
-            default="same", types=(str,), choices=("same", "valid"), doc="of the encoder's convolutions"
-        ),
-        "batch_norm": Hyperparameter(
-            default=False, types=(bool,), doc="after each convolution of the encoder"
-        ),
+        "dense": widths([128], "widths of hidden layers before the code, and after it in turn"),
+        "channels": widths([32, 64], "of each block, one block each"),
+        "kernel": whole(3, "side of the convolutions"),
+        "padding": word("same", ("same", "valid"), "of the encoder's convolutions"),
+        "batch_norm": flag(False, "after each convolution of the encoder"),
         "dropout": replace(OPTIONAL["dropout"], doc="share of units left out of hidden layers in training"),
     }
     reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {

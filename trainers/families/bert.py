@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from trainers.data.dataset import Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import Family, first_missing
-from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
+from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, flag, whole
 from trainers.inputs import word_pieces
 from trainers.inputs.hidden_words import HidingTokens, hide_tokens, special_tokens
 from trainers.inputs.images import augment_images, images_from_user
@@ -120,14 +120,12 @@ class Bert(Family):
         "learning_rate": replace(TRAINING["learning_rate"], default=3e-4),
         "dropout": replace(OPTIONAL["dropout"], default=0.1),
         "activation": replace(OPTIONAL["activation"], default="gelu"),
-        "width": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a token, a multiple of heads"),
-        "heads": Hyperparameter(default=4, types=(int,), low=1, doc="of each attention"),
-        "layers": Hyperparameter(default=2, types=(int,), low=1, doc="blocks"),
-        "feed_forward": Hyperparameter(default=512, types=(int,), low=1, doc="between the two dense layers"),
-        "vocabulary": Hyperparameter(
-            default=8000, types=(int,), low=261, doc="pieces of words, the commonest first"
-        ),
-        "lowercase": Hyperparameter(default=True, types=(bool,), doc="also takes accents away"),
+        "width": whole(128, "numbers a token, a multiple of heads"),
+        "heads": whole(4, "of each attention"),
+        "layers": whole(2, "blocks"),
+        "feed_forward": whole(512, "between the two dense layers"),
+        "vocabulary": whole(8000, "pieces of words, the commonest first", low=261),
+        "lowercase": flag(True, "also takes accents away"),
     }
     encoding = ("vocabulary", "lowercase")
     reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {

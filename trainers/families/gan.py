@@ -28,7 +28,7 @@ import numpy as np
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family, first_missing
-from trainers.hyperparameters import TRAINING, Hyperparameter
+from trainers.hyperparameters import TRAINING, Hyperparameter, whole, widths
 from trainers.inputs.images import ImageOptions, augment_images, write_images
 from trainers.types import Array, ArrayWriter, Batch, Params, State, TrainStep
 
@@ -54,13 +54,9 @@ class GAN(Family):
         "learning_rate": replace(TRAINING["learning_rate"], default=2e-4),
         "beta1": replace(TRAINING["beta1"], default=0.5),
         "label_smoothing": replace(TRAINING["label_smoothing"], doc="of the real images alone"),
-        "latent": Hyperparameter(default=64, types=(int,), low=1, doc="numbers of noise an image"),
-        "channels": Hyperparameter(
-            default=[64, 32],
-            types=(list,),
-            of=(int,),
-            low=1,
-            doc="of the generator's blocks, one block each; the discriminator has them in turn",
+        "latent": whole(64, "numbers of noise an image"),
+        "channels": widths(
+            [64, 32], "of the generator's blocks, one block each; the discriminator has them in turn"
         ),
     }
     samples_at = "report"

@@ -25,7 +25,7 @@ from pydantic import Field
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.families.table_family import TableFamily, TableOptions
-from trainers.hyperparameters import FLOAT, INT, TRAINING, Hyperparameter
+from trainers.hyperparameters import TRAINING, Hyperparameter, real, whole
 from trainers.types import ArrayWriter, Batch, Params, State, TrainStep
 
 if TYPE_CHECKING:
@@ -61,19 +61,15 @@ class GradientBoosting(TableFamily):
     }
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "learning_rate": replace(TRAINING["learning_rate"], default=0.1, doc="times each tree"),
-        "num_leaves": Hyperparameter(default=31, types=INT, low=2, high=131_072, doc="of a tree, at most"),
-        "max_depth": Hyperparameter(default=-1, types=INT, low=-1, doc="of a tree, at most; -1: any"),
-        "min_child_samples": Hyperparameter(default=20, types=INT, low=0, doc="rows in a leaf, at least"),
-        "min_child_weight": Hyperparameter(
-            default=1e-3, types=FLOAT, low=0.0, doc="sum of a leaf's second derivatives, at least"
-        ),
-        "min_split_gain": Hyperparameter(default=0.0, types=FLOAT, low=0.0, doc="of a split, at least"),
-        "feature_fraction": Hyperparameter(
-            default=1.0, types=FLOAT, above=0.0, high=1.0, doc="share of the columns that a tree may use"
-        ),
-        "lambda_l1": Hyperparameter(default=0.0, types=FLOAT, low=0.0, doc="L1 on the leaves"),
-        "lambda_l2": Hyperparameter(default=0.0, types=FLOAT, low=0.0, doc="L2 on the leaves"),
-        "max_bin": Hyperparameter(default=255, types=INT, low=2, high=65_535, doc="bins a column of numbers"),
+        "num_leaves": whole(31, "of a tree, at most", low=2, high=131_072),
+        "max_depth": whole(-1, "of a tree, at most; -1: any", low=-1),
+        "min_child_samples": whole(20, "rows in a leaf, at least", low=0),
+        "min_child_weight": real(1e-3, "sum of a leaf's second derivatives, at least", low=0.0),
+        "min_split_gain": real(0.0, "of a split, at least", low=0.0),
+        "feature_fraction": real(1.0, "share of the columns that a tree may use", above=0.0, high=1.0),
+        "lambda_l1": real(0.0, "L1 on the leaves", low=0.0),
+        "lambda_l2": real(0.0, "L2 on the leaves", low=0.0),
+        "max_bin": whole(255, "bins a column of numbers", low=2, high=65_535),
     }
 
     options: GradientBoostingOptions

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 from trainers.data.dataset import Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import Family
-from trainers.hyperparameters import Hyperparameter
+from trainers.hyperparameters import Hyperparameter, flag, whole, widths, word
 from trainers.inputs.clips import OF_GRIDS, GridOptions, grids_from_user, write_grids
 from trainers.inputs.images import augment_images
 from trainers.inputs.targets import output_size, write_target
@@ -56,21 +56,11 @@ class ImageCNN(Family):
     Options = ImageCNNOptions
     uses = ("activation", "pooling", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
-        "channels": Hyperparameter(
-            default=[32, 64],
-            types=(list,),
-            of=(int,),
-            low=1,
-            doc="of each block, one block each",
-        ),
-        "kernel": Hyperparameter(default=3, types=(int,), low=1, doc="side of the convolutions"),
-        "padding": Hyperparameter(
-            default="same", types=(str,), choices=("same", "valid"), doc="valid: none, so that sides shrink"
-        ),
-        "dense": Hyperparameter(
-            default=[128], types=(list,), of=(int,), low=1, doc="widths of hidden layers before the outputs"
-        ),
-        "batch_norm": Hyperparameter(default=False, types=(bool,), doc="after each convolution"),
+        "channels": widths([32, 64], "of each block, one block each"),
+        "kernel": whole(3, "side of the convolutions"),
+        "padding": word("same", ("same", "valid"), "valid: none, so that sides shrink"),
+        "dense": widths([128], "widths of hidden layers before the outputs"),
+        "batch_norm": flag(False, "after each convolution"),
     }
     reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = OF_GRIDS
     presets: ClassVar[Mapping[str, Params]] = {
@@ -81,11 +71,7 @@ class ImageCNN(Family):
     options: ImageCNNOptions
 
     def __init__(self, options: Params | None = None) -> None:
-        """Checks the options; takes the structure of an encoder that is named.
-
-        Raises:
-            InputError: as `Family`, or the encoder cannot be used, or was made otherwise than is written.
-        """
+        """Checks the options; takes the structure of an encoder that is named."""
         super().__init__(options)
         if self.options.encoder is None:
             return

@@ -32,10 +32,10 @@ class LinearRegression(TableFamily):
     summary = "one linear layer, mean squared error"
     tasks = ("regression",)
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
-        "learning_rate": replace(TRAINING["learning_rate"], default=1e-2),
+        "learning_rate": replace(TRAINING["learning_rate"], default=1e-2)
     }
     presets: ClassVar[Mapping[str, Params]] = {
-        "line": {"optimizer": "sgd", "learning_rate": 0.01, "batch_size": 16},
+        "line": {"optimizer": "sgd", "learning_rate": 0.01, "batch_size": 16}
     }
     stackable = True
 

@@ -34,7 +34,7 @@ class LogisticRegression(TableFamily):
     tasks = ("classification",)
     Options = TableOptions
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
-        "learning_rate": replace(TRAINING["learning_rate"], default=1e-2),
+        "learning_rate": replace(TRAINING["learning_rate"], default=1e-2)
     }
     stackable = True
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainers.data.dataset import Dataset, Kind
 from trainers.families.table_family import TableFamily, TableOptions
-from trainers.hyperparameters import Hyperparameter
+from trainers.hyperparameters import Hyperparameter, flag, whole, widths
 from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
 from trainers.inputs.targets import output_size
 from trainers.types import Array, ArrayWriter, Batch, Params, State
@@ -43,11 +43,9 @@ class MLP(TableFamily):
     Options = MLPOptions
     uses = ("activation", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
-        "hidden": Hyperparameter(
-            default=[64], types=(list,), of=(int,), low=1, doc="widths of the hidden layers, in order"
-        ),
-        "embedding": Hyperparameter(default=8, types=(int,), low=1, doc="numbers a category's value"),
-        "batch_norm": Hyperparameter(default=False, types=(bool,), doc="after each hidden linear layer"),
+        "hidden": widths([64], "widths of the hidden layers, in order"),
+        "embedding": whole(8, "numbers a category's value"),
+        "batch_norm": flag(False, "after each hidden linear layer"),
     }
     reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {"embedding": ("table",), **OF_IMAGES}
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainers.data.dataset import Dataset, Kind
 from trainers.family import Family
-from trainers.hyperparameters import OPTIONAL, Hyperparameter
+from trainers.hyperparameters import OPTIONAL, Hyperparameter, whole, word
 from trainers.inputs.clips import OF_GRIDS, GridOptions, grids_from_user, write_grids
 from trainers.inputs.images import augment_images
 from trainers.inputs.series import (
@@ -37,6 +37,7 @@ from trainers.inputs.series import (
 )
 from trainers.inputs.targets import output_size, write_target
 from trainers.inputs.texts import WORDS, WordOptions, words_from_user, write_words
+from trainers.inputs.vocabulary import vocabulary_size
 from trainers.types import Array, ArrayWriter, Batch, JsonObject, Params, State
 
 if TYPE_CHECKING:
@@ -62,30 +63,19 @@ class RNN(Family):
     Options = RNNOptions
     uses = ("pooling", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
-        "cell": Hyperparameter(
-            default="gru", types=(str,), choices=("rnn", "lstm", "gru"), doc="of all layers"
-        ),
-        "hidden": Hyperparameter(default=128, types=(int,), low=1, doc="units a layer and direction"),
-        "layers": Hyperparameter(
-            default=1, types=(int,), low=1, doc="one upon another, dropout between them"
-        ),
-        "direction": Hyperparameter(
-            default="forward", types=(str,), choices=("forward", "both"), doc="in which sequences are read"
-        ),
-        "state": Hyperparameter(
-            default="last",
-            types=(str,),
-            choices=("last", "pooled"),
-            doc="what is kept: pooled, as `pooling` says",
-        ),
+        "cell": word("gru", ("rnn", "lstm", "gru"), "of all layers"),
+        "hidden": whole(128, "units a layer and direction"),
+        "layers": whole(1, "one upon another, dropout between them"),
+        "direction": word("forward", ("forward", "both"), "in which sequences are read"),
+        "state": word("last", ("last", "pooled"), "what is kept: pooled, as `pooling` says"),
         "activation": replace(
             OPTIONAL["activation"], default="tanh", choices=("tanh", "relu"), doc="of cell rnn and of filters"
         ),
         "filters": Hyperparameter(
             default=None, types=(int, NoneType), low=1, doc="of a 1-D convolution in front; none: without one"
         ),
-        "kernel": Hyperparameter(default=5, types=(int,), low=1, doc="places that such a filter sees"),
-        "embedding": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a word"),
+        "kernel": whole(5, "places that such a filter sees"),
+        "embedding": whole(128, "numbers a word"),
         **WORDS,
     }
     encoding = tuple(WORDS)
@@ -102,7 +92,7 @@ class RNN(Family):
             "activation": "tanh",
             "direction": "forward",
             "state": "last",
-        },
+        }
     }
 
     options: RNNOptions
@@ -172,7 +162,6 @@ class RNN(Family):
 
 def _sequence_front(state: State, params: Params) -> tuple[torch.nn.Module, int]:
     """What makes sequences of the inputs, and how many numbers a place of theirs has."""
-    from trainers.inputs.vocabulary import vocabulary_size
     from trainers.modules import recurrent
 
     if state["reads"] == "text":

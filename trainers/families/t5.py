@@ -23,11 +23,11 @@ from pydantic import Field
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family, first_missing
-from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
+from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, whole
 from trainers.inputs.token_ids import append_end, put_pairs, read_texts, without_padding
 from trainers.inputs.tokenizers import BEGIN, END, SPECIAL, fit_tokens, pad_tokens, token_count, token_ids
 from trainers.inputs.vocabulary import PAD, UNKNOWN, as_text
-from trainers.modules.decoding import DecodingOptions
+from trainers.modules.decoding import DecodingOptions, join_outputs, transformers_arguments
 from trainers.options import Options
 from trainers.pretrained import hub
 from trainers.pretrained.lora import LoraOptions, add_lora
@@ -78,13 +78,11 @@ class T5(Family):
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "dropout": replace(OPTIONAL["dropout"], default=0.1),
         "gradient_clip": replace(TRAINING["gradient_clip"], default=1.0),
-        "width": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a token, a multiple of heads"),
-        "heads": Hyperparameter(default=4, types=(int,), low=1, doc="of each attention"),
-        "layers": Hyperparameter(default=2, types=(int,), low=1, doc="blocks on each side"),
-        "feed_forward": Hyperparameter(default=512, types=(int,), low=1, doc="between the two dense layers"),
-        "vocabulary": Hyperparameter(
-            default=8000, types=(int,), low=260, doc="pieces of words, the commonest first"
-        ),
+        "width": whole(128, "numbers a token, a multiple of heads"),
+        "heads": whole(4, "of each attention"),
+        "layers": whole(2, "blocks on each side"),
+        "feed_forward": whole(512, "between the two dense layers"),
+        "vocabulary": whole(8000, "pieces of words, the commonest first", low=260),
     }
     encoding = ("vocabulary",)
 
@@ -203,8 +201,6 @@ class T5(Family):
 
     def to_user(self, outputs: Outputs, state: State) -> pd.DataFrame:
         """A column `output`; further outputs are numbered from 2."""
-        from trainers.modules.decoding import join_outputs
-
         one = super().to_user
         return join_outputs(lambda tokens: one({"tokens": tokens}, state), output_tensor(outputs, "tokens"))
 
@@ -225,8 +221,6 @@ class T5(Family):
     def _generate(self, module: torch.nn.Module, source: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
         """[B, outputs, n], without the token that the decoder begins with."""
         import torch
-
-        from trainers.modules.decoding import transformers_arguments
 
         given = self._source_inputs(module, source)
         model = cast("PreTrainedModel", module)

@@ -91,9 +91,6 @@ def class_weights(dataset: Dataset, given: str | Mapping[str, float] | None) -> 
 
     `balanced` is N / (classes x rows of the class) (King and Zeng, "Logistic Regression in Rare Events
     Data", Political Analysis 9, 2001), over the training split; a class without rows there gets 1.
-
-    Raises:
-        InputError: a class that the data does not have.
     """
     if given is None:
         return None

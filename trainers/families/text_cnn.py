@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
-from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
+from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, whole, widths
 from trainers.inputs.targets import output_size, write_target
 from trainers.inputs.texts import WORDS, WordOptions, words_from_user, write_words
 from trainers.inputs.vocabulary import vocabulary_size
@@ -67,22 +67,11 @@ class TextCNN(Family):
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "batch_size": replace(TRAINING["batch_size"], default=50),
         "dropout": replace(OPTIONAL["dropout"], default=0.5),
-        "embedding": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a word"),
-        "filter_widths": Hyperparameter(
-            default=[3, 4, 5],
-            types=(list,),
-            of=(int,),
-            low=1,
-            rule=_check_widths,
-            doc="words in the windows of each convolution",
-        ),
-        "filters": Hyperparameter(default=100, types=(int,), low=1, doc="of each width"),
-        "dense": Hyperparameter(
-            default=[], types=(list,), of=(int,), low=1, doc="widths of hidden layers before the outputs"
-        ),
-        "channels": Hyperparameter(
-            default=[64, 128], types=(list,), of=(int,), low=1, doc="of each block, with structure image"
-        ),
+        "embedding": whole(128, "numbers a word"),
+        "filter_widths": widths([3, 4, 5], "words in the windows of each convolution", rule=_check_widths),
+        "filters": whole(100, "of each width"),
+        "dense": widths([], "widths of hidden layers before the outputs"),
+        "channels": widths([64, 128], "of each block, with structure image"),
         **WORDS,
     }
     encoding = tuple(WORDS)

@@ -28,7 +28,7 @@ from pydantic import Field
 from trainers.data.dataset import Column, Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import Family, first_missing
-from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
+from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, flag, whole
 from trainers.inputs.clips import OF_GRIDS, GridOptions, grids_from_user, write_grids
 from trainers.inputs.images import augment_images
 from trainers.inputs.targets import output_size, write_target
@@ -102,17 +102,13 @@ class Transformer(Family):
         "dropout": replace(OPTIONAL["dropout"], default=0.1),
         "activation": replace(OPTIONAL["activation"], default="gelu"),
         "gradient_clip": replace(TRAINING["gradient_clip"], default=1.0),
-        "width": Hyperparameter(default=128, types=(int,), low=2, doc="numbers a token, a multiple of heads"),
-        "heads": Hyperparameter(default=4, types=(int,), low=1, doc="of each attention"),
-        "layers": Hyperparameter(default=2, types=(int,), low=1, doc="blocks; of pairs on each side"),
-        "feed_forward": Hyperparameter(default=512, types=(int,), low=1, doc="between the two dense layers"),
-        "norm_first": Hyperparameter(
-            default=True, types=(bool,), doc="the norm before each part; false: after it, as in the paper"
-        ),
-        "context": Hyperparameter(default=64, types=(int,), low=1, doc="tokens of a corpus read at once"),
-        "vocabulary": Hyperparameter(
-            default=8000, types=(int,), low=5, doc="most entries, the commonest first; pieces at least 260"
-        ),
+        "width": whole(128, "numbers a token, a multiple of heads", low=2),
+        "heads": whole(4, "of each attention"),
+        "layers": whole(2, "blocks; of pairs on each side"),
+        "feed_forward": whole(512, "between the two dense layers"),
+        "norm_first": flag(True, "the norm before each part; false: after it, as in the paper"),
+        "context": whole(64, "tokens of a corpus read at once"),
+        "vocabulary": whole(8000, "most entries, the commonest first; pieces at least 260", low=5),
     }
     encoding = ("vocabulary",)
     reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {
@@ -123,7 +119,7 @@ class Transformer(Family):
         **OF_GRIDS,
     }
     presets: ClassVar[Mapping[str, Params]] = {
-        "small": {"vocabulary": 100, "width": 128, "heads": 8, "feed_forward": 256, "dropout": 0.5},
+        "small": {"vocabulary": 100, "width": 128, "heads": 8, "feed_forward": 256, "dropout": 0.5}
     }
 
     options: TransformerOptions

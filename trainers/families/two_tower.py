@@ -25,7 +25,7 @@ from pydantic import Field
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
-from trainers.hyperparameters import TRAINING, Hyperparameter
+from trainers.hyperparameters import TRAINING, Hyperparameter, whole, widths
 from trainers.inputs.interactions import users_from_user, write_interactions
 from trainers.options import Options
 from trainers.types import Array, ArrayWriter, Batch, Outputs, Params, State
@@ -61,10 +61,8 @@ class TwoTower(Family):
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "learning_rate": replace(TRAINING["learning_rate"], default=1e-2),
         "batch_size": replace(TRAINING["batch_size"], default=256),
-        "width": Hyperparameter(default=32, types=(int,), low=1, doc="numbers of a vector"),
-        "hidden": Hyperparameter(
-            default=[], types=(list,), of=(int,), low=1, doc="widths of each tower's layers above its vectors"
-        ),
+        "width": whole(32, "numbers of a vector"),
+        "hidden": widths([], "widths of each tower's layers above its vectors"),
     }
 
     options: TwoTowerOptions

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
-from trainers.hyperparameters import OPTIONAL, Hyperparameter
+from trainers.hyperparameters import OPTIONAL, Hyperparameter, widths
 from trainers.inputs.images import ImageOptions, augment_images, images_from_user, write_images
 from trainers.inputs.targets import output_size, write_target
 from trainers.types import Array, ArrayWriter, Batch, Params, State
@@ -72,9 +72,7 @@ class VGG16(Family):
     heavy = True
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "dropout": replace(OPTIONAL["dropout"], default=0.5, doc="before the outputs"),
-        "dense": Hyperparameter(
-            default=[256], types=(list,), of=(int,), low=1, doc="widths of hidden layers before the outputs"
-        ),
+        "dense": widths([256], "widths of hidden layers before the outputs"),
     }
     presets: ClassVar[Mapping[str, Params]] = {
         "frozen": {"freeze": ("features",), "scale": "imagenet"},

@@ -47,10 +47,7 @@ def pack_states(
 
 
 def unpack_states(
-    stateful: Mapping[str, Stateful],
-    tensors: Mapping[str, torch.Tensor],
-    document: Document,
-    crew: RankGroup,
+    stateful: Mapping[str, Stateful], tensors: Mapping[str, torch.Tensor], document: Document, crew: RankGroup
 ) -> tuple[TrainingProgress, dict[str, torch.Tensor] | None]:
     """Puts the states and this rank's generators back; returns the bookkeeping and the kept weights."""
     import torch

@@ -76,12 +76,7 @@ def bind_command(
     """The training function that a command is: `run_command` with all but the trial."""
     names = tuple(goal.metric for goal in goals)
     return partial(
-        run_command,
-        options=options,
-        root=str(root),
-        goals=names,
-        after_last_s=after_last_s,
-        ranked=ranked,
+        run_command, options=options, root=str(root), goals=names, after_last_s=after_last_s, ranked=ranked
     )
 
 
@@ -202,7 +197,9 @@ class _Following:
         if self._file is not None:
             self._take(self._file.read_new(ended=ended))
         if self._logged is not None:
-            self._take_steps(self._logged.read_new(ended=ended))
+            for values in self._logged.read_new(ended=ended):  # each step is a report by itself
+                self._pending = values
+                self._report()
         return ended
 
     def _take_line(self, line: str) -> None:
@@ -220,12 +217,6 @@ class _Following:
             self._pending |= values
             if values and self._goals <= {full_name(name) for name in self._pending}:
                 self._report()
-
-    def _take_steps(self, steps: Iterable[dict[str, float]]) -> None:
-        """Each step is a report by itself."""
-        for values in steps:
-            self._pending = values
-            self._report()
 
     def _report(self) -> None:
         metrics, self._pending, self._matched = self._pending, {}, True

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from trainers.data.batches import GROUPS
+from trainers.data.dataset import Dataset
 from trainers.errors import TrialError
 from trainers.tasks.classification import accuracies_by_group
 from trainers.tasks.group_sums import GroupSums
 from trainers.tasks.regression import errors_by_group
-
-if TYPE_CHECKING:
-    from trainers.data.dataset import Dataset
 
 _HINT = "give one answer for each of trial.data.splits['validation'], in that order"
 
@@ -26,9 +23,6 @@ def compute_group_metrics(dataset: Dataset | None, answers: Iterable[object]) ->
     Args:
         answers: one a validation row, in the split's order: classes by name, or by place in
             `dataset.classes`; for numbers the predictions in the target's own units.
-
-    Raises:
-        TrialError: no data, another number of answers, or values that are no answers of its task.
     """
     if dataset is None or dataset.target is None:
         raise TrialError("metrics by groups need the sweep's own data", "data: none, or no target")

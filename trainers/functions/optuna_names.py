@@ -6,13 +6,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from trainers.errors import TrialError
 from trainers.nearest import advice
-
-if TYPE_CHECKING:
-    from trainers.types import Json
+from trainers.types import Json
 
 _Choice = TypeVar("_Choice", bound="Json")
 

@@ -105,11 +105,7 @@ class OwnModel:
         return found.resolve().relative_to(top)
 
     def take_example(self, example: ExampleRows | None) -> None:
-        """Rows that the model takes; a model of files must answer them here.
-
-        Raises:
-            InputError: it does not, or they are no rows.
-        """
+        """Rows that the model takes; a model of files must answer them here."""
         if example is None or not self._writes:
             return
         rows = _example_frame(example)[:_MOST_ROWS]

@@ -147,7 +147,5 @@ def dry_run_function(job: FunctionJob) -> FunctionDryRun:
     require_goals({**trial.seen, **trial.spent_goals()}, job.goals, InputError)
     size = trial.model_size()
     return FunctionDryRun(
-        reported=trial.seen,
-        parameters=size.get("parameters"),
-        size_bytes=size.get("size_bytes"),
+        reported=trial.seen, parameters=size.get("parameters"), size_bytes=size.get("size_bytes")
     )

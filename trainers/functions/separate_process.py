@@ -16,16 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from trainers.errors import CommandKilled, InputError, NotFinite, OutOfMemory, TrainerError, TrialError
 from trainers.functions.job import FunctionJob
 from trainers.metric_names import names_of_groups
 from trainers.registry import COMMAND, is_function, load_reference
-from trainers.types import Goal, Length
-
-if TYPE_CHECKING:
-    from trainers.types import Document, JsonObject, Params
+from trainers.types import Document, Goal, JsonObject, Length, Params
 
 _ERRORS: Mapping[str, type[TrainerError]] = {
     kind.__name__: kind for kind in (InputError, TrialError, NotFinite, CommandKilled, OutOfMemory)

@@ -28,11 +28,7 @@ Stateful: TypeAlias = "StatefulObject | torch.Generator"
 
 
 def save_states(stateful: Mapping[str, Stateful]) -> tuple[dict[str, torch.Tensor], JsonObject]:
-    """The states of all as tensors and JSON.
-
-    Raises:
-        TrialError: an object without a state, or a value that cannot be stored, by name.
-    """
+    """The states of all as tensors and JSON."""
     tensors: dict[str, torch.Tensor] = {}
     documents: JsonObject = {}
     for name, entry in stateful.items():
@@ -47,11 +43,7 @@ def save_states(stateful: Mapping[str, Stateful]) -> tuple[dict[str, torch.Tenso
 def load_states(
     stateful: Mapping[str, Stateful], tensors: Mapping[str, torch.Tensor], documents: Mapping[str, Json]
 ) -> None:
-    """Puts the states back.
-
-    Raises:
-        TrialError: the checkpoint holds other names than are given now.
-    """
+    """Puts the states back."""
     if set(stateful) != set(documents):
         raise TrialError(
             "trial.epochs must be given the names that the checkpoint holds",
@@ -106,11 +98,7 @@ def unwrap_module(entry: object) -> torch.nn.Module | None:
 
 
 def plain_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of a module's weights on the CPU, by name, none sharing memory with another.
-
-    Raises:
-        TrialError: the state holds something that is not a tensor.
-    """
+    """Copies of a module's weights on the CPU, by name, none sharing memory with another."""
     import torch
 
     weights: dict[str, torch.Tensor] = {}
@@ -122,11 +110,7 @@ def plain_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def pack_plain(state: PythonState) -> Json:
-    """A dict of plain values as JSON.
-
-    Raises:
-        TrialError: there are tensors or arrays in it, or what cannot be stored at all.
-    """
+    """A dict of plain values as JSON."""
     tensors, document = flatten(state)
     if tensors:
         do = "give what has a state_dict to trial.epochs"

@@ -11,16 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError
 from trainers.functions.exits import ProcessExit, refuse_exits
 from trainers.functions.isolation import isolate_process
 from trainers.functions.optuna_names import FormerNames
-
-if TYPE_CHECKING:
-    from trainers.types import Document, Json
+from trainers.types import Document, Json
 
 _QUIET_S = 20.0  # an objective that asks for nothing for so long is training
 _MOST_RUNS = 128

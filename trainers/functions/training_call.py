@@ -38,11 +38,7 @@ def check_training_function(function: Callable[..., object]) -> None:
 
 
 def check_has_trained(function: Callable[..., object], returned: object) -> None:
-    """Refuses a function whose call has only made what would run its body: nothing of it has run.
-
-    Raises:
-        InputError: with what to write in its place.
-    """
+    """Refuses a function whose call has only made what would run its body: nothing of it has run."""
     coroutine = inspect.iscoroutine(returned)
     if inspect.iscoroutine(returned):
         returned.close()

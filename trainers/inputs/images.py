@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from trainers.data.augment import augment_batch
 from trainers.data.dataset import Column, Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import first_missing
@@ -118,7 +119,6 @@ def augment_images(batch: Batch, params: Params, generator: torch.Generator) -> 
     """As `trainers.data.augment` does it, which takes channels first; `inputs` [B, H, W, C]."""
     if params["augment"] is None:
         return batch
-    from trainers.data.augment import augment_batch
 
     first = {**batch, "inputs": batch["inputs"].permute(0, 3, 1, 2)}
     changed = augment_batch(first, params["augment"], generator)

@@ -14,16 +14,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from trainers.data.augment import check_augment
 from trainers.errors import InputError
-
-if TYPE_CHECKING:
-    from trainers.types import Json
+from trainers.types import Json
 
 NONE = -1
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import first_missing
-from trainers.hyperparameters import Hyperparameter
+from trainers.hyperparameters import Hyperparameter, flag, whole
 from trainers.inputs.vocabulary import as_text, fit_vocabulary, pad_words, stop_words, word_ids
 from trainers.options import Options
 from trainers.types import Array, ArrayWriter, Cell, Params, State
@@ -25,15 +25,9 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 10_000
 
 WORDS: Mapping[str, Hyperparameter] = {
-    "min_count": Hyperparameter(
-        default=1, types=(int,), low=1, doc="words seen less often in training are unknown"
-    ),
-    "lowercase": Hyperparameter(
-        default=True, types=(bool,), doc="false, as Kim did for TREC: capitals tell names from words"
-    ),
-    "vocabulary": Hyperparameter(
-        default=30_000, types=(int,), low=3, doc="most entries, the commonest words first"
-    ),
+    "min_count": whole(1, "words seen less often in training are unknown"),
+    "lowercase": flag(True, "false, as Kim did for TREC: capitals tell names from words"),
+    "vocabulary": whole(30_000, "most entries, the commonest words first", low=3),
 }
 """What decides the words; `Family.encoding` of whoever reads them."""
 

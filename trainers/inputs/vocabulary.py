@@ -9,6 +9,7 @@ Shape legend: N texts, L words of the longest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -43,11 +44,7 @@ STOP_WORDS = frozenset(_ENGLISH.split())
 
 
 def stop_words(given: str | None) -> frozenset[str]:
-    """The words to leave out: none, our own English list (`english`), or those of a file, one a line.
-
-    Raises:
-        InputError: the file cannot be read as UTF-8 text.
-    """
+    """The words to leave out: none, our own English list (`english`), or those of a file, one a line."""
     if given is None:
         return frozenset()
     if given == "english":
@@ -102,8 +99,6 @@ def fit_vocabulary(
 
 
 def _whole_words(words: frozenset[str]) -> str:
-    import re
-
     return r"\A(?i:" + "|".join(re.escape(word) for word in sorted(words)) + r")\z"
 
 

@@ -5,6 +5,7 @@ Shape legend: N rows, F columns, C classes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,6 @@ def load_lightgbm(text: str) -> tuple[Any, Callable[[pd.DataFrame], pd.DataFrame
 
 def load_xgboost(data: bytes) -> tuple[Any, Callable[[pd.DataFrame], pd.DataFrame | Array]]:
     """The booster of those bytes, and what asks it."""
-    import json
-
     import xgboost
 
     booster = xgboost.Booster()
@@ -73,11 +72,7 @@ def load_xgboost(data: bytes) -> tuple[Any, Callable[[pd.DataFrame], pd.DataFram
 
 
 def take_inputs(rows: pd.DataFrame, names: Iterable[str] | None) -> Any:
-    """The rows as a model reads them: a frame of its own columns, a list of texts, or numbers [N, F].
-
-    Raises:
-        InputError: columns are missing, or without names the rows hold no numbers.
-    """
+    """The rows as a model reads them: a frame of its own columns, a list of texts, or numbers [N, F]."""
     if names is not None:
         wanted = list(names)
         if missing := [name for name in wanted if name not in rows.columns]:

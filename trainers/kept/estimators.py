@@ -112,21 +112,13 @@ def own_references(trusted: Iterable[str]) -> list[str]:
 
 
 def check_trusted(trusted: Iterable[str]) -> None:
-    """Refuses what a bundle may not ask to be trusted: all but those libraries' and people's own classes.
-
-    Raises:
-        InputError: with the name.
-    """
+    """Refuses what a bundle may not ask to be trusted: all but those libraries' and people's own classes."""
     for reference in own_references(trusted):
         resolve_reference(reference)
 
 
 def load_skops(data: bytes, trusted: Iterable[str]) -> Any:
-    """The estimator of a skops file that holds no other classes than those.
-
-    Raises:
-        InputError: it does, or they may not be trusted.
-    """
+    """The estimator of a skops file that holds no other classes than those."""
     names = list(trusted)
     check_trusted(names)
     skops = _import_skops()

@@ -169,11 +169,7 @@ class LaidOutFiles:
     """
 
     def __init__(self, content: Mapping[str, bytes]) -> None:
-        """Writes them.
-
-        Raises:
-            InputError: a path leads out of the folder.
-        """
+        """Writes them."""
         self.path = Path(mkdtemp(prefix="velodrome-kept-")).resolve()
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
         for name, data in content.items():

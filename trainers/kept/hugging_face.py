@@ -34,11 +34,7 @@ class TextClassifier:
     """The model of a folder. No code of the folder's own is run, and no pickle read."""
 
     def __init__(self, folder: Path) -> None:
-        """Loads it.
-
-        Raises:
-            InputError: transformers cannot.
-        """
+        """Loads it."""
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         common = {"local_files_only": True, "trust_remote_code": False}

@@ -39,11 +39,7 @@ def checkpoint_identity(job: Job, module: torch.nn.Module, fingerprint: str, ste
 
 
 def refuse_other(expected: Mapping[str, Json], found: Mapping[str, Json]) -> None:
-    """Refuses a checkpoint that was written for something else.
-
-    Raises:
-        InputError: lists the first ten differences.
-    """
+    """Refuses a checkpoint that was written for something else."""
     lines = differences(expected, found)
     if lines:
         more = f" and {len(lines) - 10} more" if len(lines) > 10 else ""

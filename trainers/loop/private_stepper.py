@@ -40,11 +40,7 @@ def sample_rate(params: Params, examples: int) -> float:
 
 
 def check_private(family: Family, module: nn.Module, params: Params, examples: int) -> None:
-    """Refuses what would break the bound, or cannot be trained so.
-
-    Raises:
-        InputError: says what, and what to do.
-    """
+    """Refuses what would break the bound, or cannot be trained so."""
     privacy = family.options.privacy
     assert privacy is not None
     found = _find_obstacle(family, module, params)
@@ -94,9 +90,6 @@ class PrivateStepper(Stepper):
 
         Args:
             examples: n.
-
-        Raises:
-            InputError: it cannot; or several ranks.
         """
         check_private(family, module, params, examples)
         if not crew.alone:

@@ -31,11 +31,7 @@ class TransformerShape:
     norm_first: bool
 
     def __post_init__(self) -> None:
-        """Refuses a width that cannot be dealt out to the heads.
-
-        Raises:
-            InputError: names both.
-        """
+        """Refuses a width that cannot be dealt out to the heads."""
         if self.width % self.heads or self.width % 2:
             raise InputError(
                 "width must be an even multiple of heads", f"width {self.width}, heads {self.heads}",

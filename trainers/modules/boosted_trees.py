@@ -26,11 +26,7 @@ _TEXT, _END = "text", "end of trees\n"
 
 
 def require_lightgbm() -> None:
-    """Says how to get LightGBM where it is not.
-
-    Raises:
-        InputError: it cannot be imported.
-    """
+    """Says how to get LightGBM where it is not."""
     try:
         import lightgbm  # noqa: F401
     except (ImportError, OSError) as error:  # OSError: its library needs another, OpenMP's say

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch._functorch import vmap as torch_vmap
 from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
 
-if TYPE_CHECKING:
-    from trainers.types import Outputs
+from trainers.types import Outputs
 
 _functorch = torch._C._functorch
 

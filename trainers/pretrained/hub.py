@@ -185,11 +185,7 @@ def load_weights(
 
 
 def check_hash(files: Iterable[Path], sha256: str) -> None:
-    """Refuses weights that are not those that were meant.
-
-    Raises:
-        InputError: with both hashes; over several files in the order of their names.
-    """
+    """Refuses weights that are not those that were meant."""
     found = hash_files(files)
     if found != sha256.lower():
         raise InputError("the weights must have the hash options.sha256", found, key=("options", "sha256"))

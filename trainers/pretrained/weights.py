@@ -7,6 +7,7 @@ A file of torch's own format (`.pt`, `.pth`, `.bin`), as torchvision gives them 
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -60,8 +61,6 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _read_torch(path: Path) -> dict[str, torch.Tensor]:
-    import pickle
-
     import torch
 
     try:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Mapping
@@ -60,8 +61,6 @@ def _write_sample(folder: Path, name: str, sample: Sample, report: int | None) -
 
 
 def _encode_png(name: str, pixels: Pixels) -> bytes:
-    import io
-
     from PIL import Image
 
     array = np.asarray(pixels)

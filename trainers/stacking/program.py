@@ -65,12 +65,7 @@ class StackedProgram:
             and f"{path}.weight".lstrip(".") in trained
         ]  # fmt: skip
 
-    def losses(
-        self,
-        tensors: Sequence[Tensor],
-        batch: Mapping[str, Tensor],
-        shared: bool,
-    ) -> Tensor:
+    def losses(self, tensors: Sequence[Tensor], batch: Mapping[str, Tensor], shared: bool) -> Tensor:
         """Each member's mean loss, [F].
 
         Args:

@@ -87,11 +87,7 @@ class DecryptedFile:
     """The content of an encrypted file, decrypted as it is read."""
 
     def __init__(self, key: StorageKey, file: ReadableFile, name: str) -> None:
-        """Reads the file's head.
-
-        Raises:
-            ValueError: it is not encrypted.
-        """
+        """Reads the file's head."""
         head = file.read(_HEAD_BYTES)
         if len(head) != _HEAD_BYTES or not head.startswith(MARK):
             raise ValueError(f"{name} is not encrypted")
@@ -177,9 +173,6 @@ def require_key(name: str, what: str) -> StorageKey:
 
     Args:
         what: for the error: what is encrypted.
-
-    Raises:
-        WrongKey: another key is here, or none.
     """
     key = storage_key()
     if key is None or key.name != name:

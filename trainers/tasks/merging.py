@@ -1,4 +1,4 @@
-"""Putting the metrics of several passes together: two objects here, or one object on each rank.
+"""Putting the metrics of several ranks together.
 
 Metrics never do this by themselves: lanes that share a process but not a trial would mix their results, or
 wait for one another.
@@ -14,16 +14,6 @@ if TYPE_CHECKING:
 
     from trainers.tasks import MetricSet
     from trainers.tasks.example_scores import ExampleScores
-
-
-def merge_metrics(into: MetricSet, other: MetricSet) -> None:
-    """Adds what `other` saw to `into`; both made by the same rules."""
-    import torch
-
-    for mine, theirs in zip(into.sums(), other.sums(), strict=True):
-        mine += theirs.to(mine.device)
-    both = zip(into.rows(), other.rows(), strict=True)
-    into.set_rows([torch.cat([mine, theirs.to(mine.device)]) for mine, theirs in both])
 
 
 def merge_ranks(metrics: MetricSet | ExampleScores, group: ProcessGroup | None = None) -> None:

@@ -7,15 +7,13 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from flows.config.writing.sweep_text import SCHEMA_FILE
 from trainers.data.sources.schemes import SCHEMES
 from trainers.errors import InputError
 from trainers.functions.tracing import trace_objective
 from trainers.registry import is_function, load_reference
-
-if TYPE_CHECKING:
-    from trainers.types import Json
+from trainers.types import Json
 
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 _DIRECTION = re.compile(r"""direction\s*=\s*["'](maximize|minimize)["']""")
@@ -28,7 +26,7 @@ def is_objective(source: str) -> bool:
     return bool(_REFERENCE.fullmatch(source)) and scheme not in SCHEMES and not Path(source).exists()
 
 
-def objective_text(name: str, reference: str, schema: str) -> str:
+def objective_text(name: str, reference: str) -> str:
     """The sweep file of an objective that lies in the current folder, or is installed.
 
     Raises:
@@ -41,7 +39,7 @@ def objective_text(name: str, reference: str, schema: str) -> str:
         raise InputError(f"{reference} must be a function", "a class", "name an objective")
     traced = trace_objective(objective)
     lines = [
-        f"# yaml-language-server: $schema={schema}",
+        f"# yaml-language-server: $schema={SCHEMA_FILE}",
         f"name: {name}",
         "data: {source: none}",
         _goals_text(_source_of(objective), traced.goals),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trainers.data_profile import DataProfile
     from trainers.types import Json
 
+MOST_CLASSES = 8
 SCHEMA_FILE = "velodrome.schema.json"
 MOST_COLUMNS = 30
 _LEARNING_RATE = "{type: float, low: 0.001, high: 0.1, log: true}"
@@ -78,9 +79,9 @@ def _column_lines(seen: DataProfile) -> list[str]:
     ]
 
 
-def _format_counts(counts: Mapping[str, int], most: int = 8) -> str:
-    listed = ", ".join(f"{_one_line(name)} {count:,}" for name, count in list(counts.items())[:most])
-    return f"{listed}, and {len(counts) - most} more" if len(counts) > most else listed
+def _format_counts(counts: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{_one_line(name)} {count:,}" for name, count in list(counts.items())[:MOST_CLASSES])
+    return f"{listed}, and {len(counts) - MOST_CLASSES} more" if len(counts) > MOST_CLASSES else listed
 
 
 def _one_line(value: Json) -> str:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from flows.config.policy import Policy
 from flows.promotion.gates.findings import GateFinding, gate_finding
 from flows.promotion.gates.gate import GateInputs
-
-if TYPE_CHECKING:
-    from trainers.types import Json
-
-
-Columns = Mapping[str, str]
+from trainers.types import Json
 
 
 def check_signature(_policy: Policy, case: GateInputs) -> Iterator[GateFinding]:

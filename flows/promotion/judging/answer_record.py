@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,7 @@ from flows.promotion.gates.paired_comparison import example_shares
 from flows.promotion.gates.predictions import TaskPredictions, Truth
 from infra.registry.records import MOST_CHARACTERS, document_text
 from trainers.code.versions import installed_versions
-
-if TYPE_CHECKING:
-    from trainers.types import Document, JsonObject
+from trainers.types import Document, JsonObject
 
 _VERSIONS_OF = ("velodrome", "numpy", "scipy", "torch", "pandas", "mlflow")
 _OF_TEXTS = ("seq2seq", "question-answering", "recommendation")

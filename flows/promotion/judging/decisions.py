@@ -28,11 +28,7 @@ def champion_failure(why: str) -> GateFinding:
 
 
 def select_metric(policy: Policy, source: EvaluationSource, truth: Truth) -> str:
-    """What is compared: the policy's metric, else the sweep's objective, else the task's usual one.
-
-    Raises:
-        WrongInput: the policy names a metric that the task does not have.
-    """
+    """What is compared: the policy's metric, else the sweep's objective, else the task's usual one."""
     known = known_metrics(truth.task)
     written = policy.compare.metric
     if written is not None:

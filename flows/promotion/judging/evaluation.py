@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep, sweep_in_ledger
 from flows.config.policy import Policy
@@ -16,9 +15,7 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger.batch import WriteBatch
 from infra.registry.store import ModelVersion
-
-if TYPE_CHECKING:
-    from trainers.types import Json
+from trainers.types import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +45,7 @@ class EvaluationSource:
 def resolve_evaluation_source(
     policy: Policy, candidate: Candidate, champion: ModelVersion | None, home: Home
 ) -> EvaluationSource:
-    """The policy's evaluation data, else the test split of the challenger's sweep, else of the champion's.
-
-    Raises:
-        WrongInput: neither is known here.
-    """
+    """The policy's evaluation data, else the test split of the challenger's sweep, else of the champion's."""
     label = candidate.sweep or (None if champion is None else champion.tags.get("velodrome.sweep"))
     swept = None if label is None else _sweep_source(label, home, needed=policy.evaluation is None)
     wanted = policy.evaluation

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from flows.comparison.groups import GroupScore, GroupTable, score_mean, score_share
 from flows.config.policy import Policy
 from flows.promotion.gates.findings import GateFinding, not_tried
 from flows.promotion.gates.gate import GateInputs, JudgedData
 from flows.promotion.gates.judging import Judgement, check_gates
-from flows.promotion.gates.predictions import TaskPredictions, UnreadablePredictions, parse_predictions
-from flows.promotion.gates.scoring import compute_metrics
+from flows.promotion.gates.predictions import Rows, TaskPredictions, UnreadablePredictions, parse_predictions
+from flows.promotion.gates.scoring import compute_metrics, correct_scores, example_scores
 from flows.promotion.gates.signatures import signature_differences
 from flows.promotion.judging.answer_record import record_answers
 from flows.promotion.judging.candidate import Candidate
@@ -26,7 +26,6 @@ from flows.promotion.judging.examples import (
     gather_examples,
     open_evaluation_data,
 )
-from flows.promotion.judging.group_tables import tables_of_answers
 from flows.promotion.judging.outcome import Evidence
 from infra.home import Home
 from infra.registry.artifacts import FetchedFiles, fetch_version
@@ -35,10 +34,8 @@ from infra.registry.contents import loading_objection, read_mlmodel
 from infra.registry.integrity import version_mismatch
 from infra.registry.isolated_predict import IsolatedPredict, IsolatedPredictions, UnusableModel
 from infra.registry.store import ModelVersion, Registry
-
-if TYPE_CHECKING:
-    from trainers.data.dataset import Dataset
-    from trainers.types import Json
+from trainers.data.dataset import Dataset
+from trainers.types import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,3 +175,22 @@ def _describe_data(
         wanted=source.fingerprint, changed=describe_changes(dataset, challenger, recorded),
         foreign=describe_foreign_data(dataset, champion[0]) if source.sweep and champion else None,
     )  # fmt: skip
+
+
+def tables_of_answers(case: GateInputs) -> tuple[GroupTable, ...]:
+    """One table a column, of the groups that were judged on at all: right answers, or the absolute error."""
+    metric = {"classification": "accuracy", "regression": "mae"}.get(case.truth.task, "exact_match")
+    tables = []
+    for column, groups in case.groups.items():
+        scores = tuple(_score(case, name, rows) for name, rows in groups.items() if rows.any())
+        tables.append(GroupTable(column=column, metric=metric, scores=scores))
+    return tuple(tables)
+
+
+def _score(case: GateInputs, group: str, rows: Rows) -> GroupScore:
+    right = correct_scores(case.truth, case.challenger)
+    if right is not None:
+        return score_share(group, float(right[rows].mean()), int(rows.sum()))
+    errors = example_scores("mae", case.truth, case.challenger)
+    assert errors is not None
+    return score_mean(group, float(-errors[rows].mean()), float(errors[rows].std()), int(rows.sum()))

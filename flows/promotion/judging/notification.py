@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from flows.config.policy import Notify
@@ -14,10 +13,7 @@ from infra.addresses import is_loopback
 from infra.errors import WrongInput
 from infra.names import quote_input
 from infra.secrets import redact
-
-if TYPE_CHECKING:
-    from trainers.types import Json
-
+from trainers.types import Json
 
 LIMIT_S = 10.0
 ALLOWED = "VELODROME_NOTIFY_COMMANDS"

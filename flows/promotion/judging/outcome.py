@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +12,15 @@ import numpy.typing as npt
 from flows.comparison.groups import GroupTable
 from flows.promotion.gates.findings import GateFinding
 from flows.promotion.judging.examples import Examples
+from flows.statistics import PairedComparison
+from flows.terminal.json_results import PlainResult
 from infra.registry.chain import hash_text
 from infra.registry.records import document_text
-
-if TYPE_CHECKING:
-    from flows.statistics import PairedComparison
-    from trainers.types import Json, JsonObject
+from trainers.types import Json, JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promotion:
+class Promotion(PlainResult):
     """What became of a promotion.
 
     Attributes:
@@ -65,11 +63,6 @@ class Promotion:
     def what_stays(self) -> str:
         """The champion where the alias does not move, in words."""
         return "there is no champion" if self.former is None else f"version {self.former} stays the champion"
-
-    def to_json(self) -> JsonObject:
-        """All of it."""
-        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**document, "findings": [finding.to_json() for finding in self.findings]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

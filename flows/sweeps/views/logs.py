@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.config.lookup import sweep_in_ledger
 from flows.sweeps.views.states import resolve_state
@@ -20,10 +19,7 @@ from infra.ledger.store import Ledger
 from infra.names import spell_family
 from infra.storage.paths import log_name
 from infra.storage.trial_logs import DRIVER_LOG, find_log, written_logs_folder
-
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
+from trainers.types import JsonObject
 
 POLL_S = 0.5
 CHUNK_BYTES = 1 << 16
@@ -132,11 +128,7 @@ def follow_logs(
 def present_files(
     ledger: Ledger, row: SweepRow, home: Home, trial: int | None, family: str | None
 ) -> tuple[LogFile, ...]:
-    """The log files that exist, in the order in which attempts started.
-
-    Raises:
-        WrongInput: the sweep has no such family or trial.
-    """
+    """The log files that exist, in the order in which attempts started."""
     if trial is None:
         driver = find_log(home, row.spec, DRIVER_LOG)
         return () if driver is None else (LogFile(path=driver),)

@@ -117,11 +117,7 @@ def show(name: str, *, trial: int, family: str | None = None, home: Home | None 
 
 
 def load_trial_model(name: str, number: int | None, family: str | None, home: Home | None) -> Predictor:
-    """The model that a trial of a sweep kept, ready to predict.
-
-    Raises:
-        WrongInput: the sweep has no such trial, or it kept no model.
-    """
+    """The model that a trial of a sweep kept, ready to predict."""
     from trainers.bundle.bundle import load_bundle
 
     if number is None:

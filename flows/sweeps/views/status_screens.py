@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.sweeps.views.trial_screens import STYLES, state_text
+from flows.terminal.console import print_line
 from flows.terminal.formatting import MISSING, age, format_times, number, printable_text, seconds, trials
 from flows.terminal.next_command import next_command
 from flows.terminal.tables import TableColumn, fit_columns, fit_table, value_text
@@ -32,27 +33,25 @@ def print_overview(console: Console, overview: Overview) -> None:
     now, lines = time.time(), overview.sweeps
     ended = [sum(line.counts[state] for state in ENDED) for line in lines]
     failed = TableColumn(
-        heading="failed",
-        cells=[Text(str(line.counts["failed"] or ""), style="red") for line in lines],
+        "failed",
+        [Text(str(line.counts["failed"] or ""), style="red") for line in lines],
         right=True,
         gives_way=2,
     )
     columns = [
-        TableColumn(heading="sweep", cells=[line.sweep for line in lines], shrinks=True),
-        TableColumn(heading="state", cells=[state_text(line.state) for line in lines]),
+        TableColumn("sweep", [line.sweep for line in lines], shrinks=True),
+        TableColumn("state", [state_text(line.state) for line in lines]),
         TableColumn(
-            heading="done",
-            cells=[f"{n}/{line.planned}" for n, line in zip(ended, lines, strict=True)],
-            right=True,
+            "done", [f"{n}/{line.planned}" for n, line in zip(ended, lines, strict=True)], right=True
         ),
         *([failed] if any(line.counts["failed"] for line in lines) else []),
-        TableColumn(heading="best", cells=[_best_cell(line) for line in lines], shrinks=True),
-        TableColumn(heading="changed", cells=[age(line.updated_at, now) for line in lines], gives_way=1),
+        TableColumn("best", [_best_cell(line) for line in lines], shrinks=True),
+        TableColumn("changed", [age(line.updated_at, now) for line in lines], gives_way=1),
     ]
     console.print(fit_table(columns, console.width))
     for line in lines:
         if line.note:
-            console.print(Text(f"  {line.sweep}: {line.note}", style="yellow"), soft_wrap=True)
+            print_line(console, f"  {line.sweep}: {line.note}", "yellow")
 
 
 def print_status(console: Console, status: SweepStatus) -> None:
@@ -72,22 +71,22 @@ def print_status(console: Console, status: SweepStatus) -> None:
     if status.note:
         console.print(Text(status.note, style="yellow"))
     for broken in status.stopped_families:
-        console.print(Text(printable_text(str(broken)), style="yellow"), soft_wrap=True)
+        print_line(console, printable_text(str(broken)), "yellow")
     goals = ", ".join(f"{goal.direction} {goal.metric}, {goal.at} epoch" for goal in status.objectives)
     reads = "never" if status.test_reads == 0 else format_times(status.test_reads)
-    console.print(Text(f"{goals}; test split read {reads}", style="dim"), soft_wrap=True)
+    print_line(console, f"{goals}; test split read {reads}", "dim")
     if status.lanes is not None:
         waits = f"; {status.lanes.waits_for}" if status.lanes.waits_for else ""
         told = f"{status.lanes.up} of {status.lanes.planned} lanes are up{waits}"
-        console.print(Text(told, style="dim"), soft_wrap=True)
+        print_line(console, told, "dim")
         for host, why in status.lanes.sick.items():
-            console.print(Text(f"sick lanes on {host}, {why}", style="yellow"), soft_wrap=True)
+            print_line(console, f"sick lanes on {host}, {why}", "yellow")
     elif status.state == "running":
         ahead = any(trial.place.get("lane", "").startswith("head-start") for trial in status.trials)
         meanwhile = "; a process of the command trains until they are up" if ahead else ""
-        console.print(Text(f"lanes are starting{meanwhile}", style="dim"), soft_wrap=True)
+        print_line(console, f"lanes are starting{meanwhile}", "dim")
     for family, why in status.gpu_lanes.items():
-        console.print(Text(f"{family}, gpus: auto: {why}", style="dim"), soft_wrap=True)
+        print_line(console, f"{family}, gpus: auto: {why}", "dim")
     for family in status.planned:
         mine = [trial for trial in status.trials if trial.family == family]
         if mine:
@@ -103,7 +102,7 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
     listed, left_out = select_trials(mine, maximize=status.objectives[0].direction == "maximize")
     if left_out:
         told = f"  the best and the newest of them; {left_out} others: velodrome status {status.sweep} --json"
-        console.print(Text(told, style="dim"), soft_wrap=True)
+        print_line(console, told, "dim")
     mine = listed
     goals = [goal.metric.removeprefix("val/") for goal in status.objectives]
     names = varying_params([trial.params for trial in mine])
@@ -113,44 +112,34 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
     console.print(fit_table(columns, console.width, bold_rows=bold))
     shown = {column.heading for column in fit_columns(columns, console.width)}
     if hidden := [name for name in names if name not in shown]:
-        console.print(Text(f"  not shown for want of room: {', '.join(hidden)}", style="dim"), soft_wrap=True)
+        print_line(console, f"  not shown for want of room: {', '.join(hidden)}", "dim")
     for trial in mine:
         if trial.reason:
-            console.print(
-                Text(f"  trial {trial.number}: {printable_text(trial.reason)}", style="red"), soft_wrap=True
-            )
+            print_line(console, f"  trial {trial.number}: {printable_text(trial.reason)}", "red")
 
 
 def _trial_columns(
     mine: Sequence[TrialStatus], goals: Sequence[str], names: Sequence[str]
 ) -> list[TableColumn]:
     return [
-        TableColumn(heading="trial", cells=[str(trial.number) for trial in mine], right=True),
-        TableColumn(heading="state", cells=[state_text(trial.state) for trial in mine]),
+        TableColumn("trial", [str(trial.number) for trial in mine], right=True),
+        TableColumn("state", [state_text(trial.state) for trial in mine]),
         *(
-            TableColumn(heading=goal, cells=[_value(trial, place) for trial in mine], right=True)
+            TableColumn(goal, [_value(trial, place) for trial in mine], right=True)
             for place, goal in enumerate(goals)
         ),
-        TableColumn(heading="epochs", cells=[str(trial.epochs) for trial in mine], right=True, gives_way=1),
+        TableColumn("epochs", [str(trial.epochs) for trial in mine], right=True, gives_way=1),
         *(
-            [
-                TableColumn(
-                    heading="tries", cells=[str(trial.attempts) for trial in mine], right=True, gives_way=1
-                )
-            ]
+            [TableColumn("tries", [str(trial.attempts) for trial in mine], right=True, gives_way=1)]
             if any(trial.attempts > 1 for trial in mine)
             else []
         ),
-        TableColumn(
-            heading="time", cells=[seconds(trial.seconds) for trial in mine], right=True, gives_way=2
-        ),
+        TableColumn("time", [seconds(trial.seconds) for trial in mine], right=True, gives_way=2),
         *_place_columns(mine),
         *(
             TableColumn(
-                heading=name,
-                cells=[
-                    value_text(trial.params[name], 3) if name in trial.params else MISSING for trial in mine
-                ],
+                name,
+                [value_text(trial.params[name], 3) if name in trial.params else MISSING for trial in mine],
                 right=all(isinstance(trial.params.get(name, 0), (int, float)) for trial in mine),
                 gives_way=3,
             )
@@ -162,9 +151,7 @@ def _trial_columns(
 def _place_columns(mine: Sequence[TrialStatus]) -> list[TableColumn]:
     """Host and GPU, where trials were on several."""
     return [
-        TableColumn(
-            heading=heading, cells=[trial.place.get(heading) or MISSING for trial in mine], gives_way=4
-        )
+        TableColumn(heading, [trial.place.get(heading) or MISSING for trial in mine], gives_way=4)
         for heading in ("host", "gpu")
         if len({trial.place[heading] for trial in mine if trial.place.get(heading)}) > 1
     ]
@@ -201,7 +188,7 @@ def _print_best(console: Console, status: SweepStatus) -> None:
         console.print(Text(f"{title}: {entry.family} trial {entry.number}, {values}"))
     first = best[0]
     show = f"show {status.sweep} --family {first.family} --trial {first.number}"
-    console.print(Text(next_command(show, status.ledger), style="cyan"), soft_wrap=True)
+    print_line(console, next_command(show, status.ledger), "cyan")
 
 
 def _value(trial: TrialStatus, place: int) -> str:

@@ -19,7 +19,7 @@ from flows.terminal.formatting import (
     seconds,
 )
 from flows.terminal.stack_words import describe_share
-from flows.terminal.tables import TableColumn, fit_table
+from flows.terminal.tables import TableColumn, fit_table, grid
 
 if TYPE_CHECKING:
     from flows.sweeps.views.show import CurvePoint, TrialDetails
@@ -44,12 +44,10 @@ def print_trial(console: Console, trial: TrialDetails) -> None:
         (f"{trial.sweep}: {trial.family} trial {trial.number}", "bold"), " is ", state_text(trial.state)
     )
     console.print(head)
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
+    table = grid()
     for label, text in _facts(trial):
-        grid.add_row(label, Text(text))
-    console.print(grid)
+        table.add_row(label, Text(text))
+    console.print(table)
     if trial.curve:
         console.print(Text(""))
         console.print(_curve_table(trial.curve, trial.objectives, trial.epoch, console.width))
@@ -97,11 +95,11 @@ def _curve_table(curve: Sequence[CurvePoint], goals: Sequence[Objective], kept: 
     names = sorted({name for point in curve for name in point.metrics}, key=_metric_order)
     first = [goal.metric for goal in goals if goal.metric in names]
     points = thin_curve(curve, kept)
-    columns = [TableColumn(heading="epoch", cells=[str(point.epoch) for point in points], right=True)]
+    columns = [TableColumn("epoch", [str(point.epoch) for point in points], right=True)]
     columns += [
         TableColumn(
-            heading=name,
-            cells=[number(point.metrics.get(name)) for point in points],
+            name,
+            [number(point.metrics.get(name)) for point in points],
             right=True,
             gives_way=0 if name in first else 1,
         )
@@ -130,22 +128,16 @@ def _attempts_table(trial: TrialDetails, width: int) -> Table:
     attempts = trial.attempts
     return fit_table(
         [
-            TableColumn(heading="attempt", cells=[str(attempt.ordinal) for attempt in attempts], right=True),
+            TableColumn("attempt", [str(attempt.ordinal) for attempt in attempts], right=True),
             TableColumn(
-                heading="host",
-                cells=[str(attempt.lane_facts.get("host", MISSING)) for attempt in attempts],
-                gives_way=2,
+                "host", [str(attempt.lane_facts.get("host", MISSING)) for attempt in attempts], gives_way=2
             ),
             *_gpu_column(attempts),
-            TableColumn(heading="lane", cells=[attempt.lane for attempt in attempts], gives_way=3),
-            TableColumn(
-                heading="began", cells=[clock(attempt.started_at) for attempt in attempts], gives_way=1
-            ),
-            TableColumn(heading="took", cells=[_duration(attempt) for attempt in attempts], right=True),
-            TableColumn(heading="outcome", cells=[attempt.outcome or "running" for attempt in attempts]),
-            TableColumn(
-                heading="detail", cells=[_first_line(attempt.detail) for attempt in attempts], shrinks=True
-            ),
+            TableColumn("lane", [attempt.lane for attempt in attempts], gives_way=3),
+            TableColumn("began", [clock(attempt.started_at) for attempt in attempts], gives_way=1),
+            TableColumn("took", [_duration(attempt) for attempt in attempts], right=True),
+            TableColumn("outcome", [attempt.outcome or "running" for attempt in attempts]),
+            TableColumn("detail", [_first_line(attempt.detail) for attempt in attempts], shrinks=True),
         ],
         width,
     )
@@ -153,7 +145,7 @@ def _attempts_table(trial: TrialDetails, width: int) -> Table:
 
 def _gpu_column(attempts: Sequence[AttemptRow]) -> list[TableColumn]:
     cells = [str(attempt.lane_facts.get("gpu") or "") for attempt in attempts]
-    return [TableColumn(heading="GPU", cells=cells, gives_way=2)] if any(cells) else []
+    return [TableColumn("GPU", cells, gives_way=2)] if any(cells) else []
 
 
 def _duration(attempt: AttemptRow) -> str:

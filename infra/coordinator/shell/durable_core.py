@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from infra.coordinator.core import Coordinator
 from infra.coordinator.messages import LaneHandshake
@@ -17,9 +17,7 @@ from infra.coordinator.shell.status import ActorSettings
 from infra.errors import FencedError, LedgerDamaged, LedgerUnavailable, VelodromeError
 from infra.ledger.store import Ledger
 from infra.spec import FamilySpec
-
-if TYPE_CHECKING:
-    from trainers.types import Params
+from trainers.types import Params
 
 LEDGER_WAIT_S = 600.0
 LEDGER_RETRY_S = 0.2

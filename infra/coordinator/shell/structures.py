@@ -6,16 +6,13 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from infra.spec import FamilySpec
 from trainers.code.carried import is_carried
 from trainers.family import Family
 from trainers.registry import load_reference
 from trainers.stacking.structure import structure_key
-
-if TYPE_CHECKING:
-    from trainers.types import Params
+from trainers.types import Params
 
 _log = logging.getLogger(__name__)
 

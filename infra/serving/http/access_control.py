@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -97,7 +98,5 @@ def _is_address(name: str) -> bool:
 
 def known_hosts(host: str, more: Iterable[str] = ()) -> frozenset[str]:
     """Names that requests may have in `Host`, for a server that is bound to `host`."""
-    import socket
-
     own = () if is_loopback(host) else (host, socket.gethostname(), socket.getfqdn())
     return frozenset(name.lower() for name in (*own, *more) if name)

@@ -5,6 +5,7 @@ Starlette finds the path; what every request passes stands around it, so that no
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,11 +21,14 @@ from infra.serving.http.access_control import PROBES, AccessControl
 from infra.serving.http.access_log import AccessLog
 from infra.serving.http.endpoints import Endpoints
 from infra.serving.http.responses import error_response
-from infra.serving.http.throttle import ErrorThrottle
 from infra.serving.limits import ScoringError
 from infra.serving.metrics import ReadinessCollector
 from infra.serving.readiness import Readiness
 from infra.serving.service import ScoringService
+
+SHARE = 0.1
+FIXED_S = 0.0004  # of reading a request's headers and writing its answer
+LONGEST_S = 5.0
 
 OVERLOADED = "velodrome.overloaded"
 """In a request's state: whether its client, or all together, have too many connections."""
@@ -156,3 +160,32 @@ def _route_error(request: Request, error: HTTPException) -> ScoringError:
             404, f"the path must be one that /openapi.json names, but got {request.url.path[:80]!r}"
         )
     return ScoringError(error.status_code, str(error.detail))
+
+
+class ErrorThrottle:
+    """Spaces the answers to wrong requests by what they cost.
+
+    A client that waits for its answer sends nothing meanwhile, so all wrong requests together take `share` of
+    the time, however many clients send them; a single one waits milliseconds.
+    """
+
+    def __init__(self, share: float = SHARE, longest_s: float = LONGEST_S) -> None:
+        """Prepares.
+
+        Args:
+            share: of the time that wrong requests may take, between 0 and 1.
+            longest_s: nobody waits longer, even if then the share is exceeded.
+        """
+        self._pause_per_s, self._longest_s = 1 / share - 1, longest_s
+        self._free_at = 0.0
+
+    async def wait(self, cost_s: float) -> None:
+        """Returns when the answer to a wrong request may leave.
+
+        Args:
+            cost_s: seconds that reading it took.
+        """
+        now = time.monotonic()
+        self._free_at = max(now, self._free_at) + (cost_s + FIXED_S) * self._pause_per_s
+        self._free_at = min(self._free_at, now + self._longest_s)
+        await asyncio.sleep(self._free_at - now)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,9 +20,7 @@ from infra.serving.model_schema import Field, ModelSchema
 from infra.serving.readiness import Readiness
 from infra.serving.scoring_protocol import RequestRows, media_type, read_rows
 from infra.serving.service import LARGE_BODY, ScoringService
-
-if TYPE_CHECKING:
-    from trainers.types import Document, JsonObject
+from trainers.types import Document, JsonObject
 
 
 def exchange_of(request: Request) -> Exchange:

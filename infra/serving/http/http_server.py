@@ -11,19 +11,15 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from types import FrameType
 
 import uvicorn
 
 from infra.errors import WrongInput
+from infra.serving.http.app import ScoringApp
 from infra.serving.http.connections import protocol_class
 from infra.serving.limits import RequestLimits
 from infra.serving.readiness import Readiness
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from infra.serving.http.app import ScoringApp
 
 BACKLOG = 1024
 KEEP_ALIVE_S = 30

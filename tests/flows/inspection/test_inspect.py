@@ -16,9 +16,8 @@ from typer.testing import CliRunner
 from flows.cli.app import app
 from flows.config.lookup import open_sweep
 from flows.inspection.folds import find_unjudged, fold_of_rows
-from flows.inspection.inspect import inspect
+from flows.inspection.inspect import are_informed, inspect
 from flows.inspection.result import Inspection
-from flows.inspection.suspects import are_informed
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views

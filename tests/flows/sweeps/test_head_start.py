@@ -13,9 +13,9 @@ from queue import SimpleQueue
 
 import pytest
 
-from flows.sweeps.drive_job import make_drive_job
 from flows.sweeps.ownership import own_sweep
 from flows.sweeps.preparation import prepare_sweep, sweep_facts
+from flows.sweeps.session import make_drive_job
 from flows.sweeps.sweep import sweep
 from infra.coordinator.placement import Node
 from infra.driver.driver import DriveJob

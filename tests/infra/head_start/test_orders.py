@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra.head_start.demand import find_demand
+from infra.head_start.begin import find_demand
 from infra.head_start.orders import choose_shape
 from infra.spec import FamilySpec, Resources
 from tests.infra.conftest import Bench, drive, family, hello, sweep

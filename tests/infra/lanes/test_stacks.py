@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from infra.lanes.thread_location import ThreadLocation, locate_thread
+from infra.lanes.watchdog import ThreadLocation, locate_thread
 
 
 def found_in(work: Callable[[], object], holds: Callable[[ThreadLocation], bool]) -> ThreadLocation:

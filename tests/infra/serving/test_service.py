@@ -15,7 +15,7 @@ import pytest
 
 from infra.serving.artifact import ServedModel, load_artifact, read_artifact
 from infra.serving.http.access_control import AccessControl
-from infra.serving.http.throttle import FIXED_S, SHARE, ErrorThrottle
+from infra.serving.http.app import FIXED_S, SHARE, ErrorThrottle
 from infra.serving.limits import RequestLimits
 from infra.serving.model_schema import Field
 from infra.serving.routing import CanaryRule

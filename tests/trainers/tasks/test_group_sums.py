@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.trainers.tasks.merged import merge_metrics
 from tests.trainers.tasks.test_metrics import fill, score_in_pieces
 from trainers.data.batches import GROUPS
 from trainers.metric_names import GAP, direction_of, names_of_groups
 from trainers.tasks import rules_for
-from trainers.tasks.merging import merge_metrics
 
 COLUMNS = [["gender", ["female", "male", "(missing)"]], ["region", ["north", "south"]]]
 

@@ -14,11 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.trainers.tasks.merged import merge_metrics
 from trainers.data.dataset import Task
 from trainers.errors import InputError, NotFinite
 from trainers.metric_names import DIRECTIONS, FOR_ALL, PER_TASK, USUAL, direction_of
 from trainers.tasks import MetricSet, TaskRules, rules_for
-from trainers.tasks.merging import merge_metrics
 from trainers.tasks.text_overlap import COUNTS, text_counts, text_metric
 
 Batch = dict[str, torch.Tensor]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from statistics import fmean
 
 import numpy as np
 
 from trainers.data.assembly.column_names import label_order
-from trainers.data.assembly.label_notes import note_alike_labels
+from trainers.data.cell_values import are_yes_and_no, find_alike
 from trainers.data.dataset import Column, Task
 from trainers.data.number_spellings import find_spelling
 from trainers.errors import InputError
@@ -23,9 +24,6 @@ def find_classes(
 
     Args:
         read: what reading said, which may be why a class is not there.
-
-    Raises:
-        InputError: fewer than two classes, or no two rows of the same one.
     """
     if target is None or target.kind != "category":
         return (), _note_constant(target)
@@ -62,3 +60,24 @@ def _note_constant(target: Column | None) -> tuple[str, ...]:
         return ()
     values = np.asarray(target.values)
     return ("every row has the same target",) if len(values) and np.ptp(values) == 0 else ()
+
+
+def note_alike_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """A note for classes that a person would take for one."""
+    if are_yes_and_no(labels):
+        listed = ", ".join(map(repr, labels[:6]))
+        return (f"classes {listed} seem to be two, yes and no, in several spellings: each is learned",)
+    numbers = (", ".join(map(repr, same)) for same in _same_numbers(labels))
+    return (
+        *(f"classes {alike} differ by blanks or case alone: each is learned" for alike in find_alike(labels)),
+        *(f"classes {same} are one number: each is learned" for same in numbers),
+    )
+
+
+def _same_numbers(labels: Sequence[str]) -> list[list[str]]:
+    """Labels that are spelt as numbers, as 1 and 01, those of one number together."""
+    found: dict[float, list[str]] = {}
+    for label in labels:
+        with suppress(ValueError):
+            found.setdefault(float(label), []).append(label)
+    return [same for same in found.values() if len(same) > 1]

@@ -34,11 +34,7 @@ class ColumnRoles:
 
 
 def decide_roles(raw: RawDataset, named: ColumnNames, task: Task | None, kind_of: KindOf) -> ColumnRoles:
-    """Decides what each column is for.
-
-    Raises:
-        InputError: what is asked for cannot be made of these columns.
-    """
+    """Decides what each column is for."""
     if (asked := _find_questions(raw, named, task)) is not None:
         return asked
     notes: list[str] = []
@@ -205,7 +201,7 @@ def _find_single_input(
     audio = next((name for name in left if kind_of(name) == "audio"), None)
     if audio is not None:
         return "audio", {"audio": audio}, target
-    text = named.text or _find_text(named, task, left, kind_of, notes)
+    text = named.text or _find_text(task, left, kind_of, notes)
     if text is None:
         return "table", {name: name for name in left}, target
     _note_left_out(left, text, "texts", notes)
@@ -218,9 +214,7 @@ def _find_single_input(
     return "text", {"text": text}, target
 
 
-def _find_text(
-    named: ColumnNames, task: Task | None, left: list[str], kind_of: KindOf, notes: list[str]
-) -> str | None:
+def _find_text(task: Task | None, left: list[str], kind_of: KindOf, notes: list[str]) -> str | None:
     if task in ("language-model", "masked-words"):
         found = next((name for name in left if fold_name(name) in TEXTS), None) or (left[0] if left else None)
         if found is None:

@@ -27,9 +27,6 @@ def find_interactions(raw: RawDataset, named: ColumnNames, task: Task | None) ->
 
     It is one where the task or the columns say so, or where there are no other columns than a user, an item,
     a rating and a time, by their names, and none is named as anything else.
-
-    Raises:
-        InputError: users or items are not found, or another task is asked for.
     """
     given = [key for key in ("user", "item", "rating") if getattr(named, key) is not None]
     if task not in (None, "recommendation"):

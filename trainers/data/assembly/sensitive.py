@@ -29,10 +29,6 @@ def read_groups(
         raw: the usable rows.
         names: of the columns, as the sweep file has them.
         target: the column that is learned.
-
-    Raises:
-        InputError: the column is the target, or its values are no groups: pictures, one alone, or too many;
-            or the task is not judged by groups.
     """
     listed = list(dict.fromkeys(names))
     if listed and task not in JUDGED:
@@ -68,11 +64,7 @@ def _read_column(raw: RawDataset, name: str, target: str | None) -> GroupColumn:
 def check_judged_groups(
     groups: Mapping[str, GroupColumn], splits: Mapping[Part, npt.NDArray[np.int64]]
 ) -> None:
-    """Refuses a column of which the validation part has one group alone: nothing could be compared there.
-
-    Raises:
-        InputError: there is such a column.
-    """
+    """Refuses a column of which the validation part has one group alone: nothing could be compared there."""
     for name, column in groups.items():
         there = np.unique(column.codes[splits["validation"]])
         if len(there) < 2:

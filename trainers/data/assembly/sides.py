@@ -27,11 +27,7 @@ REGULAR = 0.8  # of the intervals between times, from which on others are gaps
 def choose_sides(
     raw: RawDataset, roles: ColumnRoles, rule: SplitRule, keys: npt.NDArray[np.uint64]
 ) -> tuple[dict[Part, Rows], tuple[str, ...]]:
-    """The rows of each part, and notes.
-
-    Raises:
-        InputError: train or validation has none.
-    """
+    """The rows of each part, and notes."""
     facts = _row_facts(raw, roles, rule, keys)
     splits, notes = split_rows(rule, facts)
     assert raw.inputs is not None

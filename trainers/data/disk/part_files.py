@@ -9,13 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from trainers.data.dataset import Part
-from trainers.data.disk.paths import (
-    PART_NAMES,
-    SOURCE_KEY,
-    is_aside,
-    require_path,
-    require_readable_name,
-)
+from trainers.data.disk.paths import PART_NAMES, SOURCE_KEY, is_aside, require_path, require_readable_name
 from trainers.data.disk.unpacking import bare_name
 from trainers.data.split import PARTS
 from trainers.errors import InputError
@@ -55,11 +49,7 @@ def files_by_part(path: Path, endings: Sequence[str], *, packed: bool) -> dict[P
 
 
 def _list_files(folder: Path, endings: Sequence[str], packed: bool) -> list[Path]:
-    """The folder's own files that end so.
-
-    Raises:
-        InputError: one of them leads to nothing, or stands there packed and unpacked.
-    """
+    """The folder's own files that end so."""
     shown = [entry for entry in sorted(folder.iterdir()) if not is_aside(entry.name)]
     files = [entry for entry in shown if _ends(entry.name, endings, packed) and not entry.is_dir()]
     files = [file for file in files if file not in submissions(folder)]

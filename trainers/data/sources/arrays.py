@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import struct
 import zipfile
 import zlib
@@ -166,8 +168,6 @@ def _usual_numbers(values: Array) -> Array:
 
 
 def _check_room(path: Path, unpacked: int, cache: Path) -> None:
-    import shutil
-
     cache.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache).free
     if unpacked > free:
@@ -177,8 +177,6 @@ def _check_room(path: Path, unpacked: int, cache: Path) -> None:
 
 def _load_mapped(path: Path, cache: Path) -> dict[str, Array]:
     """The arrays of a large file, unpacked once beside each other and memory-mapped."""
-    import hashlib
-    import shutil
 
     def build(aside: Path) -> None:
         with zipfile.ZipFile(path) as archive:
@@ -212,11 +210,7 @@ def _input_columns(inputs: Array) -> dict[str, RawColumn]:
 
 
 def as_images(values: Array) -> npt.NDArray[np.uint8]:
-    """Images as uint8 [N, H, W, C], whatever order and type they came in.
-
-    Raises:
-        InputError: not images: wrong dimensions, channels or type.
-    """
+    """Images as uint8 [N, H, W, C], whatever order and type they came in."""
     shape = "x".join(map(str, values.shape))
     if values.ndim == 3:
         values = values[..., None]

@@ -15,13 +15,7 @@ import pyarrow as pa
 from trainers.data import hashing
 from trainers.data.dataset import FileKind, Part
 from trainers.data.disk.part_files import count_endings
-from trainers.data.disk.paths import (
-    PART_NAMES,
-    SOURCE_KEY,
-    is_aside,
-    require_path,
-    require_readable_name,
-)
+from trainers.data.disk.paths import PART_NAMES, SOURCE_KEY, is_aside, require_path, require_readable_name
 from trainers.data.mixing import Hashes
 from trainers.data.raw import RawColumn, RawDataset, RawFiles, arrow_column
 from trainers.data.split import PARTS
@@ -40,9 +34,6 @@ SEVERAL: Mapping[FileKind, str] = {"image": "images", "audio": "clips"}
 def read_class_folders(path: Path, cache: Path, kind: FileKind) -> RawDataset:
     """Paths of the files and their classes, of clips also their names and folders. Contents are hashed, and
     decoded only when a family asks.
-
-    Raises:
-        InputError: no folder, no classes or no such files there.
     """
     endings, several = ENDINGS[kind], SEVERAL[kind]
     _require_folder(path, kind)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
+from pyarrow import csv as arrow
 
 from trainers.data.disk.paths import SOURCE_KEY
 from trainers.data.disk.text_encodings import propose_encoding, read_start
@@ -20,14 +21,7 @@ BLOCK_BYTES = 8 << 20
 
 
 def read_rows(path: Path, rules: CsvRules) -> Iterator[pa.RecordBatch]:
-    """The rows, a block at a time.
-
-    Raises:
-        InputError: a row has more or fewer fields than there are columns, bytes that are no text, or a quote
-            that is opened and swallows the rows after it.
-    """
-    from pyarrow import csv as arrow
-
+    """The rows, a block at a time."""
     if rules.quote:
         _check_quotes(path, rules)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyarrow import parquet
 
 from trainers.data.dataset import Part
 from trainers.data.disk.other_kinds import PARQUET, tell_kind_of
@@ -184,8 +186,6 @@ def _write_batches(batches: Batches, aside: Path) -> None:
 
 
 def _read_parquet(path: Path) -> Batches:
-    from pyarrow import parquet
-
     with parquet.ParquetFile(path, memory_map=True) as file:
         names = file.schema_arrow.names
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -220,8 +220,6 @@ def _read_text(path: Path, notes: list[str]) -> Batches:
 
 
 def _read_lines(path: Path, stream: pa.NativeFile, encoding: str) -> Iterator[str]:
-    import io
-
     text = io.TextIOWrapper(stream, encoding=encoding)  # however lines end, a text is the same
     number = 0
     try:
@@ -235,9 +233,6 @@ def _read_lines(path: Path, stream: pa.NativeFile, encoding: str) -> Iterator[st
         raise InputError(f"{path} must be text in {encoding}", found, do, key=SOURCE_KEY) from error
 
 
-READERS: dict[str, Callable[[Path], Batches]] = {
-    "jsonl": read_jsonl,
-    "parquet": _read_parquet,
-}
+READERS: dict[str, Callable[[Path], Batches]] = {"jsonl": read_jsonl, "parquet": _read_parquet}
 NOTED: dict[str, Callable[[Path, list[str]], Batches]] = {"excel": read_excel, "text": _read_text}
 """Those that have something to say of a file."""

@@ -39,11 +39,7 @@ def _spell_differing(table: pa.Table, tables: Sequence[pa.Table]) -> pa.Table:
 def leave_out_empty_files(
     found: Mapping[Part | None, Sequence[Path]],
 ) -> tuple[dict[Part | None, list[Path]], list[str]]:
-    """The files that have bytes, as programs that write a file a worker leave some without any.
-
-    Raises:
-        InputError: all files of a part are empty.
-    """
+    """The files that have bytes, as programs that write a file a worker leave some without any."""
     empty = [file for files in found.values() for file in files if not file.stat().st_size]
     kept = {part: [file for file in files if file not in empty] for part, files in found.items()}
     return (
@@ -54,11 +50,7 @@ def leave_out_empty_files(
 
 
 def leave_out_rowless(tables: Tables, paths: Sequence[Path]) -> tuple[Tables, list[Path], list[str]]:
-    """The tables that have rows, unless none has any.
-
-    Raises:
-        InputError: no file of a part has rows.
-    """
+    """The tables that have rows, unless none has any."""
     empty = [path for (_, table), path in zip(tables, paths, strict=True) if not len(table)]
     if len(empty) in (0, len(tables)):
         return tables, list(paths), []

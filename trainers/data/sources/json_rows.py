@@ -23,11 +23,7 @@ DO = "with pandas: frame.to_json(path, orient='records', lines=True); with jq: j
 
 
 def parse_json(text: str) -> Json:
-    """The JSON value of a text.
-
-    Raises:
-        ValueError: it is none, an object names a key twice, or a string holds half a character.
-    """
+    """The JSON value of a text."""
     value: Json = json.loads(text, object_pairs_hook=unique_keys)
     if "\\ud" in text or "\\uD" in text:
         try:
@@ -92,11 +88,7 @@ def _read_rows(path: Path) -> Iterator[list[JsonObject]]:
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The file's lines with their numbers, however it is packed.
-
-    Raises:
-        InputError: it is damaged, or not in UTF-8.
-    """
+    """The file's lines with their numbers, however it is packed."""
     number = 0
     try:
         with refuse_unreadable(path), open_unpacked(path) as stream:

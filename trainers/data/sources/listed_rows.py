@@ -20,11 +20,7 @@ def spell_row(row_hash: int) -> str:
 
 
 def read_listed_rows(path: Path) -> Hashes:
-    """The hashes in the file's column `row`, uint64, ascending and each once.
-
-    Raises:
-        InputError: the file cannot be read, has no such column, or one of its values is no hash.
-    """
+    """The hashes in the file's column `row`, uint64, ascending and each once."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -115,9 +117,6 @@ def read_source(source: Json) -> str:
 
 
 def _empty_dataset(spec: Mapping[str, Json]) -> Dataset:
-    import hashlib
-    import json
-
     document = json.dumps(spec, sort_keys=True, default=str)
     fingerprint = hashlib.sha256(document.encode()).hexdigest()[:32]
     return Dataset(

@@ -36,3 +36,11 @@ def copy_store(source: Path, target: Path) -> None:
     """Makes one database the same as another, with what is still in the write-ahead log."""
     with closing(sqlite3.connect(source)) as made, closing(sqlite3.connect(target)) as copied:
         made.backup(copied)
+
+
+def copy_home(source: Path, target: Path) -> None:
+    """Makes one home the same as another, databases with what is still in their logs."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.db", "*.db-*"))
+    for path in source.glob("*.db"):
+        copy_store(path, target / path.name)

@@ -1,5 +1,5 @@
-"""The notebook among the examples: its cells one after another as a kernel runs them, with Ray; without it those
-up to the sweep, which is planned."""
+"""The notebook among the examples: its cells one after another as a kernel runs them, with Ray; without it
+those up to the sweep, which is planned."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ def client(shop: Shop) -> Any:
 
 
 def promote_through_failures(shop: Shop, client: Any, name: str, odd: str, even: str) -> int:
-    """Fails one write after another, in turn before and after it was done; after each, a repeat ends as if none
-    had failed. How many there are; every third fails, with `EVERY_WRITE` each."""
+    """Fails one write after another, in turn before and after it was done; after each, a repeat ends as if
+    none had failed. How many there are; every third fails, with `EVERY_WRITE` each."""
     candidate, whole = shop.candidate(name), FailingClient(client)
     store, before = shop.home.path / "mlflow.db", shop.home.path.parent / "before.db"
     copy_store(store, before)

@@ -200,8 +200,8 @@ def test_server_with_any_failing_call_gets_everything_once(mlflow: Any, tell: Te
 def test_connection_that_breaks_at_any_call_fails_no_pass_and_makes_nothing_twice(
     mlflow: Any, tell: Tell, done: bool
 ) -> None:
-    """Before or after the call is done; but for the experiment's making, which the next pass looks for. A third
-    of the calls; with `EVERY_WRITE` each."""
+    """Before or after the call is done; but for the experiment's making, which the next pass looks for. A
+    third of the calls; with `EVERY_WRITE` each."""
     smooth = WatchedClient(mlflow)
     short_story(tell).sender(SERVER, connect=smooth.at_a_server).send_once()
     for broken in some_of(len(smooth.asked), 3):

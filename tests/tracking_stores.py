@@ -41,6 +41,12 @@ def copy_store(source: Path, target: Path) -> None:
 def copy_home(source: Path, target: Path) -> None:
     """Makes one home the same as another, databases with what is still in their logs."""
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.db", "*.db-*"))
+    fill_home(source, target)
+
+
+def fill_home(source: Path, target: Path) -> None:
+    """Gives an empty home what another has; its databases stay the files that they are, which may be open."""
+    ignored = shutil.ignore_patterns("*.db", "*.db-*")
+    shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
     for path in source.glob("*.db"):
         copy_store(path, target / path.name)

@@ -24,7 +24,7 @@ from infra.spec import Budget, FamilySpec, Objective, SweepSpec
 from infra.tracking.client import TrackingStore
 from tests.flows.ledger_sweeps import trial_of, write_sweep
 from tests.flows.promotion import models
-from tests.tracking_stores import copy_home
+from tests.tracking_stores import copy_home, fill_home
 from trainers.errors import TrainerError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Shop:
             promoted.append(f"{name} {model!r}")
             kept = self.kept / hashlib.sha256("\n".join(promoted).encode()).hexdigest()[:16]
             if kept.is_dir():
-                copy_home(kept, self.home.path)
+                fill_home(kept, self.home.path)
             else:
                 self.promote(self.sweep(name, **model))
                 copy_home(self.home.path, kept)

@@ -25,8 +25,8 @@ demo: setup
 test: setup
 	PYTHON=$(BIN)/python scripts/check
 
-# Each write and statement fails once, where `make test` takes some, every case of the fault catalogue runs, and
-# small changes of the code where decisions are made are looked at: do the tests notice?
+# Tests marked `long` run too, each write and statement fails once, where `make test` takes some, every case of the
+# fault catalogue runs, and small changes of the code where decisions are made are looked at: do the tests notice?
 test-all: setup
 	EVERY_WRITE=1 PYTHON=$(BIN)/python scripts/check
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/run.py

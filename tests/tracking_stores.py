@@ -36,3 +36,17 @@ def copy_store(source: Path, target: Path) -> None:
     """Makes one database the same as another, with what is still in the write-ahead log."""
     with closing(sqlite3.connect(source)) as made, closing(sqlite3.connect(target)) as copied:
         made.backup(copied)
+
+
+def copy_home(source: Path, target: Path) -> None:
+    """Makes one home the same as another, databases with what is still in their logs."""
+    shutil.rmtree(target, ignore_errors=True)
+    fill_home(source, target)
+
+
+def fill_home(source: Path, target: Path) -> None:
+    """Gives an empty home what another has; its databases stay the files that they are, which may be open."""
+    ignored = shutil.ignore_patterns("*.db", "*.db-*")
+    shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
+    for path in source.glob("*.db"):
+        copy_store(path, target / path.name)

@@ -8,6 +8,7 @@ would count as nothing, fused recurrent layers and attention on a CPU, is told t
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,25 @@ def count_flops(call: Callable[[], object]) -> float | None:
     """What the call computes; None where nothing of it can be counted (trees, say)."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    _spare_compiler()
     counter = FlopCounterMode(display=False, custom_mapping=dict(_own_formulas()))
     with counter:
         call()
     return float(counter.get_total_flops()) or None
+
+
+_NOTED = "__dynamo_disable"  # where torch notes a function as its compiler would have it called
+
+
+def _spare_compiler() -> None:
+    """PyTorch keeps its counter out of its compiler, and loads that for it: most of two seconds of a process
+    that never compiles. Where it is loaded already, or in a version without the note, all stays as it is."""
+    from torch.utils.flop_counter import _FlopCounterMode
+
+    plain = getattr(_FlopCounterMode.__torch_dispatch__, "__wrapped__", None)
+    if plain is None or hasattr(plain, _NOTED) or "torch._dynamo" in sys.modules:
+        return
+    setattr(plain, _NOTED, plain)
 
 
 def answer_flops(family: Family, module: torch.nn.Module, source: ExampleSource) -> float | None:

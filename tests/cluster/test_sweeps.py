@@ -16,7 +16,7 @@ from infra.errors import LedgerAbsent
 from tests.cluster.clusters import RayCluster, scripted_sweep, start_cluster
 from tests.faults.harness import check_tracking, until
 
-pytestmark = [pytest.mark.ray, pytest.mark.cluster]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.long]
 LIMIT_S = 900.0
 SIZES = {"head": 1, "one": 2, "two": 2}
 
@@ -94,7 +94,6 @@ def check_no_split(cluster: RayCluster, name: str) -> None:
         assert all(ended <= started for (_, ended), (started, _) in itertools.pairwise(spans))
 
 
-@pytest.mark.long
 def test_machine_that_is_cut_off_for_ninety_seconds_splits_no_trial(cluster: RayCluster) -> None:
     """What it told meanwhile is refused or counted once; others train its trials (F08)."""
     driver = cluster.sweep(write_sweep(cluster, "cut-off", trials=12, epochs=60))
@@ -111,7 +110,6 @@ def test_machine_that_is_cut_off_for_ninety_seconds_splits_no_trial(cluster: Ray
     assert len(moved) == 2
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("away_s", [60.0, 180.0])
 def test_database_that_is_away_stops_no_training(cluster: RayCluster, away_s: float) -> None:
     """Trials go on while it is away, and none is given up for its silence (F17)."""
@@ -125,7 +123,6 @@ def test_database_that_is_away_stops_no_training(cluster: RayCluster, away_s: fl
     assert [attempt.outcome for attempt in cluster.stage.attempts(name)] == ["complete"] * 10
 
 
-@pytest.mark.long
 def test_sessions_that_are_ended_every_five_seconds_are_not_seen(cluster: RayCluster) -> None:
     """Each connection begins anew (F18)."""
     driver = cluster.sweep(write_sweep(cluster, "no-sessions", trials=10, epochs=60))
@@ -147,7 +144,6 @@ def test_sessions_that_are_ended_every_five_seconds_are_not_seen(cluster: RayClu
     assert [attempt.outcome for attempt in cluster.stage.attempts("no-sessions")] == ["complete"] * 10
 
 
-@pytest.mark.long
 def test_slow_and_cut_connections_make_a_sweep_slower_and_never_wrong(cluster: RayCluster) -> None:
     """At most twice as long, with checkpoints as often as a file has them by itself: each waits until the
     ledger knows what it lets a trial skip, a second and more over such a wire (F09)."""
@@ -162,7 +158,6 @@ def test_slow_and_cut_connections_make_a_sweep_slower_and_never_wrong(cluster: R
     assert took["bad-wires"] <= 2 * took["good-wires"], took
 
 
-@pytest.mark.long
 def test_trials_of_a_drained_machine_go_on_elsewhere(cluster: RayCluster) -> None:
     """A machine that is to go within 30 s gives its trials away where they are, and none is charged (F14)."""
     driver = cluster.sweep(write_sweep(cluster, "drained", trials=10, epochs=60))

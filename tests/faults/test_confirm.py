@@ -32,6 +32,7 @@ families:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.slow
 def test_confirm_killed_half_way_resumes(tmp_path: Path) -> None:
     """Two candidates on two seeds; the driver dies after the first; nothing is trained or read twice."""

@@ -3,6 +3,8 @@ disturbed. In stacks it has them to rounding (`test_stacks`)."""
 
 from __future__ import annotations
 
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,8 @@ def exact_outcomes(trials: list[TrialRow]) -> list[dict[str, Any]]:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_sweep_with_killed_lanes_gives_the_same_bits(tmp_path: Path) -> None:
-    """What trains ahead of the lanes is killed in the midst of its first trial, a lane later: no number
-    differs from those of a lane that nothing disturbed."""
+    """What trains ahead of the lanes is killed in the midst of its first trial, a lane and then the driver
+    later: the same command goes on, and no number differs from those of a lane that nothing disturbed."""
     quiet = Stage(tmp_path / "quiet", {SWITCH: "0"})
     quiet.write("exact.yaml", FILE)
     done = quiet.run("sweep", "exact.yaml")
@@ -77,9 +79,14 @@ def test_sweep_with_killed_lanes_gives_the_same_bits(tmp_path: Path) -> None:
         stage.wait_for("exact", reached)
         for pid in stage.lane_pids("exact"):
             kill(pid)
-    _, err = driver.communicate(timeout=600)
-    assert driver.returncode == 0, err
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate(timeout=600)
+    ended = {trial.number: trial.ended_at for trial in stage.trials("exact") if trial.has_ended}
+    assert 3 <= len(ended) < len(expected)
+    done = replace(stage, environment={SWITCH: "0"}).run("sweep", "exact.yaml")
+    assert done.returncode == 0, done.stderr
     trials = stage.trials("exact")
+    assert {number: trials[number].ended_at for number in ended} == ended, "a finished one ran again"
     assert trials[0].attempts == 2
     first, *_, last = [attempt.lane for attempt in stage.attempts("exact")]
     assert (first, last.partition("-")[0]) == ("head-start-0", "lanes")

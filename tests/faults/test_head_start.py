@@ -33,6 +33,7 @@ def has_trained(epochs: int) -> Callable[[list[TrialRow]], bool]:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.slow
 def test_command_that_ends_before_its_lanes_are_up_loses_and_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C stops with a checkpoint; a killed one takes what trains along; each goes on from there."""

@@ -36,6 +36,7 @@ def steps(stage: Stage, number: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_lane_leaves_its_neighbour_and_metrics_untouched(tmp_path: Path) -> None:
     """1.0 and 0.0 to the bit; the neighbour of the killed lane misses no step; the killed trial goes on."""

@@ -35,6 +35,7 @@ def server() -> Iterator[Postgres]:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.slow
 def test_sweep_survives_a_crash_of_its_postgres_ledger(tmp_path: Path, server: Postgres) -> None:
     """Every epoch asks the coordinator, which waits: nothing is lost, charged, or trained twice."""

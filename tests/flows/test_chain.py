@@ -40,6 +40,25 @@ families:
       channels: [{channels}]
       dense: [32]
 """
+# A weak and a good trial: what follows the chain needs no second sweep.
+BOTH = """
+name: digits
+data: {source: builtin:digits}
+objective: {metric: accuracy}
+budget: {trials: 2, epochs: 5}
+search: {sampler: random, pruner: none}
+resources: {lanes: 1}
+keep: {models: all}
+model: digits
+families:
+  image_cnn:
+    start_with: [{learning_rate: 1.0e-4}, {learning_rate: 4.0e-3}]
+    space:
+      learning_rate: {type: float, low: 1.0e-5, high: 1.0e-2, log: true}
+      optimizer: {type: categorical, choices: [adam]}
+      channels: [16]
+      dense: [32]
+"""
 WEAK = {"name": "first", "trials": 1, "epochs": 1, "low": 2e-3, "high": 3e-3, "channels": 4}
 BETTER = {"name": "second", "trials": 2, "epochs": 5, "low": 3e-3, "high": 5e-3, "channels": 16}
 ROWS = 40
@@ -47,18 +66,10 @@ FOLLOWED_WITHIN_S = 3.0
 JUDGES_WITHIN_S = 60.0
 
 
-pytestmark = pytest.mark.xdist_group("chain")  # one process makes the sweeps for both
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """Two finished sweeps for one model, the second better; the first one's winner is confirmed."""
-    stage = Stage(tmp_path_factory.mktemp("chain"), {"OMP_NUM_THREADS": "1", "COLUMNS": "120"})
-    for values in (WEAK, BETTER):
-        stage.write(f"{values['name']}.yaml", FILE.format(**values))
-    output_of(stage, "sweep", "first.yaml")
-    output_of(stage, "confirm", "first", "--top", "1", "--seeds", "2")
-    return stage
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """A home of its own."""
+    return Stage(tmp_path / "chain", {"OMP_NUM_THREADS": "1", "COLUMNS": "120"})
 
 
 def output_of(stage: Stage, *words: str) -> str:
@@ -95,27 +106,27 @@ def a_picture_a_row(count: int = ROWS) -> tuple[list[dict[str, Any]], list[int]]
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # a dozen commands, each of which imports much
-def test_sweep_promote_serve_predict_and_rollback_agree(swept: Stage, tmp_path: Path) -> None:
-    first = document_of(swept, "promote", "first", "--reason", "the first")
+def test_sweep_promote_serve_predict_and_rollback_agree(stage: Stage, tmp_path: Path) -> None:
+    stage.write("digits.yaml", BOTH)
+    output_of(stage, "sweep", "digits.yaml")
+    first = document_of(stage, "promote", "digits", "--trial", "0", "--reason", "the first")
     assert (first["outcome"], first["version"], first["former"]) == ("moved", 1, None)
-    assert "seed" in first["candidate"]  # a confirmed run
     rows, labels = a_picture_a_row()
     body, port = json.dumps({"dataframe_records": rows[:4]}).encode(), free_port()
     command = [sys.executable, "-m", "flows.cli", "serve", "digits", "--port", str(port)]
     environ = {
-        **swept.environment, "VELODROME_HOME": str(swept.home.path),
+        **stage.environment, "VELODROME_HOME": str(stage.home.path),
         "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
     }  # fmt: skip
     with run_server(command, port, environ, tmp_path / "serve.log"):
         status, version, weak = ask(port, body)
         assert (status, version) == (200, "digits/1")
-        output_of(swept, "sweep", "second.yaml")
         with Clients(port, body, count=4, pause_s=0.2) as clients:
-            second = document_of(swept, "promote", "second")
+            second = document_of(stage, "promote", "digits")
             assert (second["outcome"], second["version"], second["former"]) == ("moved", 2, 1)
             seconds_until(lambda: ask(port, body)[1] == "digits/2", FOLLOWED_WITHIN_S)
-            check_batch(swept, rows, labels, ask(port, body)[2]["predictions"])
-            output_of(swept, "rollback", "digits", "--reason", "to see it")
+            check_batch(stage, rows, labels, ask(port, body)[2]["predictions"])
+            output_of(stage, "rollback", "digits", "--reason", "to see it")
             seconds = seconds_until(lambda: ask(port, body)[1] == "digits/1", FOLLOWED_WITHIN_S)
             time.sleep(0.5)
         assert not clients.failures
@@ -125,7 +136,7 @@ def test_sweep_promote_serve_predict_and_rollback_agree(swept: Stage, tmp_path: 
         assert answers_agree(ask(port, body)[2], weak)
     check_answers(clients)
     print(f"back {seconds:.2f} s after the rollback; {sum(clients.seen.values())} requests")
-    assert moves(swept) == [("promotion", None, 1), ("promotion", 1, 2), ("rollback", 2, 1)]
+    assert moves(stage) == [("promotion", None, 1), ("promotion", 1, 2), ("rollback", 2, 1)]
 
 
 def check_batch(stage: Stage, rows: list[Any], labels: list[int], served: list[Any]) -> None:
@@ -161,12 +172,17 @@ def check_answers(clients: Clients) -> None:
 
 
 @pytest.fixture
-def on_postgres(swept: Stage, tmp_path: Path) -> Iterator[Stage]:
-    """The same sweeps, with an MLflow server on PostgreSQL for tracking and registry."""
+def on_postgres(stage: Stage, tmp_path: Path) -> Iterator[Stage]:
+    """Two sweeps for one model, the second better and the first one's winner confirmed; then an MLflow server
+    on PostgreSQL for tracking and registry."""
+    for values in (WEAK, BETTER):
+        stage.write(f"{values['name']}.yaml", FILE.format(**values))
+        output_of(stage, "sweep", f"{values['name']}.yaml")
+    output_of(stage, "confirm", "first", "--top", "1", "--seeds", "2")
     with postgres.run_postgres() as database:
         server = Server(tmp_path / "server", database.database())
         try:
-            yield replace(swept, environment={**swept.environment, "MLFLOW_TRACKING_URI": server.url})
+            yield replace(stage, environment={**stage.environment, "MLFLOW_TRACKING_URI": server.url})
         finally:
             server.end()
 
@@ -177,9 +193,9 @@ def on_postgres(swept: Stage, tmp_path: Path) -> Iterator[Stage]:
 @pytest.mark.timeout(1800)  # a dozen commands, each of which imports much
 def test_promotions_that_meet_on_postgres_move_in_one_order(on_postgres: Stage) -> None:
     stage = on_postgres
-    if not stage.trials("second"):
-        output_of(stage, "sweep", "second.yaml")
-    assert document_of(stage, "promote", "first")["version"] == 1
+    first = document_of(stage, "promote", "first")
+    assert first["version"] == 1
+    assert "seed" in first["candidate"]  # a confirmed run
     with pause_while_judging(stage, "promote", "second", "--trial", "0") as slow:
         quick = document_of(stage, "promote", "second", "--trial", "1")
         assert (quick["outcome"], quick["version"], quick["former"]) == ("moved", 3, 1)

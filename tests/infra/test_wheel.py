@@ -78,5 +78,5 @@ def test_lean_wheel_asks_for_everything_by_its_extra_all(tmp_path: Path) -> None
 
 def install(wheel: Path, target: Path) -> None:
     """As `pip install --no-deps --target` does it."""
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile"]
     subprocess.run([*command, "--target", str(target), str(wheel)], timeout=600, check=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import _FlopCounterMode
 
 from tests.trainers import tiny
 from tests.trainers.families.cases import CASES, TREES, Case
@@ -115,3 +117,20 @@ def test_flops_can_be_an_objective() -> None:
     hooks = Recorder()
     outcome = train(tiny.job(goals=goals, epochs=1), tiny.data(), hooks)
     assert outcome.values[1] == outcome.facts["flops"] == hooks.reports[0]["flops"]
+
+
+class _NoCompiler:
+    """Stands before whatever finds modules."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        assert name != "torch._dynamo", "counting loads PyTorch's compiler"
+
+
+def test_counting_in_a_process_that_never_compiles_loads_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that tries a model for `promote`: it would take most of two seconds."""
+    plain = _FlopCounterMode.__torch_dispatch__.__wrapped__
+    monkeypatch.delattr(plain, "__dynamo_disable", raising=False)
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [_NoCompiler(), *sys.meta_path])
+    layer, rows = nn.Linear(3, 2), torch.zeros(1, 3)
+    assert count_flops(lambda: layer(rows)) == 12

@@ -25,8 +25,8 @@ code: {{root: {ROOT}}}
 
 
 def _stride(pace: Pace) -> str:
-    """At each statement, or at every third on each change."""
-    return "3" if pace.fast else "1"
+    """At each statement, or at every sixth on each change."""
+    return "6" if pace.fast else "1"
 
 
 @case("F16", "the one that takes over is killed at each of its statements", fast=True, slow=True)
@@ -54,7 +54,7 @@ def kill_while_deciding(folder: Path, pace: Pace) -> Outcome:
 @case("F25", "two drivers on one study within 100 ms, 20 times", fast=True, slow=True)
 def two_drivers(folder: Path, pace: Pace) -> Outcome:
     """One runs it and the other is refused; in full, the commands themselves too."""
-    rounds = 8 if pace.fast else 20
+    rounds = 4 if pace.fast else 20
     told = run_step("race", folder, str(rounds))
     ends = Counter(told["ends"])
     assert not told["wrong"], told["wrong"]

@@ -1,4 +1,5 @@
-"""The notebook among the examples, its cells run one after another as a kernel runs them, with Ray."""
+"""The notebook among the examples: its cells one after another as a kernel runs them, with Ray; without it
+those up to the sweep, which is planned."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,7 @@ for place, cell in enumerate(json.load(open(sys.argv[1]))["cells"]):
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_notebook_example_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "VELODROME_HOME": str(tmp_path / "home")}
     done = subprocess.run(
@@ -45,3 +48,19 @@ def test_notebook_example_runs_from_its_first_cell_to_its_last(tmp_path: Path) -
     assert "p_0" in answers
     assert "<table>" in comparison
     assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_notebook_example_tries_its_function_and_plans_its_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same cells, of which the third says `plan` for `sweep`."""
+    monkeypatch.setenv("VELODROME_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    cells = [c["source"] for c in json.loads(NOTEBOOK.read_text())["cells"] if c["cell_type"] == "code"]
+    first, second, third = ("".join(source) for source in cells[:3])
+    assert third.startswith("result = velodrome.sweep(")
+    known: dict[str, Any] = {"__name__": "__main__"}
+    for cell in (first, second, third.replace(".sweep(", ".plan(")):
+        exec(cell, known)
+    assert 0.8 < known["outcome"].values[0] < 1
+    assert known["result"].trials == 3

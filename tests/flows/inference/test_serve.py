@@ -154,6 +154,7 @@ def seconds_until(condition: Callable[[], bool], limit_s: float) -> float:
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.long
 def test_serve_follows_champion_under_load_without_lost_requests(
     registered: RegistryFixture, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from infra.spec import Budget, FamilySpec, Objective, SweepSpec
 from infra.tracking.client import TrackingStore
 from tests.flows.ledger_sweeps import trial_of, write_sweep
 from tests.flows.promotion import models
+from tests.tracking_stores import copy_home, fill_home
 from trainers.errors import TrainerError
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class Shop:
     dataset: Any
     asked: list[Any] = field(default_factory=list)
     source: dict[str, Any] = field(default_factory=lambda: SOURCE)
+    kept: Path | None = None
 
     def sweep(
         self, name: str, *, gates: dict[str, Any] | None = None, bundle: Path | None = None, **model: Any
@@ -135,6 +138,22 @@ class Shop:
         """As the command does."""
         return conclude(self.promoter(), self.candidate(name), reason=reason, dry_run=dry_run)
 
+    def begin(self, **sweeps: dict[str, Any]) -> None:
+        """In an empty home, promotes sweeps with those models one after another.
+
+        A promotion takes most of a second of processor time: a home that another test began with is copied.
+        """
+        assert self.kept is not None
+        promoted = [f"{self.rows}"]
+        for name, model in sweeps.items():
+            promoted.append(f"{name} {model!r}")
+            kept = self.kept / hashlib.sha256("\n".join(promoted).encode()).hexdigest()[:16]
+            if kept.is_dir():
+                fill_home(kept, self.home.path)
+            else:
+                self.promote(self.sweep(name, **model))
+                copy_home(self.home.path, kept)
+
     @property
     def champion(self) -> int | None:
         """Where the alias points."""
@@ -145,12 +164,18 @@ def _quick(registry: Registry, model: str) -> Mover:
     return Mover(registry, model, sleep=lambda seconds: None)
 
 
+@pytest.fixture(scope="session")
+def kept_homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where homes are kept that tests begin with."""
+    return tmp_path_factory.mktemp("homes")
+
+
 @pytest.fixture
-def shop(home: Home, empty_store: Path, rows: Path, dataset: Any) -> Shop:
+def shop(home: Home, empty_store: Path, rows: Path, dataset: Any, kept_homes: Path) -> Shop:
     """A home with an empty MLflow store."""
     home.path.mkdir(parents=True)
     shutil.copyfile(empty_store, home.path / "mlflow.db")
-    return Shop(home=home, rows=rows, dataset=dataset)
+    return Shop(home=home, rows=rows, dataset=dataset, kept=kept_homes)
 
 
 Promote = Callable[..., Promotion]

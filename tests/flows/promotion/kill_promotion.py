@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import json
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Any
 
 from infra.home import Home
 from tests.flows.promotion.conftest import Shop
-from tests.tracking_stores import copy_store
+from tests.tracking_stores import copy_home
 
 FILE_EVENTS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.copyfile"}
 
@@ -93,14 +92,6 @@ def run_forked(work: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     assert status == 0, status
     found: dict[str, Any] = json.loads(heard)
     return found
-
-
-def copy_home(source: Path, target: Path) -> None:
-    """Makes one home the same as another, databases with what is still in their logs."""
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.db", "*.db-*"))
-    for path in source.glob("*.db"):
-        copy_store(path, target / path.name)
 
 
 def main(home: Path, name: str, stride: int) -> None:

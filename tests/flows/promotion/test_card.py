@@ -84,8 +84,7 @@ def test_card_lies_beside_the_bundle_and_leaves_its_seal_whole(shop: Shop, tmp_p
 
 
 def test_refused_version_has_a_card_and_leaves_the_models_page(shop: Shop) -> None:
-    shop.sweep("first", skill=0.9, seed=1)
-    shop.promote("first")
+    shop.begin(first={"skill": 0.9, "seed": 1})
     shop.sweep("second", skill=0.5, seed=2)
     with pytest.raises(GateRefused):
         shop.promote("second")
@@ -103,8 +102,7 @@ def test_rollback_puts_the_former_champion_on_the_models_page(shop: Shop) -> Non
 
 
 def test_card_is_read_by_the_hub_and_written_once(shop: Shop, tmp_path: Path) -> None:
-    shop.sweep("first", skill=0.9, seed=1, card=WRITTEN)
-    shop.promote("first")
+    shop.begin(first={"skill": 0.9, "seed": 1, "card": WRITTEN})
     path = tmp_path / "README.md"
     given: dict[str, Any] = {"registry": shop.home.mlflow_uri, "home": shop.home}
     written = card("shop", out=str(path), **given)
@@ -119,8 +117,7 @@ def test_card_is_read_by_the_hub_and_written_once(shop: Shop, tmp_path: Path) ->
 
 
 def test_card_of_a_version_without_purpose_says_that_it_has_none(shop: Shop) -> None:
-    shop.sweep("first", skill=0.9, seed=1)
-    shop.promote("first")
+    shop.begin(first={"skill": 0.9, "seed": 1})
     assert "Not said: `card:` in the sweep's file has no `limits`." in description_of(shop, 1)
 
 

@@ -146,7 +146,7 @@ def shop_model(shop: Shop) -> str:
 
 
 def test_remove_keeps_models_that_history_leads_to(shop: Shop) -> None:
-    shop.promote(shop.sweep("one"))
+    shop.begin(one={})
     version = shop.registry.version("shop", 1)
     assert version is not None
     remove("one", home=shop.home, agree=lambda removal: True, tracking=True)
@@ -158,7 +158,7 @@ def test_remove_keeps_models_that_history_leads_to(shop: Shop) -> None:
 
 
 def test_remove_names_the_champion_that_came_from_the_sweep(shop: Shop, velodrome: Velodrome) -> None:
-    shop.promote(shop.sweep("one"))
+    shop.begin(one={})
     shop.sweep("two", seed=2)
     refused = velodrome("remove", "one")  # nobody is there to say yes
     assert refused.status == 3

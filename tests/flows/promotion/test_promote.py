@@ -64,7 +64,7 @@ def test_promote_first_and_better_models_move_worse_is_refused(shop: Shop, tmp_p
 
 
 def test_promote_lucky_model_on_few_examples_is_refused(shop: Shop, tmp_path: Path) -> None:
-    shop.promote(shop.sweep("one", skill=0.85))
+    shop.begin(one={"skill": 0.85})
     few = tmp_path / "few.csv"
     few.write_text("".join(shop.rows.read_text().splitlines(keepends=True)[:121]))
     written = tmp_path / "policy.yaml"
@@ -105,7 +105,7 @@ def test_promote_challenger_with_one_fault_is_refused_by_its_gate(
     if gate == "metric accuracy":
         gates["metrics"] = {"accuracy": {"at_least": 0.95}}
     first = {"skill": 0.8} if gate != "metric accuracy" else {"skill": 0.99}
-    shop.promote(shop.sweep("one", gates=gates, **first))
+    shop.begin(one={"gates": gates, **first})
     assert gate in refusing_gates(shop, shop.sweep("two", seed=2, **model))
     assert shop.champion == 1
 
@@ -119,7 +119,7 @@ def test_promote_changed_signature_is_refused(shop: Shop) -> None:
 
 
 def test_promote_bundle_with_flipped_bit_is_refused_unloaded(shop: Shop) -> None:
-    shop.promote(shop.sweep("one", skill=0.85))
+    shop.begin(one={"skill": 0.85})
     name = shop.sweep("two", skill=0.95, seed=2)
     shop.candidate(name)  # logged
     for weights in shop.home.artifacts.rglob("weights.safetensors"):
@@ -175,7 +175,7 @@ def _row(shop: Shop, row: int) -> tuple[float, str]:
 
 
 def test_promote_overtaken_by_another_promotion_is_refused(shop: Shop) -> None:
-    shop.promote(shop.sweep("one", skill=0.8))
+    shop.begin(one={"skill": 0.8})
     slow = shop.candidate(shop.sweep("two", skill=0.9, seed=2))
     quick = shop.candidate(shop.sweep("three", skill=0.95, seed=3))
 
@@ -206,8 +206,9 @@ def test_promote_sweep_gates_become_policy_of_a_new_model_alone(shop: Shop) -> N
 
 
 def test_alias_moved_by_hand_is_reported_recorded_once_and_settled(shop: Shop) -> None:
-    for number, skill in enumerate((0.8, 0.88, 0.96), start=1):
-        shop.promote(shop.sweep(f"s{number}", skill=skill, seed=number))
+    shop.begin(
+        **{f"s{seed}": {"skill": skill, "seed": seed} for seed, skill in ((1, 0.8), (2, 0.88), (3, 0.96))}
+    )
     shop.registry.set_alias("shop", "champion", 1)
     for _ in range(2):
         with pytest.raises(ForeignMove, match="moved it by hand"):
@@ -224,8 +225,9 @@ def test_alias_moved_by_hand_is_reported_recorded_once_and_settled(shop: Shop) -
 
 
 def test_rollback_goes_back_step_by_step(shop: Shop) -> None:
-    for number, skill in enumerate((0.8, 0.88, 0.96), start=1):
-        shop.promote(shop.sweep(f"s{number}", skill=skill, seed=number))
+    shop.begin(
+        **{f"s{seed}": {"skill": skill, "seed": seed} for seed, skill in ((1, 0.8), (2, 0.88), (3, 0.96))}
+    )
     assert [rollback("shop").version, rollback("shop").version, shop.champion] == [2, 1, 1]
     with pytest.raises(WrongInput, match="former champion"):
         rollback("shop")
@@ -258,7 +260,7 @@ def test_approval_by_the_promoting_user_is_refused(shop: Shop, monkeypatch: pyte
 
 
 def test_history_that_was_changed_fails_verification(shop: Shop, tmp_path: Path) -> None:
-    shop.promote(shop.sweep("one"))
+    shop.begin(one={})
     anchor = history("shop", verify=True).last_hash
     shop.promote(shop.sweep("two", skill=0.98, seed=2))
     assert history("shop", anchor=anchor, export=str(tmp_path / "history.json")).verified
@@ -280,7 +282,7 @@ def test_history_that_was_changed_fails_verification(shop: Shop, tmp_path: Path)
 def test_promote_to_another_registry_copies_the_same_bytes(
     shop: Shop, empty_store: Path, tmp_path: Path
 ) -> None:
-    shop.promote(shop.sweep("one"))
+    shop.begin(one={})
     uri = f"sqlite:///{tmp_path}/production.db"
     copy_store(empty_store, tmp_path / "production.db")
     production = Registry.open(uri, shop.home)
@@ -387,7 +389,7 @@ def test_promote_reads_no_file_outside_the_store(shop: Shop, tmp_path: Path) -> 
 
 
 def test_adopt_accepts_champion_alias_removed_by_hand(shop: Shop) -> None:
-    shop.promote(shop.sweep("one"))
+    shop.begin(one={})
     shop.registry.call("delete_registered_model_alias", "shop", "champion")
     with pytest.raises(ForeignMove, match="nowhere"):
         shop.promote("one")

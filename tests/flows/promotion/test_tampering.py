@@ -58,8 +58,7 @@ def _swap_both(shop: Shop) -> None:
 @pytest.fixture
 def two_champions(shop: Shop) -> Shop:
     """A shop whose second version took the place of a weaker first one."""
-    shop.promote(shop.sweep("one", skill=0.8))
-    shop.promote(shop.sweep("two", skill=0.92, seed=2))
+    shop.begin(one={"skill": 0.8}, two={"skill": 0.92, "seed": 2})
     return shop
 
 
@@ -285,7 +284,7 @@ COMMANDS = (
 def test_record_that_cannot_be_read_is_refused_by_name(
     damage: str, shop: Shop, velodrome: Callable[..., CommandResult]
 ) -> None:
-    shop.promote(shop.sweep("one"))
+    shop.begin(one={})
     shop.sweep("two", skill=0.95, seed=2)
     run_sql(shop, DAMAGE[damage])
     for command in COMMANDS:
@@ -299,8 +298,7 @@ def test_record_that_cannot_be_read_is_refused_by_name(
 def test_card_of_a_version_whose_tag_was_changed_says_so(
     text: str, shop: Shop, velodrome: Callable[..., CommandResult]
 ) -> None:
-    shop.promote(shop.sweep("one"))
-    shop.promote(shop.sweep("two", skill=0.95, seed=2))
+    shop.begin(one={}, two={"skill": 0.95, "seed": 2})
     shop.registry.call("set_model_version_tag", "shop", "1", CARD_TAG, text)
     ended = velodrome("card", "shop/1")
     assert (ended.status, "must be what a promotion wrote" in ended.err) == (2, True)
@@ -310,7 +308,7 @@ def test_card_of_a_version_whose_tag_was_changed_says_so(
 def test_document_that_cannot_be_read_is_refused_by_name(
     shop: Shop, velodrome: Callable[..., CommandResult]
 ) -> None:
-    shop.promote(shop.sweep("one"))
+    shop.begin(one={})
     run_sql(shop, "update params set value='' where key like 'content/%'")
     ended = velodrome("history", "shop")
     assert (ended.status, "cannot be read" in ended.err) == (3, True)

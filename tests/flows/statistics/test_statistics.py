@@ -326,8 +326,12 @@ def test_f1_comparison_keeps_its_level() -> None:
 
 @pytest.mark.parametrize(
     ("spread", "deviation"),
-    [(0.0, 0.0), (0.5, 0.0), (0.0, 0.03), (0.5, 0.01)],
-    ids=["alike", "easy-and-hard", "seeds-differ", "both"],
+    [
+        pytest.param(0.0, 0.0, id="alike"),
+        pytest.param(0.5, 0.0, id="easy-and-hard", marks=pytest.mark.long),
+        pytest.param(0.0, 0.03, id="seeds-differ", marks=pytest.mark.long),
+        pytest.param(0.5, 0.01, id="both"),
+    ],
 )
 def test_levels_and_coverage_hold_on_few_seeds_and_examples(spread: float, deviation: float) -> None:
     """Intervals of accuracies cover the truth in 94 of 100 at least, and equal models are told apart in 6 of

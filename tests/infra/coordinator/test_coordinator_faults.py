@@ -4,12 +4,11 @@ One lane, TPE and ASHA, and one sweep in which everything happens that is ever w
 starting, reporting, reports at which the pruner decides, ends of every kind, the death of a lane, and what
 other commands ask: more trials, failed ones again, a stop after which the same command goes on. Whatever goes
 wrong at whichever write, the end is that of a quiet run in every trial. `EVERY_WRITE` lets each statement
-fail instead of each seventh.
+fail instead of each thirteenth.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
 from collections.abc import Callable
@@ -32,9 +31,9 @@ from infra.ledger.rows import TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import SweepSpec
 from tests.infra.conftest import Bench, drive, family, hello, run_attempt, sweep
+from tests.spread import EVERY_WRITE
 
-EVERY_WRITE = "EVERY_WRITE" in os.environ
-WRITE_STRIDE, STATEMENT_STRIDE = (1, 1) if EVERY_WRITE else (3, 7)
+WRITE_STRIDE, STATEMENT_STRIDE = (1, 1) if EVERY_WRITE else (6, 13)
 WAYS = ["refused", "unanswered", "killed", "killed-after"]
 COVERED = {
     "session", "asked", "started", "reported", "attempt-ended", "waiting", "ended", "grown", "retry",

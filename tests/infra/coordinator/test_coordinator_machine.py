@@ -22,6 +22,7 @@ from infra.coordinator.policy import MAX_FAILURES
 from infra.coordinator.process_faults import ProcessFault
 from infra.ledger import views
 from tests.infra.conftest import GOAL, Bench, drive, family, hello, score, sweep
+from tests.spread import EVERY_WRITE
 
 SLOTS = st.sampled_from(["lane-0", "lane-1", "lane-2"])
 EPOCHS = 4
@@ -295,7 +296,7 @@ class CoordinatorMachine(RuleBasedStateMachine):
 
 TestCoordinated = CoordinatorMachine.TestCase
 TestCoordinated.settings = settings(
-    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "30")),
+    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "100" if EVERY_WRITE else "15")),
     stateful_step_count=30,
     deadline=None,
     derandomize="MACHINE_EXAMPLES" not in os.environ,

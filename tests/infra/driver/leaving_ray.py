@@ -30,7 +30,7 @@ def main(folder: str) -> None:
     with connect_ray(None, Home(Path(folder))):
         import ray
 
-        cycles = [Cycle(ray.put(number)) for number in range(20_000)]
+        cycles = [Cycle(ray.put(number)) for number in range(4_000)]
         loser = threading.Thread(target=lose_cycles, args=(cycles,), daemon=True)
         loser.start()
     print("document")

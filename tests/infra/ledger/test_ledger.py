@@ -20,42 +20,46 @@ from infra.ledger.liveness import describe_this_process, is_alive_here
 from infra.ledger.store import Ledger
 from tests.infra.conftest import Bench, drive, family, hello, sweep
 
-ROUNDS = 20
+ROUNDS = 60
 LONGER_THAN_A_CLAIM_S = 0.5
 
 
-def _claim(url: str, sweep_id: int, ready: object, answers: object) -> None:
+def _claim_each(url: str, sweep_ids: list[int], ready: object, answers: object) -> None:
     ledger = Ledger(url)
-    ready.wait(30)  # type: ignore[attr-defined]
-    epoch, other = ledger.claim(sweep_id, describe_this_process(), lambda owner: not is_alive_here(owner))
-    answers.put((os.getpid(), epoch, other.pid if other else None))  # type: ignore[attr-defined]
-    ready.wait(30)  # type: ignore[attr-defined]  # the winner lives until all have asked
+    for sweep_id in sweep_ids:
+        ready.wait(60)  # type: ignore[attr-defined]
+        epoch, other = ledger.claim(sweep_id, describe_this_process(), lambda owner: not is_alive_here(owner))
+        answers.put((sweep_id, os.getpid(), epoch, other.pid if other else None))  # type: ignore[attr-defined]
+    ready.wait(60)  # type: ignore[attr-defined]  # the winners live until all have asked
     ledger.close()
 
 
 @pytest.mark.parametrize("owned", [False, True], ids=["nobody", "a-dead-driver"])
 def test_claim_by_two_drivers_at_once_gives_one_owner(any_bench: Bench, owned: bool) -> None:
-    """Twenty times: one gets it, the other is told who has it."""
+    """Sixty times: one gets it, the other is told who has it."""
     context, ledger = multiprocessing.get_context("fork"), any_bench.ledger
+    sweep_ids = []
     for round_ in range(ROUNDS):
-        sweep_id = ledger.create_sweep(sweep(name=f"s{round_}"), fingerprint="f", facts={}, at=1.0)
+        sweep_ids.append(ledger.create_sweep(sweep(name=f"s{round_}"), fingerprint="f", facts={}, at=1.0))
         if owned:
             dead = replace(describe_this_process(), pid_started_at=-1.0)
-            ledger.claim(sweep_id, dead, lambda owner: False)
-        ledger.close()
-        ready, answers = context.Barrier(2), context.Queue()
-        drivers = [
-            context.Process(target=_claim, args=(any_bench.url, sweep_id, ready, answers)) for _ in range(2)
-        ]
-        for driver in drivers:
-            driver.start()
-        told = [answers.get(timeout=600) for _ in drivers]
-        for driver in drivers:
-            driver.join(60)
-        (winner,) = [answer for answer in told if answer[1]]
-        (loser,) = [answer for answer in told if not answer[1]]
-        assert winner[1] == 1 + owned
-        assert loser[2] == winner[0]
+            ledger.claim(sweep_ids[-1], dead, lambda owner: False)
+    ledger.close()
+    ready, answers = context.Barrier(2), context.Queue()
+    drivers = [
+        context.Process(target=_claim_each, args=(any_bench.url, sweep_ids, ready, answers)) for _ in range(2)
+    ]
+    for driver in drivers:
+        driver.start()
+    told = [answers.get(timeout=600) for _ in range(2 * ROUNDS)]
+    for driver in drivers:
+        driver.join(60)
+    for sweep_id in sweep_ids:
+        asked = [answer for answer in told if answer[0] == sweep_id]
+        (winner,) = [answer for answer in asked if answer[2]]
+        (loser,) = [answer for answer in asked if not answer[2]]
+        assert winner[2] == 1 + owned
+        assert loser[3] == winner[1]
 
 
 def test_takeover_amid_an_owners_write_waits_until_it_is_over(any_bench: Bench) -> None:

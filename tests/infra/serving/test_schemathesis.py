@@ -46,7 +46,7 @@ def _number_in(text: str, pattern: str) -> int:
 @pytest.mark.slow
 def test_server_passes_all_checks(bundle: Path, tmp_path: Path) -> None:
     (port,) = free_ports(1)
-    phases = ("--phases", "examples,coverage,fuzzing", "--max-time", "60")
+    phases = ("--phases", "examples,coverage,fuzzing", "--max-time", "20")
     with local_server(port, 0.0, bundle):
         assert check_server(port, tmp_path, *phases, images=False) > 200
 

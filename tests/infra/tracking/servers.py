@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from tests.tracking_stores import empty_store_file
 
 START_S = 90.0
 QUIET = {
@@ -32,6 +35,8 @@ class Server:
         self._folder = folder
         self._store = store or f"sqlite:///{folder}/server.db"
         folder.mkdir(parents=True, exist_ok=True)
+        if not store:
+            shutil.copyfile(empty_store_file(), folder / "server.db")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]

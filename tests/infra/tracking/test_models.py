@@ -243,7 +243,7 @@ def test_logged_model_loads_where_only_its_requirements_are_installed(
     ours, *others = (folder / "requirements.txt").read_text().splitlines()
     assert ours.startswith("file:wheels/velodrome-")
     (tmp_path / "ours.txt").write_text(ours)
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile"]
     site = tmp_path / "site"
     command = [*install, "--target", str(site), "-r", str(tmp_path / "ours.txt")]
     subprocess.run(command, cwd=folder, timeout=600, check=True)
@@ -282,7 +282,7 @@ def test_logged_model_holds_no_code_or_pickle_and_pins_its_wheel(
     wheel = folder / ours.removeprefix("file:").partition("#")[0]
     wheel.write_bytes(wheel.read_bytes() + b"\0")
     (tmp_path / "ours.txt").write_text(ours)
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile"]
     command = [*install, "--target", str(tmp_path / "site"), "-r", str(tmp_path / "ours.txt")]
     refused = subprocess.run(command, cwd=folder, timeout=600, check=False, capture_output=True, text=True)
     assert refused.returncode != 0

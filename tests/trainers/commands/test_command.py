@@ -413,20 +413,20 @@ def answer(path: Path, rows: Any) -> Any:
     return rows["x"] * float(path.read_text())
 
 
-SAVING = """
-import sys, torch
-weights = torch.nn.Linear(2, 1).state_dict()
-torch.save({saved}, sys.argv[1] + "/net.pt")
-print("acc=0.5")
-"""
-WRAPPED = "{'step': 3, 'model': {'_orig_mod.' + name: part for name, part in weights.items()}}"
+def command_that_saves(saved: object, folder: Path) -> str:
+    """A command that keeps it, made here: a process that imports torch for it takes more than a second."""
+    torch.save(saved, folder / "made.pt")
+    return f"sh -c 'cp {folder}/made.pt $1/net.pt; echo acc=0.5' - ${{directory}}"
 
 
-@pytest.mark.parametrize("saved", ["weights", WRAPPED])
-def test_checkpoint_of_a_command_is_a_module_where_build_is_named(tmp_path: Path, saved: str) -> None:
-    (tmp_path / "save.py").write_text(SAVING.format(saved=saved))
+WEIGHTS = torch.nn.Linear(2, 1).state_dict()
+WRAPPED = {"step": 3, "model": {f"_orig_mod.{name}": part for name, part in WEIGHTS.items()}}
+
+
+@pytest.mark.parametrize("saved", [WEIGHTS, WRAPPED], ids=["weights", "wrapped"])
+def test_checkpoint_of_a_command_is_a_module_where_build_is_named(tmp_path: Path, saved: object) -> None:
     options = {
-        "command": f"python {tmp_path}/save.py ${{directory}}", "metrics": PRINTED, "keep": "net.pt",
+        "command": command_that_saves(saved, tmp_path), "metrics": PRINTED, "keep": "net.pt",
         "build": f"{__name__}:build_linear", "predict": f"{__name__}:ask_linear",
     }  # fmt: skip
     outcome = try_out(options, {}, objective="accuracy", directory=tmp_path / "own")
@@ -440,14 +440,14 @@ def test_checkpoint_of_a_command_is_a_module_where_build_is_named(tmp_path: Path
 @pytest.mark.parametrize(
     ("saved", "said"),
     [
-        ("torch.nn.Linear(2, 1)", r"plain values; but got .*; save model\.state_dict\(\), not the module"),
-        ("{'weights': weights}", "must hold weights; but got .*; save .* dict that has it as state_dict"),
-        ("torch.nn.Linear(3, 1).state_dict()", "build_linear must make the module of net.pt; but got .*size"),
+        (torch.nn.Linear(2, 1), r"plain values; but got .*; save model\.state_dict\(\), not the module"),
+        ({"weights": WEIGHTS}, "must hold weights; but got .*; save .* dict that has it as state_dict"),
+        (torch.nn.Linear(3, 1).state_dict(), "build_linear must make the module of net.pt; but got .*size"),
     ],
+    ids=["module", "other-name", "other-size"],
 )
-def test_checkpoint_that_no_module_comes_of_is_refused(tmp_path: Path, saved: str, said: str) -> None:
-    (tmp_path / "save.py").write_text(SAVING.format(saved=saved))
-    command = f"python {tmp_path}/save.py ${{directory}}"
+def test_checkpoint_that_no_module_comes_of_is_refused(tmp_path: Path, saved: object, said: str) -> None:
+    command = command_that_saves(saved, tmp_path)
     options = {"command": command, "metrics": PRINTED, "keep": "net.pt", "build": f"{__name__}:build_linear"}
     with pytest.raises(TrialError, match=said):
         try_out(options, {}, objective="accuracy", directory=tmp_path / "own")

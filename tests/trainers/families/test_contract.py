@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from hashlib import sha256
@@ -39,15 +40,20 @@ class FamilyBench:
     def batch(self, rows: Any) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(values[rows].copy()) for name, values in self.arrays.items()}
 
-    def train(self, seed: int = 0) -> tuple[torch.nn.Module, list[float]]:
+    @functools.cached_property
+    def trained(self) -> tuple[torch.nn.Module, list[float]]:
+        """Trained once, for all tests that change nothing of it."""
+        return self.train()
+
+    def train(self, seed: int = 0, steps: int = STEPS) -> tuple[torch.nn.Module, list[float]]:
         torch.manual_seed(seed)
         module = self.family.build(self.state, self.params)
         batch = self.batch(self.dataset.splits["train"])
         if type(self.family).train_step is not Family.train_step:
-            return module, self._own_steps(module, batch, seed)
+            return module, self._own_steps(module, batch, seed, steps)
         optimizer = torch.optim.Adam(module.parameters(), self.params["learning_rate"])
         losses = []
-        for _ in range(STEPS):
+        for _ in range(steps):
             outputs = self.family.outputs(module, batch)
             loss = self.family.loss(outputs, batch, self.params, self.state)
             optimizer.zero_grad()
@@ -56,7 +62,7 @@ class FamilyBench:
             losses.append(loss.item())
         return module, losses
 
-    def _own_steps(self, module: torch.nn.Module, batch: Any, seed: int) -> list[float]:
+    def _own_steps(self, module: torch.nn.Module, batch: Any, seed: int, steps: int) -> list[float]:
         """The sums of what each of a family's own steps shows."""
         players = self.family.players(module)
         step: Any = SimpleNamespace(
@@ -66,11 +72,11 @@ class FamilyBench:
             optimizers={name: torch.optim.Adam(part.parameters()) for name, part in players.items()},
             backward=lambda loss: loss.backward(),
         )
-        shown = [self.family.train_step(module, batch, step) for _ in range(STEPS)]
+        shown = [self.family.train_step(module, batch, step) for _ in range(steps)]
         return [sum(numbers.values()) for numbers in shown if numbers is not None]
 
     def save(self, folder: Path) -> torch.nn.Module:
-        module, _ = self.train()
+        module, _ = self.trained
         save_bundle(
             folder,
             family_reference=self.case.name,
@@ -105,15 +111,23 @@ def case(request: pytest.FixtureRequest) -> Case:
     return found
 
 
+_BENCHES: dict[int, FamilyBench] = {}
+
+
+def bench_of(case: Case) -> FamilyBench:
+    """One for all tests of a case; two cases may have one name."""
+    return _BENCHES.get(id(case)) or _BENCHES.setdefault(id(case), FamilyBench(case))
+
+
 @pytest.fixture
 def fitted(case: Case) -> FamilyBench:
-    return FamilyBench(case)
+    return bench_of(case)
 
 
 @pytest.fixture(params=CASES, ids=case_id)
 def judged(request: pytest.FixtureRequest) -> FamilyBench:
     """What learns from one loss, of the rows that a person has."""
-    return FamilyBench(request.param)
+    return bench_of(request.param)
 
 
 def raw_rows(fitted: FamilyBench, count: int) -> Any:
@@ -189,9 +203,9 @@ class TestFamily:
                 assert len(outputs) == count
 
     def test_training_with_same_seed_gives_the_same_losses(self, fitted: FamilyBench) -> None:
-        losses = fitted.train(seed=3)[1]
-        assert fitted.train(seed=3)[1] == losses
-        assert fitted.train(seed=4)[1] != losses
+        losses = fitted.train(seed=3, steps=8)[1]
+        assert fitted.train(seed=3, steps=8)[1] == losses
+        assert fitted.train(seed=4, steps=8)[1] != losses
 
     def test_a_missing_column_is_refused(self, fitted: FamilyBench) -> None:
         import pandas as pd
@@ -213,7 +227,7 @@ class TestFamily:
     ) -> None:
         from safetensors.torch import save_file
 
-        trained, _ = fitted.train()
+        trained, _ = fitted.trained
         save_file(
             {n: t.contiguous().clone() for n, t in trained.state_dict().items()}, tmp_path / "w.safetensors"
         )
@@ -275,7 +289,7 @@ class TestOneLoss:
         torch.testing.assert_close(torch.cat(alone), together, rtol=1e-4, atol=1e-5)
 
     def test_loss_is_finite_and_falls(self, judged: FamilyBench) -> None:
-        _, losses = judged.train()
+        _, losses = judged.trained
         assert np.isfinite(losses).all()
         assert losses[-1] < 0.7 * losses[0]
 

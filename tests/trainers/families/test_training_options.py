@@ -27,6 +27,7 @@ from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import TRAINING
 from trainers.job import Job, Outcome
+from trainers.loop.attempt import Attempt
 from trainers.loop.training import train
 from trainers.metric_names import USUAL, direction_of, full_name
 from trainers.registry import BUILT_IN, load_reference
@@ -154,7 +155,11 @@ def test_search_values_that_switch_off_are_allowed_for_any_data() -> None:
 
 
 @pytest.mark.parametrize("case", EVERY, ids=IDS)
-def test_hyperparameter_changes_training_or_is_idle_or_refused(case: Case) -> None:
+def test_hyperparameter_changes_training_or_is_idle_or_refused(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a third of the time; the cases of all families have theirs counted by other tests
+    monkeypatch.setattr(Attempt, "measure_cost", lambda attempt: {})
     family, _ = encoded_of(case)
     usual, before = family.complete(case.params), train_case(case, Length(steps=2))[1]
     idle = _idle(family, usual) | _refused_names(family, case.dataset().kind)

@@ -15,9 +15,9 @@ import velodrome
 from flows.commands import PLACES
 from infra.errors import VelodromeError, WrongInput
 from tests.flows.conftest import home
-from tests.flows.promotion.conftest import Shop, dataset, rows, shop
+from tests.flows.promotion.conftest import Shop, dataset, kept_homes, rows, shop
 
-__all__ = ["dataset", "home", "rows", "shop"]
+__all__ = ["dataset", "home", "kept_homes", "rows", "shop"]
 
 UNUSABLE: dict[str, tuple[Any, ...]] = {
     "adopt": ("nowhere",), "approve": ("nowhere/1",), "card": ("nowhere",), "compare": ("nowhere",),

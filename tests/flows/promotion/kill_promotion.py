@@ -20,6 +20,7 @@ from infra.home import Home
 from tests.flows.promotion.conftest import Shop
 from tests.tracking_stores import copy_home
 
+LATE, LATE_STRIDE = 30, 6
 FILE_EVENTS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.copyfile"}
 
 
@@ -95,7 +96,8 @@ def run_forked(work: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def main(home: Path, name: str, stride: int) -> None:
-    """Kills a promotion at every `stride`-th write and at the last; prints how many there are."""
+    """Kills a promotion at every `stride`-th write, at the last, and at more of those before that: there the
+    record is made and the alias not moved yet, for some ten of 140. Prints how many there are."""
     before = home.with_name("before")
     copy_home(home, before)
     whole = run_forked(lambda: promote_until(home, name))
@@ -104,15 +106,17 @@ def main(home: Path, name: str, stride: int) -> None:
     for module in whole["modules"]:  # seconds of every promotion that follows
         with contextlib.suppress(ImportError, AttributeError):
             importlib.import_module(module)
-    for fatal in range(1 + (whole["writes"] - 1) % stride, whole["writes"] + 1, stride):
+    last = whole["writes"]
+    late = range(max(1, last - LATE), last + 1, min(stride, LATE_STRIDE))
+    for fatal in sorted({*range(1 + (last - 1) % stride, last + 1, stride), *late}):
         copy_home(before, home)
         assert run_forked(lambda fatal=fatal: promote_until(home, name, fatal)) is None, fatal  # type: ignore[misc]
         again = run_forked(lambda: promote_until(home, name))
         assert again is not None
         assert again["outcome"] in ("moved", "already"), (fatal, again)
         assert again["state"] == whole["state"], (fatal, again)
-        print(f"{fatal} of {whole['writes']}", file=sys.stderr, flush=True)
-    print(whole["writes"])
+        print(f"{fatal} of {last}", file=sys.stderr, flush=True)
+    print(last)
 
 
 if __name__ == "__main__":

@@ -98,16 +98,18 @@ class TrialLength:
         epochs: or reports, where `steps` are given.
         steps: of a whole trial; None: by epochs.
         why: the reason.
+        has_long_epochs: each of them, even of few, has enough steps to tell by.
     """
 
     epochs: int
     steps: int | None = None
     why: str = ""
+    has_long_epochs: bool = False
 
     @property
     def is_short(self) -> bool:
         """Whether trials have so few epochs that stopping early saves little and costs good ones."""
-        return self.epochs <= FEW_EPOCHS
+        return self.epochs <= FEW_EPOCHS and not self.has_long_epochs
 
     @property
     def rung(self) -> int:
@@ -180,7 +182,8 @@ def _small_spaces(kind: str, families: Sequence[str]) -> dict[str, tuple[str, ..
 
 
 def _table_length(rows: int) -> TrialLength:
-    return TrialLength(epochs=_round_up(STEPS_OF_TABLES * BATCH / rows, ROUND), why=_why_epochs(rows))
+    epochs = _round_up(STEPS_OF_TABLES * BATCH / rows, ROUND)
+    return TrialLength(epochs=epochs, why=_why_epochs(rows), has_long_epochs=True)
 
 
 def example_length(rows: int) -> TrialLength:

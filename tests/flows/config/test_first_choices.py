@@ -41,8 +41,9 @@ def test_epochs_follow_from_rows_and_what_a_row_takes(rows: int, kind: str, epoc
     found = first_choices(profile(rows, kind), families)
     assert (found.length.epochs, found.length.steps) == (epochs, None)
     assert 2 <= found.length.rung < found.length.epochs
-    assert found.length.rung == (epochs // 4 if epochs > 10 else (epochs + 1) // 2)
-    assert found.length.pruner.endswith(", reduction: 2}") == (epochs <= 10)
+    late = kind != "table" and epochs <= 10  # an epoch of a table with few has hundreds of steps
+    assert found.length.rung == ((epochs + 1) // 2 if late else epochs // 4)
+    assert found.length.pruner.endswith(", reduction: 2}") == late
     assert 12 <= found.trials <= 40
 
 

@@ -125,7 +125,9 @@ class _Following:
         environment = self._environment(port)
         if self._options.metrics == MLFLOW and self._trial.rank == 0:
             environment |= logging_environment(self._trial.directory)
-            self._logged = LoggedMetrics(environment, self._goals)
+            self._logged = LoggedMetrics(
+                environment, self._goals, self._trial.earlier_reports, attempt=self._trial.attempt
+            )
         with GuardedProcess(self._words, folder=self._root, environment=environment) as process:
             status = self._watch(process)
         if status is not None and status != 0:
@@ -225,10 +227,9 @@ class _Following:
         if self._trial.reports_left == 0:
             self._beyond = True
         else:
-            began_s = time.time()
             self._trial.report(metrics)
             if self._logged is not None:
-                self._logged.note_report(self._trial.reports, metrics, began_s)
+                self._logged.note_report(self._trial.reports, metrics)
             self._reported_at = time.monotonic()
 
     def _wish(self, finished: bool) -> int:

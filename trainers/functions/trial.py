@@ -296,6 +296,11 @@ class Trial(OptunaNames):
         return self._log.progress.reports
 
     @property
+    def earlier_reports(self) -> Mapping[int, Mapping[str, float]]:
+        """What earlier attempts reported, by the reports' numbers."""
+        return self._job.earlier
+
+    @property
     def reports_left(self) -> int:
         """How many reports of the budget are left."""
         return max(0, self._job.reports - self.reports)

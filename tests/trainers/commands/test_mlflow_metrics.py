@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,11 +51,16 @@ def store() -> Store:
 
 
 @pytest.fixture
-def logged(store: Store, monkeypatch: pytest.MonkeyPatch) -> LoggedMetrics:
+def connect(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[..., LoggedMetrics]:
     monkeypatch.setattr("trainers.commands.mlflow_metrics.POLL_S", 0.0)
-    made = LoggedMetrics({"MLFLOW_TRACKING_URI": "http://here", "MLFLOW_RUN_ID": "r"}, [GOAL])
-    monkeypatch.setattr(made, "_connect", lambda: store)
-    return made
+    monkeypatch.setattr("trainers.commands.mlflow_metrics.LoggedMetrics._connect", lambda _: store)
+    environment = {"MLFLOW_TRACKING_URI": "http://here", "MLFLOW_RUN_ID": "r"}
+    return partial(LoggedMetrics, environment, [GOAL])
+
+
+@pytest.fixture
+def logged(connect: Callable[..., LoggedMetrics]) -> LoggedMetrics:
+    return connect()
 
 
 def test_step_is_a_report_once_nothing_more_comes_at_it(logged: LoggedMetrics, store: Store) -> None:
@@ -79,17 +86,73 @@ def test_metric_that_velodrome_writes_to_the_run_is_no_report(logged: LoggedMetr
     """Even where the command logs the very name that reports have there."""
     store.log("val/accuracy", 0.5, 1)
     (found,) = logged.read_new(ended=True)
-    began_s = time.time()
     store.log("val/accuracy", 0.5, 1, 0)  # as the sender copies it: at the time of the report
-    logged.note_report(1, found, began_s)
+    logged.note_report(1, found)
     store.log("system/cpu_percent", 12.0, 1)
     store.log("best/accuracy", 0.5, 0)
     store.log("val/accuracy", 0.5, 2, 30)
     assert list(logged.read_new(ended=True)) == [{"val/accuracy": 0.5}]
 
 
-def test_metric_of_an_earlier_attempt_is_no_report(logged: LoggedMetrics, store: Store) -> None:
-    store.log("accuracy", 0.9, 0, -60_000)
+def test_metric_of_an_earlier_attempt_is_no_report(
+    connect: Callable[..., LoggedMetrics], store: Store
+) -> None:
+    """Whatever its time says, and though some of its reports come to the run after it."""
+    store.log("accuracy", 0.9, 0, 60_000)
+    store.log("val/accuracy", 0.9, 1, 60_001)
+    again = connect({1: {"val/accuracy": 0.9}, 2: {"val/accuracy": 0.8}}, attempt=2)
+    store.log("val/accuracy", 0.8, 2, 60_002)
+    assert list(again.read_new(ended=True)) == []
+    store.log("val/accuracy", 0.9, 1, 60_003)  # the command's, which begins again
+    assert list(again.read_new(ended=True)) == [{"val/accuracy": 0.9}]
+
+
+def test_metric_of_an_attempt_that_reported_nothing_is_no_report(
+    connect: Callable[..., LoggedMetrics], store: Store
+) -> None:
+    store.log("accuracy", 0.9, 0)
+    assert list(connect(attempt=2).read_new(ended=True)) == []
+
+
+def test_former_points_that_cannot_be_read_end_the_attempt(
+    connect: Callable[..., LoggedMetrics], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.commands.mlflow_metrics._FORMER_S", 0.0)
+    store.fails = True
+    with pytest.raises(TrialError, match="must be readable"):
+        connect(attempt=2)
+
+
+def test_clock_that_is_set_back_loses_no_report_and_changes_no_order(
+    logged: LoggedMetrics, store: Store
+) -> None:
+    for step, later_ms in enumerate((10, 20, -3_600_000, -3_599_000)):
+        store.log("accuracy", step / 10, step, later_ms)
+        store.log("loss", step / 10, step, later_ms)
+        list(logged.read_new())
+        assert list(logged.read_new()) == [{"accuracy": step / 10, "loss": step / 10}]
+
+
+def test_clock_that_is_set_back_repeats_no_report_without_steps(logged: LoggedMetrics, store: Store) -> None:
+    for value, later_ms in ((0.5, 10), (0.6, 20), (0.7, -3_600_000)):
+        store.log("accuracy", value, 0, later_ms)
+        list(logged.read_new())
+        assert list(logged.read_new()) == [{"accuracy": value}]
+
+
+def test_report_comes_back_once_whatever_the_clock_of_its_copy(logged: LoggedMetrics, store: Store) -> None:
+    for number, later_ms in ((1, -3_600_000), (2, 3_600_000)):
+        store.log("val/accuracy", 0.5, number)
+        (found,) = logged.read_new(ended=True)
+        logged.note_report(number, found)
+        store.log("val/accuracy", 0.5, number, later_ms)
+        assert list(logged.read_new(ended=True)) == []
+
+
+def test_value_that_is_no_number_is_read_once(connect: Callable[..., LoggedMetrics], store: Store) -> None:
+    logged = connect()
+    store.log("accuracy", float("nan"), 0)
+    assert len(list(logged.read_new(ended=True))) == 1
     assert list(logged.read_new(ended=True)) == []
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from infra.bucket import Bucket, StoredObject
 from trainers.storage.atomic_folders import ASIDE, MANIFEST
+from trainers.storage.machine import machine_id
 
 MIRRORS = "mirror"  # of a home
 MARK = ".velodrome-bucket"  # in the folder: the address that it mirrors
@@ -167,7 +167,7 @@ def _bring(mirror: Mirror, file: Path, stored: StoredObject, *, exact: bool) -> 
 
 
 def _download(mirror: Mirror, file: Path, stored: StoredObject) -> None:
-    incoming = mirror.root / f"{ASIDE}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+    incoming = mirror.root / f"{ASIDE}{machine_id()}-{os.getpid()}-{uuid.uuid4().hex}"
     try:
         mirror.bucket.download(mirror.locate(file), incoming)
         _set_time(incoming, stored)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from infra.errors import StorageUnavailable, WrongInput
 from infra.storage.sealed_folders import ASIDE, sweep_aside
+from trainers.storage.machine import machine_id
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def open_new_folder(place: Path, *, what: str, files: Sequence[str], overwrite: 
         raise WrongInput("the folder of --out must be there", f"{whole.parent} is not")
     with suppress(StorageUnavailable):  # what a command that was killed left there, rows of its data
         sweep_aside(whole.parent)
-    aside = whole.with_name(f"{ASIDE}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}")
+    aside = whole.with_name(f"{ASIDE}{machine_id()}-{os.getpid()}-{uuid.uuid4().hex}")
     try:
         aside.mkdir()
         yield aside

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from flows.terminal.console import print_stderr
 from flows.terminal.next_command import next_command
 from infra.errors import OwnedElsewhere
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
-from infra.ledger.liveness import describe_this_process, is_alive_here
+from infra.ledger.beats import keep_beating
+from infra.ledger.liveness import describe_this_process, is_alive_here, may_replace, watch_owner
 from infra.ledger.rows import OwnerRow, SweepRow
 from infra.ledger.store import Ledger
 from trainers.types import JsonObject
@@ -47,11 +49,19 @@ def own_sweep(ledger: Ledger, row: SweepRow) -> Iterator[Ownership]:
         OwnedElsewhere: another living process owns it.
     """
     claimant = describe_this_process()
-    epoch, other = ledger.claim(row.id, claimant, may_take=lambda owner: not is_alive_here(owner))
+    silent = watch_owner(
+        lambda: views.owner(ledger, row.id),
+        lambda owner, left_s: print_stderr(
+            f"{row.label} was run by pid {owner.pid} on {owner.host}; looking for up to {left_s:.0f} s"
+            " whether it still is"
+        ),
+    )
+    epoch, other = ledger.claim(row.id, claimant, may_take=lambda owner: may_replace(owner, silent))
     if other is not None:
         raise owner_error(row, other)
     try:
-        yield Ownership(claimant.token, epoch)
+        with keep_beating(ledger.url, row.id, claimant.token):
+            yield Ownership(claimant.token, epoch)
     finally:
         ledger.release(row.id, claimant.token)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from flows.sweeps.ownership import Ownership, own_sweep
 from flows.sweeps.progress import show_progress
 from flows.sweeps.shared_places import check_shared_places
+from flows.terminal.console import print_stderr
 from flows.terminal.next_command import next_command
 from infra.errors import HeadGone, InterruptedCommand, StorageUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
@@ -186,11 +186,6 @@ def _log_to_file(path: Path) -> Iterator[None]:
         handler.close()
         with suppress(StorageUnavailable):  # what was printed is no reason to fail
             publish(path)
-
-
-def print_stderr(text: str) -> None:
-    """One line for the person who waits; stdout stays free for documents."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def make_drive_job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -> DriveJob:

@@ -21,10 +21,11 @@ from flows.sweeps.preparation import (
     prepare_sweep,
     sweep_facts,
 )
-from flows.sweeps.session import DRAIN_LIMIT_S, background_sender, print_stderr, run_session
+from flows.sweeps.session import DRAIN_LIMIT_S, background_sender, run_session
 from flows.sweeps.views.status import sweep_status
 from flows.sweeps.views.sweep_status import SweepStatus
 from flows.sweeps.warm_start import check_warm_start
+from flows.terminal.console import print_stderr
 from flows.terminal.next_command import next_command
 from infra.coordinator.policy import exhausted_budget
 from infra.errors import LedgerUnavailable, RefusedError, VelodromeError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NoReturn
 
 from rich.console import Console
@@ -19,3 +20,8 @@ class PatientConsole(Console):
 def print_line(console: Console, text: str, style: str = "") -> None:
     """A line that is folded by the terminal alone, so that it can be copied whole."""
     console.print(Text(text, style=style), soft_wrap=True)
+
+
+def print_stderr(text: str) -> None:
+    """One line for the person who waits; stdout stays free for documents."""
+    print(text, file=sys.stderr, flush=True)

@@ -91,7 +91,9 @@ class Attempts:
         trial.started_at = trial.started_at or now
         trial.facts[PLACE] = {"host": lane.host, "lane": lane.lane, "gpu": lane.facts.get("gpu", "")}
         self.adopt(RunningAttempt(attempt, trial, lane.lane, seconds_before=trial.seconds))
-        process = {"host": lane.host, "pid": lane.pid, "pid_started_at": lane.pid_started_at}
+        process = {
+            "host": lane.host, "machine": lane.machine, "pid": lane.pid, "pid_started_at": lane.pid_started_at
+        }  # fmt: skip
         about = {"shape": lane.shape, "seconds_before": trial.seconds}
         facts = json.dumps({**lane.facts, **process, **about})
         self.batch.set_attempt(

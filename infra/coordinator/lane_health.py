@@ -114,4 +114,4 @@ def choose_left_out(nodes: Sequence[Node], sick: Mapping[str, int]) -> frozenset
 
 
 def _key(process: LaneHandshake) -> Process:
-    return (process.host, process.pid, process.pid_started_at)
+    return (process.machine or process.host, process.pid, process.pid_started_at)

@@ -109,4 +109,4 @@ def run_of_lane(lane: str) -> str:
 
 
 def _process_key(hello: LaneHandshake) -> tuple[str, int, float]:
-    return (hello.host, hello.pid, hello.pid_started_at)
+    return (hello.machine or hello.host, hello.pid, hello.pid_started_at)

@@ -22,6 +22,7 @@ class LaneHandshake:
     host: str
     pid: int
     pid_started_at: float
+    machine: str = ""
     facts: Mapping[str, Json] = field(default_factory=dict)
 
 

@@ -47,7 +47,7 @@ def resume_attempts(
 def _read_handshake(lane: str, facts: Document) -> LaneHandshake:
     return LaneHandshake(
         lane=lane, shape=facts.get("shape", ""), host=facts["host"], pid=facts["pid"],
-        pid_started_at=facts.get("pid_started_at", 0.0), facts=facts,
+        pid_started_at=facts.get("pid_started_at", 0.0), machine=facts.get("machine", ""), facts=facts,
     )  # fmt: skip
 
 

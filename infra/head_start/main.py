@@ -28,6 +28,7 @@ from infra.lanes.lane_process import EXIT_ALONE, end_process, prepare_process
 from infra.lanes.worker import LaneLoop
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
+from trainers.storage.machine import machine_id
 from trainers.types import Ranks
 
 Inbox: TypeAlias = "SimpleQueue[Any]"  # the orders, then commands
@@ -89,7 +90,7 @@ def _make_handshake(orders: HeadStartOrders) -> LaneHandshake:
     pid, resources = os.getpid(), orders.settings.resources
     return LaneHandshake(
         lane=f"{orders.settings.run}-0", shape=orders.settings.shape, host=socket.gethostname(), pid=pid,
-        pid_started_at=process_started_at(pid) or 0.0,
+        pid_started_at=process_started_at(pid) or 0.0, machine=machine_id(),
         facts={"workers": 1, "cpus": resources.cpus, "gpus": 0.0, "gpu": ""},
     )  # fmt: skip
 

@@ -30,6 +30,7 @@ from infra.lanes.lane_process import EXIT_ALONE, EXIT_FENCED, end_process, prepa
 from infra.lanes.settings import LaneConfig, LaneSettings
 from infra.lanes.worker import CALL_TIMEOUT_S, LaneLoop
 from infra.ledger.liveness import process_started_at
+from trainers.storage.machine import machine_id
 from trainers.types import Ranks
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _make_handshake(settings: LaneSettings, ranks: Ranks) -> LaneHandshake:
     resources = settings.resources
     return LaneHandshake(
         lane=f"{settings.run}-{slot}", shape=settings.shape, host=socket.gethostname(), pid=pid,
-        pid_started_at=process_started_at(pid) or 0.0,
+        pid_started_at=process_started_at(pid) or 0.0, machine=machine_id(),
         facts={
             "workers": resources.workers, "cpus": resources.cpus, "gpus": resources.gpus or 0.0,
             "actor": ray.get_runtime_context().get_actor_id(),

@@ -166,7 +166,18 @@ class OwnerRow:
     host: str
     pid: int
     pid_started_at: float
+    heartbeat_at: float = 0.0
     silent_s: float = 0.0
+
+    @property
+    def machine(self) -> str:
+        """The `machine_id` of its process; empty where its token does not say."""
+        return self.token.partition("-")[2]
+
+    @property
+    def beat(self) -> tuple[str, int, float]:
+        """Another one each time that it shows that it lives."""
+        return self.token, self.epoch, self.heartbeat_at
 
 
 def owner_from_columns(columns: RowMapping) -> OwnerRow:

@@ -43,6 +43,7 @@ class Ledger:
             url: `sqlite:////absolute/path` or `postgresql+psycopg://…`.
             create: make it where it does not exist.
         """
+        self.url = url
         self.engine: Engine = open_engine(url, create=create)
         self._closed = False
 

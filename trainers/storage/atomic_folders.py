@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +29,7 @@ from trainers.storage.encryption import (
     require_key,
     storage_key,
 )
+from trainers.storage.machine import machine_id
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -43,7 +43,7 @@ ASIDE = ".aside-"
 # MLflow writes this into a model's folder when it is loaded by its registered name.
 FOREIGN = frozenset({"registered_model_meta"})
 _PIECE_BYTES = 1 << 20
-_STALE_S = 86_400.0  # what another host left aside is taken for dead after a day
+_STALE_S = 86_400.0  # what another machine left aside is taken for dead after a day
 _LEAST_DIGITS = 16  # of a manifest's SHA-256: fewer could be met by another manifest
 
 
@@ -175,9 +175,10 @@ def sweep_aside(parent: Path) -> None:
 
 
 def is_abandoned(aside: Path) -> bool:
-    """Whether the writer of what was left aside is dead: by its pid here, elsewhere by its age."""
-    host, _, pid = aside.name.removeprefix(ASIDE).rpartition("-")[0].rpartition("-")
-    if host == socket.gethostname() and pid.isdigit():
+    """Whether the writer of what was left aside is dead: by its pid on this machine since it started, else by
+    its age."""
+    machine, _, pid = aside.name.removeprefix(ASIDE).rpartition("-")[0].rpartition("-")
+    if machine == machine_id() and pid.isdigit():
         return not _is_alive(int(pid))
     try:
         return time.time() - aside.stat(follow_symlinks=False).st_mtime > _STALE_S
@@ -199,7 +200,7 @@ def as_json(value: Mapping[str, object]) -> bytes:
 
 
 def _aside_path(parent: Path) -> Path:
-    return parent / f"{ASIDE}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+    return parent / f"{ASIDE}{machine_id()}-{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
 from flows.sweeps import ownership
 from flows.sweeps.extend import extend
 from flows.sweeps.views.states import pick_trial
 from infra.errors import OwnedElsewhere, WrongInput
 from infra.home import Home
-from infra.ledger import views
+from infra.ledger import schema, views
+from infra.ledger.beats import keep_beating
 from infra.ledger.store import Ledger
 from tests.flows.ledger_sweeps import living_owner, set_owner, spec_of
 
@@ -69,6 +73,43 @@ def test_extend_whose_sweep_another_command_carries_on_has_ended_well(
     monkeypatch.setattr("flows.sweeps.sweep.resume_sweep", taken)
     result = extend("taken", trials=2, home=home)
     assert (result.asked_driver, set(result.planned.values())) == (True, {8})
+
+
+def test_owner_beats_for_as_long_as_it_owns_the_sweep(
+    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While Ray starts, a model is made smaller or the last runs are sent: another machine has only that."""
+    sweep, beats = write(ledger), list[str]()
+
+    @contextmanager
+    def keep(url: str, sweep_id: int, token: str) -> Iterator[None]:
+        beats.append("begun")
+        yield
+        beats.append("ended")
+
+    monkeypatch.setattr(ownership, "keep_beating", keep)
+    with ownership.own_sweep(ledger, views.sweep_by_id(ledger, sweep)):
+        assert beats == ["begun"]
+    assert beats == ["begun", "ended"]
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_owner_on_another_machine_is_replaced_only_where_it_does_not_beat(
+    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, beats: bool
+) -> None:
+    """Its last beat is an hour old by the database's clock: that may have been set since."""
+    monkeypatch.setattr("infra.ledger.liveness.WATCH_S", 0.3)
+    monkeypatch.setattr("infra.ledger.liveness.LOOK_S", 0.01)
+    sweep = write(ledger)
+    away = replace(living_owner(), token="away-machine", host="there", pid=2**22 + 1)
+    set_owner(home, sweep, away)
+    an_hour_ago = update(schema.owners).values(heartbeat_at=schema.owners.c.heartbeat_at - 3_600.0)
+    ledger.run_transaction(lambda connection: connection.execute(an_hour_ago))
+    row = views.sweep_by_id(ledger, sweep)
+    beating = keep_beating(ledger.url, sweep, away.token, beat_s=0.02) if beats else nullcontext()
+    refused = pytest.raises(OwnedElsewhere, match="on there") if beats else nullcontext()
+    with beating, refused, ownership.own_sweep(ledger, row):
+        pass
 
 
 def test_family_of_own_code_is_named_as_in_the_file_or_by_its_label(home: Home, ledger: Ledger) -> None:

@@ -20,6 +20,7 @@ from infra.storage.checkpoints import CheckpointStore
 from tests.flows.conftest import CommandResult
 from tests.flows.ledger_sweeps import living_owner, set_owner, spec_of, write_sweep
 from tests.infra.object_store import running_store
+from trainers.storage.machine import machine_id
 
 Velodrome = Callable[..., CommandResult]
 
@@ -167,10 +168,9 @@ def test_gc_of_two_ledgers_with_a_sweep_of_one_name_knows_the_trials_of_both(
 
 def test_gc_removes_what_dead_writers_left_and_nothing_of_living_ones(home: Home, temporary: Path) -> None:
     write_sweep(home)
-    host = os.uname().nodename
     folder = trial(home, "image_cnn", 3) / "checkpoints"
-    dead = write(folder / f".aside-{host}-{DEAD_PID}-{'0' * 32}" / "tensors")
-    alive = write(folder / f".aside-{host}-{os.getpid()}-{'0' * 32}" / "tensors")
+    dead = write(folder / f".aside-{machine_id()}-{DEAD_PID}-{'0' * 32}" / "tensors")
+    alive = write(folder / f".aside-{machine_id()}-{os.getpid()}-{'0' * 32}" / "tensors")
     half = write(home.cache / "encoded" / ".abc.01234567.aside" / "x.npy")
     ray = write(temporary / f"velodrome-{DEAD_PID}-abcdefgh" / "session" / "log").parent
     mine = write(temporary / f"velodrome-{os.getpid()}-abcdefgh" / "session" / "log").parent

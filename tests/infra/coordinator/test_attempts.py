@@ -105,7 +105,9 @@ def event(kind: str, **payload: Any) -> EventRow:
 def test_attempt_that_begins_is_written_with_its_lane_and_the_trials_time_so_far() -> None:
     office = Office()
     trial = office.trial(3, seconds=7.0, attempts=1, started_at=900.0)
-    lane = LaneHandshake(lane="l", shape="s", host="w", pid=5, pid_started_at=6.0, facts={"gpu": "2", "x": 1})
+    lane = LaneHandshake(
+        lane="l", shape="s", host="w", pid=5, pid_started_at=6.0, facts={"gpu": "2", "x": 1}, machine="m"
+    )
     office.attempts.start(trial, lane, "a")
     assert (trial.state, trial.attempts, trial.started_at) == ("running", 2, 900.0)
     assert trial.facts["place"] == {"host": "w", "lane": "l", "gpu": "2"}
@@ -114,7 +116,7 @@ def test_attempt_that_begins_is_written_with_its_lane_and_the_trials_time_so_far
     assert columns == {
         "role": "search", "family": "noop", "number": 3, "ordinal": 2, "lane": "l", "started_at": 1_000.0,
     }  # fmt: skip
-    process = {"host": "w", "pid": 5, "pid_started_at": 6.0}
+    process = {"host": "w", "machine": "m", "pid": 5, "pid_started_at": 6.0}
     assert facts == {"gpu": "2", "x": 1, **process, "shape": "s", "seconds_before": 7.0}
     assert office.told("started") == [{"attempt": "a", "ordinal": 2, "lane": "l"}]
     assert office.attempts.running["a"].seconds_before == 7.0

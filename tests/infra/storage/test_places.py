@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from infra.storage.trial_logs import find_log, written_logs_folder
 from tests.infra.conftest import sweep
 from tests.infra.object_store import ObjectStore, running_store
 from trainers.storage import atomic_folders
+from trainers.storage.machine import machine_id
 
 TRIAL = TrialRow(role="confirm", family="mlp", number=3, params={}, seed=1, state="complete")
 SCORES = {"accuracy": torch.tensor([1.0, 0.0, 1.0]), "loss": torch.tensor([0.25, 0.5, 0.125])}
@@ -145,7 +145,7 @@ def test_checkpoints_are_one_unless_more_are_asked_for_and_go_with_what_died_bes
     names = [store.save({}, {"step": step}).name[:8] for step in (1, 2)]
     assert names == ["00000001", "00000002"]
     assert [path.name[:8] for path in store.paths()] == ["00000002"]
-    dead = tmp_path / f".aside-{socket.gethostname()}-{2**22 + 1}-{'0' * 32}"
+    dead = tmp_path / f".aside-{machine_id()}-{2**22 + 1}-{'0' * 32}"
     dead.mkdir()
     store.delete()
     assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from trainers.storage import atomic_folders
+from trainers.storage.machine import machine_id
+
+NO_PID = 2**22 + 1  # above what Linux gives
 
 
 def test_folder_write_on_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,11 +57,7 @@ def test_files_and_folder_reach_the_disk_before_the_folder_has_its_name(
 
 
 def test_unfinished_folder_of_a_dead_writer_is_removed_by_the_next(tmp_path: Path) -> None:
-    host = socket.gethostname()
-    dead = (
-        tmp_path / f"{atomic_folders.ASIDE}{host}-{2**22 + 1}-{'0' * 32}"
-    )  # above Linux's largest process id
-    live = tmp_path / f"{atomic_folders.ASIDE}{host}-{os.getppid()}-{'0' * 32}"
+    dead, live = (left_aside(tmp_path, machine_id(), pid) for pid in (NO_PID, os.getppid()))
     dead.mkdir()
     live.mkdir()
     atomic_folders.write_folder(tmp_path / "a", {"file": b"1"})
@@ -93,7 +92,7 @@ def hung_up() -> Iterator[list[int]]:
 
 
 def test_writer_that_lives_is_asked_for_and_not_disturbed(tmp_path: Path, hung_up: list[int]) -> None:
-    assert not atomic_folders.is_abandoned(left_aside(tmp_path, socket.gethostname(), os.getpid()))
+    assert not atomic_folders.is_abandoned(left_aside(tmp_path, machine_id(), os.getpid()))
     assert hung_up == []
 
 
@@ -102,7 +101,15 @@ def test_writer_of_another_user_lives(tmp_path: Path, monkeypatch: pytest.Monkey
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", forbid)
-    assert not atomic_folders.is_abandoned(left_aside(tmp_path, socket.gethostname()))
+    assert not atomic_folders.is_abandoned(left_aside(tmp_path, machine_id()))
+
+
+def test_writer_of_another_machine_of_the_same_name_is_not_looked_for_here(tmp_path: Path) -> None:
+    """Cloned machines share a name, and a folder: a pid that is free here lives there."""
+    aside = left_aside(tmp_path, socket.gethostname(), pid=NO_PID)
+    aside.mkdir()
+    assert not atomic_folders.is_abandoned(aside)
+    assert atomic_folders.is_abandoned(left_aside(tmp_path, machine_id(), pid=NO_PID))
 
 
 def test_folder_that_another_host_left_is_abandoned_after_a_day_by_its_own_age(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.ranking import finite_values, model_size, pareto_front, rank_trials
-from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
+from infra.ledger.rows import AttemptRow, SweepRow, TrialRow, attempt_seconds
 from infra.ledger.store import Ledger
 from infra.mirror import fetch_file
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
@@ -84,7 +84,7 @@ def _row(
     folder, manifest = _model(trial, sweep, home)
     by_examples = _example_error(goal.metric, values[0], rows)
     costs = {name: _cost_value(trial, name) for name in COSTS}
-    held = _held_costs([a for a in attempts if a.number == trial.number], sweep)
+    held = _held_costs([a for a in attempts if a.number == trial.number], trial.seconds, sweep)
     costs |= {name: value for name, value in held.items() if name not in trial.facts}
     costs["gpu_seconds"] = costs["gpu_seconds"] or None  # without a GPU there is no column of zeros
     return Row(
@@ -139,20 +139,19 @@ def _cost_value(trial: TrialRow, name: str) -> float | None:
     return trial.seconds if name == "train_seconds" and trial.seconds else None
 
 
-def _held_costs(attempts: Sequence[AttemptRow], sweep: SweepRow) -> dict[str, float | None]:
+def _held_costs(attempts: Sequence[AttemptRow], trial_s: float, sweep: SweepRow) -> dict[str, float | None]:
     """For a trial that does not say it itself: GPU and CPU seconds that were held over all attempts, None
     where there were none, and their price, None where the file has no prices."""
-    gpu_s, cpu_s = _held_seconds(attempts, "gpus"), _held_seconds(attempts, "cpus")
+    took = attempt_seconds(attempts, trial_s)
+    gpu_s, cpu_s = (
+        sum(
+            (seconds or 0.0) * _count_held(a.lane_facts, what)
+            for a, seconds in zip(attempts, took, strict=True)
+        )
+        for what in ("gpus", "cpus")
+    )
     price = sweep.spec.price(gpu_s, cpu_s) if sweep.spec.prices else None
     return {"gpu_seconds": gpu_s or None, "cpu_seconds": cpu_s or None, "price": price}
-
-
-def _held_seconds(attempts: Sequence[AttemptRow], what: str) -> float:
-    return sum(
-        (attempt.ended_at - attempt.started_at) * _count_held(attempt.lane_facts, what)
-        for attempt in attempts
-        if attempt.ended_at is not None
-    )
 
 
 def _count_held(facts: Mapping[str, Any], what: str) -> float:

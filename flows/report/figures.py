@@ -35,7 +35,7 @@ MOST_STEPS = 200
 def history_figure(material: ReportData, place: int = 0) -> PlotlyFigure | None:
     """Each trial's value in the order in which trials ended, and the best so far."""
     goal = material.sweep.spec.objectives[place]
-    ended = history_points(material.trials, goal.direction, place)
+    ended = history_points(material.trials, goal.direction, place, endings=material.endings)
     if not ended:
         return None
     improved = [e for e, before in zip(ended[1:], ended, strict=False) if e.best != before.best]

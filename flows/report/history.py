@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,13 +32,22 @@ def objective_value(trial: TrialRow, place: int = 0) -> float | None:
     return values[place]
 
 
-def history_points(trials: Sequence[TrialRow], direction: Direction, place: int = 0) -> list[HistoryPoint]:
+def history_points(
+    trials: Sequence[TrialRow],
+    direction: Direction,
+    place: int = 0,
+    *,
+    endings: Mapping[tuple[str, str, int], int],
+) -> list[HistoryPoint]:
     """Trials with a value in the order in which they ended; `best` is that of the complete ones so far.
 
     Before the first complete trial `best` is not a number.
+
+    Args:
+        endings: the how manieth to end each was, by `TrialRow.key`.
     """
     ended = [trial for trial in trials if trial.has_ended]
-    ended.sort(key=lambda trial: (trial.ended_at or trial.created_at, trial.family, trial.number))
+    ended.sort(key=lambda trial: (endings.get(trial.key, 0), trial.family, trial.number))
     better = max if direction == "maximize" else min
     found, best = [], math.nan
     for order, trial in enumerate(ended, 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flows.comparison.compare import compare
@@ -39,6 +39,7 @@ class ReportData:
     Attributes:
         state: as it is; `note`: what a person should know of that.
         trials: of the search, in the order of the file; `confirmations`: of `confirm`.
+        endings: the how manieth to end each was, by `TrialRow.key`; their times change with the clock.
         curve_metric: what `curves` are of; empty where nothing was reported by epoch.
         explained: what the best model of each family answers from.
         test_reads: why, and for how many trainings, the test split was read; in order.
@@ -49,6 +50,7 @@ class ReportData:
     note: str
     trials: tuple[TrialRow, ...]
     confirmations: tuple[TrialRow, ...]
+    endings: Mapping[tuple[str, str, int], int]
     comparison: Comparison
     curve_metric: str
     curves: tuple[Curve, ...]
@@ -73,6 +75,7 @@ def gather_report_data(
         return ReportData(
             sweep=row, state=state, note=note, trials=tuple(trials),
             confirmations=tuple(t for t in everything if t.role != "search"),
+            endings=views.ending_order(ledger, row.id),
             comparison=compare(name, top=_rows_per_family(row), latency=latency, home=home, say=say),
             curve_metric=metric, curves=tuple(curves),
             importances=tuple(compute_importances(row.spec, views.journal_records(ledger, row.id))),

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from infra.errors import WrongInput
+from infra.ledger import views
 from infra.ledger.batch import WriteBatch
-from infra.ledger.broken_families import MENDED
+from infra.ledger.broken_families import mark_outdated
 from infra.ledger.rows import SweepRow
+from infra.ledger.store import Ledger
 from infra.spec import FamilySpec, SweepSpec
 
 # Of a family: growth, code (which is asked about), and what is said of weights that options name by hash.
@@ -125,14 +127,18 @@ def refuse_changes(
         )
 
 
-def record_code_change(known: SweepRow, change: SpecChange, batch: WriteBatch, at: float) -> dict[str, Any]:
-    """The sweep's facts with an accepted change of code, which every run from here on says; and its event."""
+def record_code_change(
+    ledger: Ledger, known: SweepRow, change: SpecChange, batch: WriteBatch, at: float
+) -> dict[str, Any]:
+    """The sweep's facts with an accepted change of code, which every run from here on says; and its event.
+    Trials that ended with the former code are marked."""
     if not change.code_changed:
         return dict(known.facts)
     batch.add_event("code-change", at, {"families": list(change.code_changed)})
     said = {*known.facts.get("code_changed", ()), *change.code_changed}
-    mended = {**known.facts.get(MENDED, {}), **dict.fromkeys(change.code_changed, at)}
-    return {**known.facts, "code_changed": sorted(said), MENDED: mended}
+    for trial in mark_outdated(views.trials(ledger, known.id), change.code_changed):
+        batch.trials[trial.key] = trial
+    return {**known.facts, "code_changed": sorted(said)}
 
 
 def _larger_budget(one: float | None, other: float | None) -> float | None:

@@ -59,7 +59,7 @@ def extend(
             grown, now = grow_spec(change.spec, trials=trials, family=family), time.time()
             batch = WriteBatch(sweep={"spec": grown, "updated_at": now})
             batch.add_event("grown", now, {"families": dict(added_trials(fresh.spec, grown))})
-            batch.sweep["facts"] = record_code_change(fresh, change, batch, now)
+            batch.sweep["facts"] = record_code_change(ledger, fresh, change, batch, now)
             commit(batch)
 
         taken = change_sweep(ledger, row, "extend", {"trials": trials, "family": family}, grow)

@@ -68,7 +68,7 @@ def retry(
             fresh = views.sweep_by_id(ledger, row.id)
             change = check_recorded_sweep(fresh, place, accept_code_change=accept_code_change)
             batch = WriteBatch(sweep={"spec": change.spec, "updated_at": time.time()})
-            batch.sweep["facts"] = record_code_change(fresh, change, batch, time.time())
+            batch.sweep["facts"] = record_code_change(ledger, fresh, change, batch, time.time())
             for trial in _failed_trials(ledger, fresh):  # another command may have run some meanwhile
                 requeue_trial(trial, resources)
                 batch.add_event("retry", time.time(), {"resources": resources}, trial)

@@ -224,7 +224,7 @@ def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> N
         batch = WriteBatch(sweep={"spec": carried.spec, "updated_at": now})
         if carried.grown:
             batch.add_event("grown", now, {"families": dict(carried.grown)})
-        facts = record_code_change(known, carried, batch, now)
+        facts = record_code_change(ledger, known, carried, batch, now)
         batch.sweep["facts"] = facts | file_facts(prepared) | place_facts(prepared)
         commit(batch)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from flows.terminal.formatting import seconds
-from infra.ledger.rows import AttemptRow
 from trainers.types import Document, Json
 
 ONE_BY_ONE = "one by one"
@@ -19,12 +17,11 @@ def describe_width(width: int, gain: float | None) -> str:
     return f"stacks of {width}" + ("" if gain is None else f", about {gain:.1f} times faster")
 
 
-def describe_share(facts: Mapping[str, Json], attempts: Iterable[AttemptRow]) -> str:
+def describe_share(facts: Mapping[str, Json]) -> str:
     """What a trial's seconds are where it was trained in stacks: its share of their time. Else nothing."""
     if "stack" not in facts:
         return ""
-    took = sum(one.ended_at - one.started_at for one in attempts if one.ended_at is not None)
-    return f", its share of {seconds(took)} in stacks of up to {facts['stack']}"
+    return f", its share of the time of stacks of up to {facts['stack']}"
 
 
 def describe_stacks(facts: Document) -> dict[str, str]:

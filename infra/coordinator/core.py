@@ -36,7 +36,6 @@ from infra.coordinator.usage import SweepBudget
 from infra.gpus.deciding import GpuRoom
 from infra.gpus.sharing import GpuSharing
 from infra.ledger import views
-from infra.ledger.broken_families import MENDED
 from infra.ledger.rows import TrialRow
 from infra.ledger.store import Ledger
 from infra.search.growth import limit_to_grids
@@ -86,7 +85,7 @@ class Coordinator:
         spec = limit_to_grids(row.spec)
         self._studies = Studies(spec, views.journal_records(ledger, sweep_id)) if searches else None
         trials = views.trials(ledger, sweep_id, role=role)
-        self.book = TrialTable(spec, trials, asks=searches, mended=row.facts.get(MENDED))
+        self.book = TrialTable(spec, trials, asks=searches)
         self._attempts = Attempts(spec, self.book, self._studies, clock, steady)
         self._standing = SweepStanding(row, spec, role, self.book, self._attempts, clock)
         sharing = GpuSharing(

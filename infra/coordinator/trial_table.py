@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from infra.ledger.broken_families import is_broken
 from infra.ledger.rows import TrialRow
@@ -35,15 +35,13 @@ class TrialTable:
         trials: Iterable[TrialRow],
         *,
         asks: bool = True,
-        mended: Mapping[str, float] | None = None,
     ) -> None:
         """Takes the ledger's trials; those that neither ended nor run are queued in order.
 
         Args:
             asks: whether more trials may be asked for, up to each family's number.
-            mended: when a family's code was last mended: what failed before does not close it.
         """
-        self._asks, self._mended = asks, dict(mended or {})
+        self._asks = asks
         self._trials: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
         self._quota = {family.name: family.trials for family in spec.families}
         self._with_model: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
@@ -140,7 +138,7 @@ class TrialTable:
 
     def is_family_broken(self, family: str) -> bool:
         """Whether all of the family's first trials ended in an error of its code."""
-        return is_broken(self._trials[family].values(), mended_at=self._mended.get(family, 0.0))
+        return is_broken(self._trials[family].values())
 
     def count_to_ask(self, family: str) -> int:
         """How many more trials of the family may be asked for."""

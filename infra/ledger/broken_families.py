@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from infra.ledger.rows import SweepRow, TrialRow
+from infra.ledger.rows import OUTDATED, SweepRow, TrialRow
 from trainers.types import JsonObject
 
 BROKEN_AFTER = 5
 DIVERGED = "not-finite"  # more often a configuration's fault than the code's
-MENDED = "mended"  # in a sweep's facts: when a change of a family's code was accepted, by family
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +42,28 @@ class BrokenFamily:
         )
 
 
-def is_broken(made: Iterable[TrialRow], *, mended_at: float = 0.0) -> bool:
+def mark_outdated(trials: Iterable[TrialRow], families: Collection[str]) -> list[TrialRow]:
+    """The ended trials of families whose code was changed, marked: how they ended says nothing of it. By how
+    many attempts they had, and not by a time: the clock may be set, and a trial may be tried again."""
+    outdated = [trial for trial in trials if trial.family in families and trial.has_ended]
+    for trial in outdated:
+        trial.facts = {**trial.facts, OUTDATED: trial.attempts}
+    return outdated
+
+
+def is_broken(made: Iterable[TrialRow]) -> bool:
     """Whether a family cannot work at all: its first five trials that ended all failed, for one kind of
     reason, and none came further than they. Where trials are trained side by side those whose numbers run
     away end first, and say nothing of the others: there the first five that were made have to.
 
     Args:
-        made: its trials, in the order in which they were made.
-        mended_at: when its code was mended; what failed before says nothing.
+        made: its trials, in the order in which they were made; of those that ended with a code that was
+            changed since nothing follows.
     """
     kinds: list[str] = []
     failed_after = going_on = early = 0
     for trial in made:
-        if trial.has_ended and (trial.ended_at or 0.0) < mended_at:
+        if _is_outdated(trial):
             continue
         if trial.state == "failed":
             kinds.append(_kind(trial))
@@ -76,13 +84,12 @@ def find_broken_families(row: SweepRow, trials: Iterable[TrialRow]) -> tuple[Bro
     for trial in trials:
         if trial.role == "search":
             own.setdefault(trial.family, []).append(trial)
-    mended: Mapping[str, float] = row.facts.get(MENDED, {})
     found = []
     for family in row.spec.families:
         made = sorted(own[family.name], key=lambda trial: (trial.created_at, trial.number))
         ended, left = [trial for trial in made if trial.has_ended], family.trials - len(made)
-        if left > 0 and is_broken(made, mended_at=mended.get(family.name, 0.0)):
-            failed = [trial for trial in ended if (trial.ended_at or 0.0) >= mended.get(family.name, 0.0)]
+        if left > 0 and is_broken(made):
+            failed = [trial for trial in ended if not _is_outdated(trial)]
             found.append(
                 BrokenFamily(
                     family=family.name, kind=_kind(failed[0]), count=len(failed), left=left,
@@ -90,6 +97,10 @@ def find_broken_families(row: SweepRow, trials: Iterable[TrialRow]) -> tuple[Bro
                 )
             )  # fmt: skip
     return tuple(found)
+
+
+def _is_outdated(trial: TrialRow) -> bool:
+    return trial.has_ended and trial.facts.get(OUTDATED) == trial.attempts
 
 
 def _kind(trial: TrialRow) -> str:

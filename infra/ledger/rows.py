@@ -12,7 +12,7 @@ from infra.secrets import redact
 from infra.spec import SweepSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import RowMapping
 
@@ -97,6 +97,7 @@ class TrialRow:
 
 
 _NOTHING: Document = {}  # one for all that keep nothing: thousands of empty ones are a mebibyte
+OUTDATED = "outdated"  # in a trial's facts: how many attempts it had when its family's code was changed
 PARAMETERS = "parameters"  # in a trial's facts: how many weights its model has, which decides between equals
 
 
@@ -107,13 +108,16 @@ def _size_alone(parameters: float) -> Document:
 
 
 def strip_measurements(trial: TrialRow, *, params: bool = True) -> TrialRow:
-    """A copy for who keeps thousands of them, to be read only: without `metrics` and all `facts` but a size.
+    """A copy for who keeps thousands of them, to be read only: without `metrics` and all `facts` but a size
+    and whether its code was changed since.
 
     Args:
         params: whether the parameters are kept.
     """
     size = trial.facts.get(PARAMETERS)
     facts = _size_alone(float(size)) if isinstance(size, (int, float)) else _NOTHING
+    if OUTDATED in trial.facts:
+        facts = {**facts, OUTDATED: trial.facts[OUTDATED]}
     return replace(trial, metrics=_NOTHING, facts=facts, params=trial.params if params else _NOTHING)
 
 
@@ -132,6 +136,21 @@ class AttemptRow:
     ended_at: float | None = None
     outcome: str | None = None
     detail: str | None = None
+
+
+def attempt_seconds(attempts: Sequence[AttemptRow], trial_s: float) -> list[float | None]:
+    """What each attempt at a trial took, None where it goes on: by what was counted while it ran, of a stack
+    its share. Between its two times the clock may have been set.
+
+    Args:
+        attempts: all of the trial, by their ordinals.
+        trial_s: `TrialRow.seconds`.
+    """
+    begun = [float(attempt.lane_facts.get("seconds_before", 0.0)) for attempt in attempts]
+    return [
+        max(0.0, after - before) if attempt.ended_at is not None else None
+        for attempt, before, after in zip(attempts, begun, [*begun, trial_s][1:], strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

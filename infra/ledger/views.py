@@ -150,6 +150,16 @@ def events_of_kind(ledger: Ledger, sweep_id: int, kind: str) -> list[EventRow]:
     return [_event_row(row) for row in _fetch_rows(ledger, query.order_by(schema.events.c.seq))]
 
 
+def ending_order(ledger: Ledger, sweep_id: int) -> dict[tuple[str, str, int], int]:
+    """The how manieth to end each trial was, by `TrialRow.key`; of one that was tried again the last."""
+    columns, seq = schema.events.c, func.max(schema.events.c.seq)
+    ended = (columns.sweep_id == sweep_id, columns.kind == "ended")
+    query = select(columns.role, columns.family, columns.number).where(*ended)
+    query = query.group_by(columns.role, columns.family, columns.number).order_by(seq)
+    rows = _fetch_rows(ledger, query)
+    return {(row["role"], row["family"], row["number"]): place for place, row in enumerate(rows, 1)}
+
+
 def count_events(ledger: Ledger, sweep_id: int, kind: str, *, after: int = 0) -> int:
     """How many events of a kind (`*`: of any) there are after a position."""
     query = select(func.count()).select_from(schema.events).where(schema.events.c.sweep_id == sweep_id)

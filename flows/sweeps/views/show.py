@@ -13,7 +13,7 @@ from flows.terminal.shown_result import ShownResult
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
-from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
+from infra.ledger.rows import AttemptRow, SweepRow, TrialRow, attempt_seconds
 from infra.ledger.store import Ledger
 from infra.mirror import fetch
 from infra.spec import Objective
@@ -90,7 +90,8 @@ class TrialDetails(ShownResult):
         several = len(self.objectives) > 1
         document["objectives"] = [asdict(goal) for goal in self.objectives]
         document["curve"] = [asdict(point) for point in self.curve]
-        document["attempts"] = [_attempt_json(attempt) for attempt in self.attempts]
+        took = attempt_seconds(self.attempts, self.seconds)
+        document["attempts"] = [_attempt_json(*one) for one in zip(self.attempts, took, strict=True)]
         if not several:
             document["value"] = self.values[0] if self.values else None
             del document["values"]
@@ -178,8 +179,7 @@ def learning_curve(reports: list[tuple[int, dict[str, float]]]) -> tuple[CurvePo
     return tuple(CurvePoint(epoch=epoch, metrics=latest[epoch]) for epoch in sorted(latest))
 
 
-def _attempt_json(attempt: AttemptRow) -> JsonObject:
-    seconds = None if attempt.ended_at is None else round(attempt.ended_at - attempt.started_at, 3)
+def _attempt_json(attempt: AttemptRow, took: float | None) -> JsonObject:
     return {
         "id": attempt.id,
         "ordinal": attempt.ordinal,
@@ -187,7 +187,7 @@ def _attempt_json(attempt: AttemptRow) -> JsonObject:
         "lane_facts": attempt.lane_facts,
         "started_at": attempt.started_at,
         "ended_at": attempt.ended_at,
-        "seconds": seconds,
+        "seconds": None if took is None else round(took, 3),
         "outcome": attempt.outcome,
         "detail": attempt.detail,
     }

@@ -20,6 +20,7 @@ from flows.terminal.formatting import (
 )
 from flows.terminal.stack_words import describe_share
 from flows.terminal.tables import TableColumn, fit_table, grid
+from infra.ledger.rows import attempt_seconds
 
 if TYPE_CHECKING:
     from flows.sweeps.views.show import CurvePoint, TrialDetails
@@ -67,7 +68,7 @@ def _facts(trial: TrialDetails) -> Iterable[tuple[str, str]]:
     yield "seed", str(trial.seed)
     yield (
         "trained",
-        f"{trial.epochs} epochs in {seconds(trial.seconds)}{describe_share(trial.facts, trial.attempts)}",
+        f"{trial.epochs} epochs in {seconds(trial.seconds)}{describe_share(trial.facts)}",
     )
     for label, value in (("asked", trial.asked), ("resources", trial.resources)):
         if value:
@@ -125,7 +126,7 @@ def thin_curve(curve: Sequence[CurvePoint], kept: int, rows: int = CURVE_ROWS) -
 
 
 def _attempts_table(trial: TrialDetails, width: int) -> Table:
-    attempts = trial.attempts
+    attempts, took = trial.attempts, attempt_seconds(trial.attempts, trial.seconds)
     return fit_table(
         [
             TableColumn("attempt", [str(attempt.ordinal) for attempt in attempts], right=True),
@@ -135,7 +136,7 @@ def _attempts_table(trial: TrialDetails, width: int) -> Table:
             *_gpu_column(attempts),
             TableColumn("lane", [attempt.lane for attempt in attempts], gives_way=3),
             TableColumn("began", [clock(attempt.started_at) for attempt in attempts], gives_way=1),
-            TableColumn("took", [_duration(attempt) for attempt in attempts], right=True),
+            TableColumn("took", [MISSING if one is None else seconds(one) for one in took], right=True),
             TableColumn("outcome", [attempt.outcome or "running" for attempt in attempts]),
             TableColumn("detail", [_first_line(attempt.detail) for attempt in attempts], shrinks=True),
         ],
@@ -146,10 +147,6 @@ def _attempts_table(trial: TrialDetails, width: int) -> Table:
 def _gpu_column(attempts: Sequence[AttemptRow]) -> list[TableColumn]:
     cells = [str(attempt.lane_facts.get("gpu") or "") for attempt in attempts]
     return [TableColumn("GPU", cells, gives_way=2)] if any(cells) else []
-
-
-def _duration(attempt: AttemptRow) -> str:
-    return MISSING if attempt.ended_at is None else seconds(attempt.ended_at - attempt.started_at)
 
 
 def _first_line(text: str | None) -> str:

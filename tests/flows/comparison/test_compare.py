@@ -207,15 +207,18 @@ def test_compare_of_few_examples_claims_no_certainty(home, velodrome):
 
 
 def test_compare_held_seconds_sum_over_attempts_and_have_a_price(home, velodrome):
-    write_sweep(home, replace(spec_of("digits"), prices={"gpu_hour": 3600.0, "cpu_hour": 360.0}))
+    """By what was counted: the clock was set forward by three hours within the second attempt."""
+    spec = replace(spec_of("digits"), prices={"gpu_hour": 3600.0, "cpu_hour": 360.0})
+    twice = trial_of("image_cnn", 1, "complete", 0.985, seconds=9.0)
+    write_sweep(home, spec, trials=(trial_of("text_cnn", 0, "complete", 0.97), twice))
     from infra.ledger.batch import WriteBatch
     from infra.ledger.store import Ledger
 
     ledger, batch = Ledger(home.ledger_url), WriteBatch()
     columns = {"role": "search", "family": "image_cnn", "number": 1, "ordinal": 2, "lane": "l"}
-    facts = json.dumps({"workers": 2, "gpus": 0.5, "cpus": 2.0})
+    facts = json.dumps({"workers": 2, "gpus": 0.5, "cpus": 2.0, "seconds_before": 2.0})
     batch.set_attempt(
-        "again", **columns, lane_facts=facts, started_at=10.0, ended_at=17.0, outcome="complete"
+        "again", **columns, lane_facts=facts, started_at=10.0, ended_at=10_817.0, outcome="complete"
     )
     ledger.add_events(1, batch)
     ledger.close()

@@ -43,17 +43,19 @@ def test_expected_best_counts_pruned_as_reached_and_failed_as_worst():
 
 
 def test_history_figure_is_ordered_by_end_and_best_is_complete():
+    """By the ledger's order: the clock was set back before the last one's end."""
     trials = [
         trial_of("text_cnn", 0, "complete", 0.5, ended_at=30.0),
         trial_of("text_cnn", 1, "pruned", 0.9, ended_at=10.0),
         trial_of("text_cnn", 2, "failed", ended_at=20.0),
-        trial_of("text_cnn", 3, "complete", 0.4, ended_at=40.0),
+        trial_of("text_cnn", 3, "complete", 0.4, ended_at=4.0),
     ]
-    found = history_points(trials, "maximize")
+    endings = {("search", "text_cnn", number): place for place, number in enumerate((1, 2, 0, 3), 1)}
+    found = history_points(trials, "maximize", endings=endings)
     assert [(e.order, e.trial.number) for e in found] == [(1, 1), (3, 0), (4, 3)]
     assert found[0].best != found[0].best  # nothing is complete yet
     assert [e.best for e in found[1:]] == [0.5, 0.5]
-    assert [e.best for e in history_points(trials, "minimize")[1:]] == [0.5, 0.4]
+    assert [e.best for e in history_points(trials, "minimize", endings=endings)[1:]] == [0.5, 0.4]
 
 
 def test_figure_sample_keeps_best_and_end_points():

@@ -21,7 +21,8 @@ from infra.coordinator.trial_table import TrialTable
 from infra.errors import ClusterUnavailable, InterruptedCommand
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
-from infra.ledger.broken_families import MENDED, find_broken_families
+from infra.ledger.broken_families import find_broken_families, mark_outdated
+from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from tests.flows.ledger_sweeps import spec_of, trial_of, write_sweep
 
@@ -69,7 +70,8 @@ def run(home, velodrome, monkeypatch):
 def fail_five(ledger, row) -> SessionEnd:
     batch = WriteBatch(sweep={"state": "failed"}, journal=["{}"])
     for number in range(5):
-        batch.add_event("ended", time.time(), {}, failed(number, family="stopped_code.train"))
+        trial = failed(number, family="stopped_code.train", ended_at=time.time() + 7_200.0)  # a wrong clock
+        batch.add_event("ended", time.time(), {}, trial)
     ledger.add_events(row.id, batch)
     return SessionEnd(state="failed", unsent=0)
 
@@ -110,18 +112,16 @@ def test_family_whose_first_trials_failed_alike_is_told_everywhere(home, velodro
     ids=["few", "several-kinds", "one-good", "all-made", "mended", "one-came-further", "diverged-first"],
 )
 def test_family_that_may_work_is_not_stopped(trials):
-    row: Any = SimpleNamespace(spec=spec_of(trials=9), label="digits", facts={MENDED: {"text_cnn": 60.0}})
-    for trial in trials:
-        trial.ended_at = trial.ended_at and (50.0 if trial.ended_at == 50.0 else 70.0)
+    row: Any = SimpleNamespace(spec=spec_of(trials=9), label="digits", facts={})
+    mark_outdated((trial for trial in trials if trial.ended_at == 50.0), {"text_cnn"})
     assert find_broken_families(row, trials) == ()
 
 
 def test_family_whose_code_was_mended_is_asked_again():
-    trials = [failed(number, ended_at=50.0) for number in range(6)]
-    counts = [
-        TrialTable(spec_of(trials=9), trials, mended=mended).count_to_ask("text_cnn")
-        for mended in (None, {"image_cnn": 60.0}, {"text_cnn": 60.0})
-    ]
+    trials, counts = [failed(number) for number in range(6)], []
+    for mended in ((), ("image_cnn",), ("text_cnn",)):
+        mark_outdated(trials, mended)
+        counts.append(TrialTable(spec_of(trials=9), trials).count_to_ask("text_cnn"))
     assert counts == [0, 0, 3]
 
 
@@ -133,12 +133,13 @@ def test_sweep_of_stopped_family_begins_again_after_its_code_was_mended(run, hom
     assert (again.status, "is stopped" in again.err) == (3, True)
     Path("stopped_code.py").write_text(CODE.replace("rate']", "rate'] + 1"))
     seen = []
-    run(
-        "--accept-code-change",
-        ran=lambda ledger, row: seen.append(row) or SessionEnd(state="x", unsent=0),
-    )
-    (row,) = seen
-    assert row.facts[MENDED].keys() == {"stopped_code.train"}
+
+    def ran(ledger: Ledger, row: SweepRow) -> SessionEnd:
+        seen.append(TrialTable(row.spec, views.trials(ledger, row.id)).count_to_ask("stopped_code.train"))
+        return SessionEnd(state="x", unsent=0)
+
+    run("--accept-code-change", ran=ran)
+    assert seen == [4]
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from sqlalchemy import insert
 from infra.errors import LedgerUnavailable, WrongInput
 from infra.ledger import schema, views
 from infra.ledger.batch import WriteBatch
-from infra.ledger.broken_families import BROKEN_AFTER, find_broken_families, is_broken
+from infra.ledger.broken_families import BROKEN_AFTER, find_broken_families, is_broken, mark_outdated
 from infra.ledger.extract import extract_sweep
 from infra.ledger.follower import TrialFollower
 from infra.ledger.requeue import requeue_trial
-from infra.ledger.rows import TrialRow, strip_measurements
+from infra.ledger.rows import AttemptRow, TrialRow, attempt_seconds, strip_measurements
 from infra.ledger.store import Ledger
 from tests.infra.conftest import Bench, family, sweep
 
@@ -164,40 +164,54 @@ def test_batch_is_empty_until_something_is_in_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "mended_at", "broken"),
+    ("made", "outdated", "broken"),
     [
-        ([failed(n) for n in range(BROKEN_AFTER)], 0.0, True),
-        ([failed(n) for n in range(BROKEN_AFTER - 1)], 0.0, False),
-        ([*[failed(n) for n in range(4)], failed(4, "worker-died: gone")], 0.0, False),
-        ([*[failed(n) for n in range(5)], failed(5, "worker-died: gone")], 0.0, True),
-        ([*[failed(n) for n in range(5)], trial(5, state="complete", ended_at=60.0)], 0.0, False),
-        ([*[failed(n, epochs=1) for n in range(5)], trial(5, state="running", epochs=2)], 0.0, False),
-        ([*[failed(n, epochs=2) for n in range(5)], trial(5, state="running", epochs=2)], 0.0, True),
-        ([trial(9, state="running"), *[failed(n, "not-finite: inf") for n in range(5)]], 0.0, False),
-        ([*[failed(n, "not-finite: inf") for n in range(5)], trial(9, state="running")], 0.0, True),
-        ([trial(9, state="running"), *[failed(n) for n in range(5)]], 0.0, True),
-        ([failed(n) for n in range(5)], 50.0, True),
-        ([trial(0, state="complete", ended_at=40.0), *[failed(n) for n in range(1, 6)]], 50.0, True),
-        ([trial(0, state="complete", ended_at=50.0), *[failed(n) for n in range(1, 6)]], 50.0, False),
-        ([trial(0, state="pruned", ended_at=60.0), *[failed(n) for n in range(1, 6)]], 0.0, False),
+        ([failed(n) for n in range(BROKEN_AFTER)], 0, True),
+        ([failed(n) for n in range(BROKEN_AFTER - 1)], 0, False),
+        ([*[failed(n) for n in range(4)], failed(4, "worker-died: gone")], 0, False),
+        ([*[failed(n) for n in range(5)], failed(5, "worker-died: gone")], 0, True),
+        ([*[failed(n) for n in range(5)], trial(5, state="complete", ended_at=60.0)], 0, False),
+        ([*[failed(n, epochs=1) for n in range(5)], trial(5, state="running", epochs=2)], 0, False),
+        ([*[failed(n, epochs=2) for n in range(5)], trial(5, state="running", epochs=2)], 0, True),
+        ([trial(9, state="running"), *[failed(n, "not-finite: inf") for n in range(5)]], 0, False),
+        ([*[failed(n, "not-finite: inf") for n in range(5)], trial(9, state="running")], 0, True),
+        ([trial(9, state="running"), *[failed(n) for n in range(5)]], 0, True),
+        ([trial(0, state="complete"), *[failed(n) for n in range(1, 6)]], 1, True),
+        ([trial(0, state="complete"), *[failed(n) for n in range(1, 6)]], 0, False),
+        ([trial(0, state="pruned", ended_at=60.0), *[failed(n) for n in range(1, 6)]], 0, False),
         (
             [failed(0, epochs=2), *[failed(n) for n in range(1, 5)], trial(5, state="running", epochs=2)],
-            0.0,
+            0,
             True,
         ),
         (
             [trial(5, state="running", epochs=2), trial(6, state="running"), *[failed(n) for n in range(5)]],
-            0.0,
+            0,
             False,
         ),
-        ([], 0.0, False),
-        ([failed(n) for n in range(5)], 50.1, False),
+        ([], 0, False),
+        ([failed(n) for n in range(5)], 5, False),
+        ([failed(n) for n in range(9)], 4, True),
     ],
 )
 def test_family_is_broken_where_its_first_five_failed_alike(
-    made: list[TrialRow], mended_at: float, broken: bool
+    made: list[TrialRow], outdated: int, broken: bool
 ) -> None:
-    assert is_broken(made, mended_at=mended_at) is broken
+    """Without those whose code was changed since, whatever the clock said when they ended."""
+    mark_outdated(made[:outdated], {"noop"})
+    assert is_broken(made) is broken
+
+
+def test_trial_that_is_tried_again_with_other_code_counts_again() -> None:
+    made = [failed(n) for n in range(5)]
+    assert (
+        mark_outdated([*made, trial(5, state="running"), replace(failed(6), family="other")], {"noop"})
+        == made
+    )
+    assert not is_broken(made)
+    for one in made:
+        one.attempts += 1
+    assert is_broken(made)
 
 
 def test_broken_family_says_how_many_failed_the_last_reason_and_what_is_left(bench: Bench) -> None:
@@ -211,12 +225,12 @@ def test_broken_family_says_how_many_failed_the_last_reason_and_what_is_left(ben
     assert found.message == "error: the last"
     assert "3 of its trials are not made: all 6 that ended failed alike" in str(found)
     assert found.to_json()["left"] == 3
-    mended = replace(row, facts={"mended": {"noop": 60.0}})
-    assert find_broken_families(mended, made) == ()
-    before = [failed(n, "timeout: before", ended_at=49.0) for n in range(3)]
-    since = [failed(n, ended_at=50.0) for n in range(3, 8)]
-    mended = replace(row, facts={"mended": {"noop": 50.0}})
-    (found,) = find_broken_families(mended, before + since)
+    mark_outdated(made, {"noop"})
+    assert find_broken_families(row, map(strip_measurements, made)) == ()
+    before = [failed(n, "timeout: before") for n in range(3)]
+    mark_outdated(before, {"noop"})
+    since = [failed(n) for n in range(3, 8)]
+    (found,) = find_broken_families(row, before + since)
     assert (found.kind, found.count, found.left) == ("error", 5, 1)
 
 
@@ -293,3 +307,30 @@ def test_requeued_trial_waits_as_a_fresh_one_with_its_resources_or_others(
     )  # fmt: skip
     requeue_trial(again, given)
     assert again == trial(3, attempts=3, resources=resources)
+
+
+def test_attempt_took_what_was_counted_whatever_the_clock_said() -> None:
+    common = {"role": "search", "family": "noop", "number": 3, "lane": "l"}
+    hours = 3_600.0
+    attempts = [
+        AttemptRow(id="a", ordinal=1, started_at=9 * hours, ended_at=6 * hours, lane_facts={}, **common),
+        AttemptRow(
+            id="b", ordinal=2, started_at=1.0, ended_at=hours, lane_facts={"seconds_before": 60.0}, **common
+        ),
+        AttemptRow(id="c", ordinal=3, started_at=2.0, lane_facts={"seconds_before": 65.0}, **common),
+    ]
+    assert attempt_seconds(attempts, 70.0) == [60.0, 5.0, None]
+    assert attempt_seconds(attempts[:2], 66.0) == [60.0, 6.0]
+    assert attempt_seconds([], 0.0) == []
+
+
+def test_trials_are_in_the_order_in_which_they_ended_last(two: tuple[Ledger, int, int]) -> None:
+    ledger, sweep_id, _ = two
+    before = list(views.ending_order(ledger, sweep_id))
+    for number, at in ((8, 90.0), (7, 80.0), (9, 5.0), (8, 6.0)):
+        batch = WriteBatch()
+        batch.add_event("ended", at, {}, trial(number))
+        ledger.add_events(sweep_id, batch)
+    found = views.ending_order(ledger, sweep_id)
+    assert list(found) == [*before, *(("search", "noop", number) for number in (7, 9, 8))]
+    assert list(found.values()) == list(range(1, len(found) + 1))

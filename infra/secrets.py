@@ -15,18 +15,27 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USERINFO = re.compile(r"(?<=://)(?:[^\s:@/?#'\"]*:[^\s'\"]*|[^\s@/'\"]*)@")
 # A user's name alone is no secret but where it is a token, as HTTP has it.
 _PASSWORD = re.compile(r"(?<=://)[^\s:@/?#'\"]*:[^\s'\"]+@|\bhttps?://[^\s:@/?#'\"]+@", re.IGNORECASE)
-_NAMES = "password|passwd|pwd|token|secret|api_?key|access_?key|signature|credential"
+_NAMES = "password|passwd|pwd|passphrase|token|secret|api[_-]?key|access[_-]?key|private[_-]?key|signature|credential"
 # As a query has it the name may go on (`AWS_SECRET_ACCESS_KEY=`); in prose and JSON it ends before the sign,
 # or `tokenizer: words` would be hidden too. A value in quotes may hold blanks.
 _WORD = r"(?:(?<=\")[^\"\n]+(?=\")|(?<=')[^'\n]+(?=')|[^\s&'\",;]+)"
 _VALUE = re.compile(
-    rf"(?P<before>\b\w*(?:{_NAMES})\w*=|(?:{_NAMES})['\"]?\s*[=:]\s*['\"]?){_WORD}", re.IGNORECASE
+    rf"(?P<before>\b\w*(?:{_NAMES})\w*=['\"]?|(?:{_NAMES})['\"]?\s*[=:]\s*['\"]?){_WORD}", re.IGNORECASE
 )
 
-
+# Who is asked for a password types it to the line's end; a flag's value stands behind a blank.
+_TYPED = re.compile(r"(?P<before>\b(?:password|passwd|pwd|passphrase)\s*:\s*)[^'\",;\n]+", re.IGNORECASE)
+_FLAG = re.compile(rf"(?P<before>--[\w-]*(?:{_NAMES})(?:=|\s+))(?!-)\S+", re.IGNORECASE)
+# Told by what they begin with, whatever stands before: Hugging Face, GitHub, GitLab, Slack, AWS, Databricks.
+_ISSUED = re.compile(
+    r"\b(?:hf_|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|AKIA|ASIA|dapi)[A-Za-z0-9_-]{16,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    re.DOTALL,
+)
 # As HTTP carries them; a short word after "bearer" is prose.
 _HEADER = re.compile(
-    r"(?P<before>\bauthorization['\"]?\s*[=:]\s*['\"]?(?:\w+\s+)?|\bbearer\s+(?=\S{12}))[^\s'\",;]+",
+    r"(?P<before>\bauthorization['\"]?\s*[=:]\s*['\"]?(?:\w+\s+)?|\bbearer\s+(?=\S{12}))[^\s'\",;]+"
+    r"|(?P<named>\b(?:set-)?cookie\s*:\s*|\bx-[\w-]*(?:key|token|secret)\s*:\s*)[^'\"\n]+",
     re.IGNORECASE,
 )
 
@@ -77,5 +86,11 @@ def holds_secret(text: str) -> bool:
 def redact(text: str) -> str:
     """The text with what may be secret replaced by stars, fit for logs, errors and tracking: who logs in at
     an address, and values that are named like a secret."""
-    text = _HEADER.sub(r"\g<before>***", _USERINFO.sub("***@", text))
-    return _VALUE.sub(r"\g<before>***", text)
+    text = _HEADER.sub(_hide_header, _USERINFO.sub("***@", text))
+    for pattern in (_TYPED, _FLAG, _VALUE):
+        text = pattern.sub(r"\g<before>***", text)
+    return _ISSUED.sub("***", text)
+
+
+def _hide_header(match: re.Match[str]) -> str:
+    return f"{match['before'] or match['named'] or ''}***"

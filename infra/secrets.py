@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USERINFO = re.compile(r"(?<=://)(?:[^\s:@/?#'\"]*:[^\s'\"]*|[^\s@/'\"]*)@")
 # A user's name alone is no secret but where it is a token, as HTTP has it.
 _PASSWORD = re.compile(r"(?<=://)[^\s:@/?#'\"]*:[^\s'\"]+@|\bhttps?://[^\s:@/?#'\"]+@", re.IGNORECASE)
-_NAMES = "password|passwd|pwd|passphrase|token|secret|api[_-]?key|access[_-]?key|private[_-]?key|signature|credential"
+_NAMES = "password|passwd|pwd|passphrase|token|secret|(?:api|access|private)[_-]?key|signature|credential"
 # As a query has it the name may go on (`AWS_SECRET_ACCESS_KEY=`); in prose and JSON it ends before the sign,
 # or `tokenizer: words` would be hidden too. A value in quotes may hold blanks.
 _WORD = r"(?:(?<=\")[^\"\n]+(?=\")|(?<=')[^'\n]+(?=')|[^\s&'\",;]+)"

@@ -21,6 +21,7 @@ from infra.predicting.parquet_and_images import FileFolder, open_input
 from infra.predicting.scoring import check_columns, count_unseen, match_single_field, score_here
 from infra.serving.artifact import Artifact, ServedModel, load_artifact
 from infra.serving.model_schema import Field
+from trainers.data.disk.paths import content_stamp
 from trainers.types import JsonObject
 
 Say = Callable[[str], None]
@@ -186,7 +187,7 @@ def _identity(kind: InputFormat, artifact: Artifact, sizes: PartSizes) -> JsonOb
 def _fingerprint(kind: InputFormat) -> str:
     """Changes when the input does: sizes and times, not content, which may be larger than memory."""
     files = [kind.folder / name for name in kind.names] if isinstance(kind, FileFolder) else [kind.path]
-    facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    facts = [(str(file.resolve()), content_stamp(file.stat())) for file in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 

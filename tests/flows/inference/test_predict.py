@@ -169,6 +169,24 @@ def test_predict_interrupted_anywhere_resumes_without_duplicates(
         assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+def test_predict_does_not_go_on_with_parts_of_another_content_of_the_same_size_and_time(
+    registered: RegistryFixture, tmp_path: Path
+) -> None:
+    path, out, sizes = write_rows(tmp_path / "rows.csv", 30), tmp_path / "out.csv", PartSizes(rows=10)
+    os.utime(path, (1e9, 1e9))
+
+    def stop(_rows: int, _size: int) -> None:
+        raise SimulatedKill
+
+    with pytest.raises(SimulatedKill):
+        predict("linear-regression", path, out=out, home=registered.home, sizes=sizes, advanced=stop)
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    os.utime(path, (1e9, 1e9))
+    with pytest.raises(WrongInput, match="another input"):
+        predict("linear-regression", path, out=out, home=registered.home, sizes=sizes)
+
+
 def test_predict_ignores_unfinished_parts_of_another_run(registered: RegistryFixture, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.csv", 30)
     out, sizes = tmp_path / "out.csv", PartSizes(rows=10)

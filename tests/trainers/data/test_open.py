@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -211,6 +212,44 @@ def test_npz_arrays_open_as_images_or_table(
     table = opened("npz:b.npz")
     assert (table.kind, table.task, list(table.columns)) == ("table", "regression", ["x0", "x1", "x2", "x3"])
     assert table.splits["test"].tolist() == list(range(80, 89))
+
+
+@pytest.mark.parametrize("kind", ["csv", "images", "npz"])
+def test_other_content_of_the_same_size_and_time_is_other_data(
+    opened: Open, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an archive without times leaves it, or a copy that keeps them: what was read before is not taken."""
+    for module in (files, arrays):
+        monkeypatch.setattr(module, "LARGE_BYTES", 1)
+
+    def write(seed: int) -> Path:
+        random = np.random.default_rng(seed)
+        if kind == "csv":
+            rows = "\n".join(f"{value:.6f},{value > 0.5:d}" for value in random.random(100))
+            (tmp_path / "a.csv").write_text(f"x,label\n{rows}\n")
+            return tmp_path / "a.csv"
+        if kind == "npz":
+            inputs, labels = random.random((90, 4)), np.arange(90) % 3
+            np.savez(tmp_path / "a.npz", x=inputs, y=labels)
+            return tmp_path / "a.npz"
+        for number in range(60):
+            place = tmp_path / "a" / str(number % 2) / f"{number}.bmp"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (4, 4, 3), np.uint8)).save(place)
+            os.utime(place, (1e9, 1e9))
+        return place
+
+    def read() -> str:
+        source = {"csv": "csv:a.csv", "npz": "npz:a.npz", "images": "images:a"}[kind]
+        return opened(source).fingerprint
+
+    first = write(1)
+    os.utime(first, (1e9, 1e9))
+    size, before = first.stat().st_size, read()
+    assert read() == before
+    os.utime(write(2), (1e9, 1e9))
+    assert (first.stat().st_size, first.stat().st_mtime) == (size, 1e9)
+    assert read() != before
 
 
 def test_text_is_cut_into_blocks_that_a_longer_text_keeps(opened: Open, tmp_path: Path) -> None:

@@ -91,6 +91,12 @@ def is_aside(name: str) -> bool:
     return name.startswith((".", "__MACOSX", _LOCK)) or name.lower() in ("thumbs.db", "desktop.ini")
 
 
+def content_stamp(found: os.stat_result) -> list[int]:
+    """What changes with a file's content. Its time of change may be set by whoever writes it, as archives and
+    copies do, so that two versions of one size have the same; the file system's own time may not."""
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
 def total_bytes(paths: Sequence[Path]) -> int:
     """Bytes of all files together.
 

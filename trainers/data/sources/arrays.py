@@ -16,7 +16,7 @@ import numpy.typing as npt
 from trainers.data import hashing
 from trainers.data.dataset import Part
 from trainers.data.disk.other_kinds import ARCHIVE, tell_kind_of
-from trainers.data.disk.paths import LARGE_BYTES, PART_NAMES, SOURCE_KEY, require_path
+from trainers.data.disk.paths import LARGE_BYTES, PART_NAMES, SOURCE_KEY, content_stamp, require_path
 from trainers.data.images import FEW_GREYS
 from trainers.data.raw import RawColumn, RawDataset, RawFiles, arrow_column
 from trainers.data.split import PARTS
@@ -184,8 +184,7 @@ def _load_mapped(path: Path, cache: Path) -> dict[str, Array]:
                 with archive.open(name) as source, (aside / f"{number}.npy").open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
 
-    stat = path.stat()
-    identity = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
+    identity = hashlib.sha256(f"{path.resolve()} {content_stamp(path.stat())}".encode()).hexdigest()
     folder = shared_folder(cache / "sources" / identity[:24], build)
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]

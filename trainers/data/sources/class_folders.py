@@ -15,7 +15,14 @@ import pyarrow as pa
 from trainers.data import hashing
 from trainers.data.dataset import FileKind, Part
 from trainers.data.disk.part_files import count_endings
-from trainers.data.disk.paths import PART_NAMES, SOURCE_KEY, is_aside, require_path, require_readable_name
+from trainers.data.disk.paths import (
+    PART_NAMES,
+    SOURCE_KEY,
+    content_stamp,
+    is_aside,
+    require_path,
+    require_readable_name,
+)
 from trainers.data.mixing import Hashes
 from trainers.data.raw import RawColumn, RawDataset, RawFiles, arrow_column
 from trainers.data.split import PARTS
@@ -193,9 +200,9 @@ def _list_files(folder: Path) -> list[str]:
 
 
 def _hash_files(files: list[str], path: Path, cache: Path) -> Hashes:
-    """Content hashes, kept for as long as no file changes its size or time."""
+    """Content hashes, kept for as long as no file changes."""
     stats = [_stat_file(file) for file in files]
-    facts = "\n".join(f"{f}\t{s.st_size}\t{s.st_mtime_ns}" for f, s in zip(files, stats, strict=True))
+    facts = "\n".join(f"{file}\t{content_stamp(found)}" for file, found in zip(files, stats, strict=True))
     digest = hashlib.sha256(f"{path.resolve()}\n{facts}".encode()).hexdigest()[:24]
     folder = shared_folder(
         cache / "sources" / digest, lambda aside: np.save(aside / "hashes.npy", hashing.hash_files(files))

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from trainers.data.dataset import Part
 from trainers.data.disk.other_kinds import PARQUET, tell_kind_of
 from trainers.data.disk.part_files import files_by_part, note_deeper, note_joined, submissions
-from trainers.data.disk.paths import LARGE_BYTES, SOURCE_KEY, total_bytes
+from trainers.data.disk.paths import LARGE_BYTES, SOURCE_KEY, content_stamp, total_bytes
 from trainers.data.disk.text_encodings import (
     describe_encoding,
     find_encoding,
@@ -114,7 +114,7 @@ def _number_marks(rules: CsvRules | None) -> NumberMarks:
 
 
 def _cache_key(scheme: str, paths: list[Path], read: Mapping[str, Json]) -> str:
-    facts: list[Json] = [[scheme, str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
+    facts: list[Json] = [[scheme, str(p.resolve()), *content_stamp(p.stat())] for p in paths]
     facts += [dict(read)] if read else []
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 

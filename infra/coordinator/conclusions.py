@@ -14,6 +14,7 @@ from infra.spec import SweepSpec
 from infra.storage.paths import CHECKPOINTS, trial_folder
 from trainers.types import JsonObject
 
+FAILED_CHECKPOINTS = 10  # of that many failed trials, the newest, `retry` finds a checkpoint
 Reports: TypeAlias = Mapping[int, Mapping[str, float]]
 
 
@@ -36,6 +37,8 @@ class Conclusions:
         self._spec, self._book, self._studies = spec, book, studies
         self._batch, self._clock = batch, clock
         self.dropped_folders: list[str] = []
+        failed = (trial for trial in book.all_trials() if trial.state == "failed")
+        self._failed = sorted(failed, key=lambda trial: trial.created_at)[-FAILED_CHECKPOINTS:]
 
     def conclude(self, trial: TrialRow, state: str) -> None:
         """The trial is over, and its study hears of it."""
@@ -46,6 +49,18 @@ class Conclusions:
             self._tell_study(self._studies, trial)
         payload: JsonObject = {"state": state, "objective": trial.objective, "reason": trial.reason}
         self._batch.add_event("ended", now, payload, trial)
+        if state == "failed":
+            self._drop_old_checkpoints(trial)
+
+    def _drop_old_checkpoints(self, newest: TrialRow) -> None:
+        """A failed trial may be tried again from its checkpoint; of many only the newest may, or they would
+        fill a disk."""
+        failed = [trial for trial in self._failed if trial.state == "failed" and trial is not newest]
+        failed.append(newest)
+        for trial in failed[:-FAILED_CHECKPOINTS]:
+            folder = trial_folder(self._spec.label, trial.role, trial.family, trial.number)
+            self.dropped_folders.append(str(folder / CHECKPOINTS))
+        self._failed = failed[-FAILED_CHECKPOINTS:]
 
     def take_objective(self, trial: TrialRow, reports: Reports) -> bool:
         """The objective is what the reports come to so far; False where they come to none."""

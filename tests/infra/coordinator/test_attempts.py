@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from infra.coordinator.attempts import Attempts, RunningAttempt
+from infra.coordinator.conclusions import FAILED_CHECKPOINTS, Conclusions
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneHandshake
 from infra.coordinator.trial_table import TrialTable, stack_limit
+from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import EventRow, TrialRow, storable_text
 from infra.spec import Budget, FamilySpec, Objective
 from tests.infra.conftest import GOAL, Clock, family, hello, sweep
@@ -633,6 +636,33 @@ def test_model_that_a_better_one_beats_is_dropped_and_written_so() -> None:
     assert office.attempts.conclusions.dropped_folders == ["m0", "m2"]
     assert office.book.trials_with_model("noop") == [trials[1]]
     assert {trial.key for trial in trials} <= set(office.attempts.batch.trials)
+
+
+def test_only_the_newest_failed_trials_keep_their_checkpoints() -> None:
+    """Each may hold gigabytes; one that is tried again meanwhile keeps its own."""
+    office = Office()
+    total = FAILED_CHECKPOINTS + 6
+    running = [office.begin(number, created_at=float(number)) for number in range(total)]
+
+    def fail(number: int) -> None:
+        office.attempts.end_attempt(ended(running[number], "failed", reason="error", detail="x"), "lane-0")
+
+    def dropped() -> list[int]:
+        found = [re.fullmatch(r"try/noop/search-(\d+)/checkpoints", f) for f in ends.dropped_folders]
+        return [int(match[1]) for match in found if match]
+
+    ends = office.attempts.conclusions
+    for number in range(FAILED_CHECKPOINTS + 2):
+        fail(number)
+    assert dropped() == [0, 1]
+    requeue_trial(running[2].trial, None)
+    fail(FAILED_CHECKPOINTS + 2)
+    assert dropped() == [0, 1]
+    fail(FAILED_CHECKPOINTS + 3)
+    assert dropped() == [0, 1, 3]
+    again = Conclusions(office.spec, office.book, None, office.attempts.batch, lambda: 9.0)
+    again.conclude(running[total - 2].trial, "failed")
+    assert again.dropped_folders == ["try/noop/search-0004/checkpoints"]
 
 
 def test_models_of_confirmations_are_all_kept() -> None:

@@ -128,25 +128,23 @@ def follow_logs(
 def present_files(
     ledger: Ledger, row: SweepRow, home: Home, trial: int | None, family: str | None
 ) -> tuple[LogFile, ...]:
-    """The log files that exist, in the order in which attempts started."""
+    """The log files that exist, of each family's trial in the order of its attempts."""
     if trial is None:
         driver = find_log(home, row.spec, DRIVER_LOG)
         return () if driver is None else (LogFile(path=driver),)
-    numbers = {
-        (entry.family, entry.number)
-        for entry in views.trials(ledger, row.id)
-        if entry.number == trial and spell_family(family) in (None, entry.family)
-    }
-    if not numbers:
+    found_trials = views.trials(ledger, row.id)
+    families = {entry.family for entry in found_trials if entry.number == trial}
+    if family is not None:
+        families &= {spell_family(family)}
+    if not families:
         raise WrongInput(
             f"a trial of that number must be in {row.label}",
             f"{trial}{'' if family is None else f' of {family!r}'}",
             f"`{next_command(f'status {row.label}', row.spec.ledger)}` lists its trials",
         )
     found = []
-    for attempt in views.attempts(ledger, row.id):
-        if (attempt.family, attempt.number) not in numbers or attempt.role != "search":
-            continue
+    of_trial = (views.attempts(ledger, row.id, name, trial) for name in sorted(families))
+    for attempt in (entry for entries in of_trial for entry in entries if entry.role == "search"):
         name = log_name(attempt.family, attempt.role, attempt.number, attempt.ordinal)
         if (path := find_log(home, row.spec, name)) is not None:
             of = {"number": attempt.number, "attempt": attempt.ordinal}

@@ -12,6 +12,8 @@ import pytest
 from flows.sweeps.views.logs import follow_logs
 from flows.sweeps.views.show import learning_curve
 from flows.sweeps.views.status import status
+from infra.ledger.batch import WriteBatch
+from infra.ledger.store import Ledger
 from infra.storage.paths import files_folder, kept_folder
 from tests.flows.ledger_sweeps import (
     ACCURACY,
@@ -237,6 +239,21 @@ def test_logs_prints_those_of_driver_and_of_trial(home, velodrome):
     assert "image_cnn trial 1, attempt 1" in ended.err
     (file,) = document(velodrome("logs", "digits", "--trial", "1", "--json"))["files"]
     assert (file["family"], file["attempt"], file["text"]) == ("image_cnn", 1, "epoch 1\nepoch 2 ✓\n")
+
+
+def test_logs_of_a_trial_come_in_the_order_of_its_attempts(home, velodrome):
+    """The clock was set back between two."""
+    sweep = write_sweep(home, trials=(trial_of("image_cnn", 1, "complete", 0.9),))
+    folder = write_logs(home)
+    (folder / "image_cnn-0001-2.log").write_text("epoch 3\n")
+    ledger, batch = Ledger(home.ledger_url), WriteBatch()
+    batch.set_attempt(
+        f"{sweep}-search-image_cnn-1-2", role="search", family="image_cnn", number=1, ordinal=2,
+        lane="lane-0", lane_facts="{}", started_at=1.0,
+    )  # fmt: skip
+    ledger.add_events(sweep, batch)
+    ledger.close()
+    assert velodrome("logs", "digits", "--trial", "1").out == "epoch 1\nepoch 2 ✓\nepoch 3\n"
 
 
 def test_logs_that_are_missing_are_reported_with_their_folder(home, velodrome):

@@ -105,8 +105,17 @@ class Ledger:
         self.run_transaction(delete_rows)
 
     def add_events(self, sweep_id: int, batch: WriteBatch) -> None:
-        """Writes a batch of a sweep that nobody runs (a growth, a reading of the test split)."""
-        self.run_transaction(lambda connection: write_batch(connection, sweep_id, batch))
+        """Writes a batch beside the sweep's owner, if it has one (a reading of the test split).
+
+        One after the other: an event that is counted first and written last would never be read by those who
+        ask for what is newer than the last they saw.
+        """
+
+        def write_beside_owner(connection: Connection) -> None:
+            lock_owner_epoch(connection, sweep_id)
+            write_batch(connection, sweep_id, batch)
+
+        self.run_transaction(write_beside_owner)
 
     def claim(
         self, sweep_id: int, claimant: OwnerRow, may_take: Callable[[OwnerRow], bool]

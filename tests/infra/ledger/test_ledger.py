@@ -91,6 +91,33 @@ def test_takeover_amid_an_owners_write_waits_until_it_is_over(any_bench: Bench) 
     assert views.count_events(any_bench.ledger, any_bench.sweep_id, "late") == 1
 
 
+def test_event_of_another_process_amid_an_owners_write_comes_after_it(any_bench: Bench) -> None:
+    """Else a reader sees the later one first, asks for what is newer, and never gets the other."""
+    any_bench.begin(sweep())
+    owner, waited = views.owner(any_bench.ledger, any_bench.sweep_id), list[bool]()
+    assert owner is not None
+    other, read = Ledger(any_bench.url), WriteBatch()
+    read.add_event("test-read", 1.0, {})
+    writer = threading.Thread(target=other.add_events, args=(any_bench.sweep_id, read))
+
+    def write(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        if statement.startswith("INSERT INTO events") and writer.ident is None:
+            writer.start()
+            writer.join(LONGER_THAN_A_CLAIM_S)
+            waited.append(writer.is_alive())
+
+    event.listen(any_bench.ledger.engine, "after_cursor_execute", write)
+    batch = WriteBatch()
+    batch.add_event("late", 1.0, {})
+    any_bench.ledger.commit(any_bench.sweep_id, owner.epoch, batch)
+    writer.join(60)
+    event.remove(any_bench.ledger.engine, "after_cursor_execute", write)
+    other.close()
+    assert waited == [True]
+    kinds = [found.kind for found in views.events(any_bench.ledger, any_bench.sweep_id)]
+    assert kinds[-2:] == ["late", "test-read"]
+
+
 def _create(url: str, ready: object, answers: object) -> None:
     ready.wait(30)  # type: ignore[attr-defined]
     ledger = Ledger(url, create=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import time
 import traceback
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from threading import current_thread, main_thread
 
@@ -17,6 +18,7 @@ from infra.lanes.attempt_functions import (
     MemberContext,
     RunSource,
     discard_shared_mlflow,
+    isolate_own_code,
     route_member_mlflow,
     route_mlflow,
 )
@@ -122,8 +124,8 @@ class AttemptRunner:
                 return run_function(own, hooks)
         from trainers.loop.training import train
 
-        job = self.jobs.make_job(assignment)
-        with route_mlflow(self._runs, spec, assignment, directory):
+        with route_mlflow(self._runs, spec, assignment, directory), isolate_own_code(spec):
+            job = self.jobs.make_job(assignment)
             return train(job, self.jobs.encode(job), hooks)
 
     def route_member(self, assignment: Assignment) -> MemberContext:
@@ -131,9 +133,12 @@ class AttemptRunner:
         spec = self.spec.family(assignment.family)
         return route_member_mlflow(self._runs, spec, assignment, self.jobs.own_folder(assignment))
 
-    def route_stack(self, assignment: Assignment) -> AbstractContextManager[None]:
+    @contextmanager
+    def route_stack(self, assignment: Assignment) -> Iterator[None]:
         """What a stack runs in that begins with this attempt."""
-        return discard_shared_mlflow(self.spec.family(assignment.family))
+        spec = self.spec.family(assignment.family)
+        with discard_shared_mlflow(spec), isolate_own_code(spec):
+            yield
 
     def conclude(self, assignment: Assignment, outcome: Outcome) -> AttemptResult:
         """What an outcome comes to, its model and its samples kept where they are to be."""

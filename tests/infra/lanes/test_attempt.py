@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from infra.coordinator.messages import Assignment, AttemptResult
@@ -16,6 +18,7 @@ from infra.spec import Budget, FamilySpec, Objective, Resources, SweepSpec
 from tests.trainers.tiny import Recorder
 from trainers.bundle.bundle import load_bundle
 from trainers.bundle.latency import model_figures
+from trainers.families.image_cnn import ImageCNN
 from trainers.types import Ranks
 
 DIGITS, TEXTS = {"source": "builtin:digits"}, {"source": "builtin:docstrings"}
@@ -93,3 +96,21 @@ def test_attempt_that_meets_a_full_disk_says_that_its_process_is_spoilt(tmp_path
         patch.setattr(AttemptRunner, "_train", lambda *_: (_ for _ in ()).throw(full))
         ended, _ = attempt(tmp_path, "image_cnn", DIGITS, "accuracy", {}, {})
     assert (ended.reason, ended.fault) == ("error", ProcessFault.DISK)
+
+
+class Leaving(ImageCNN):
+    """A family of people's own whose `build` sets what the whole process has."""
+
+    def build(self, *given: Any, **named: Any) -> Any:
+        """As its parent."""
+        os.environ["LEFT_BY_A_TRIAL"] = "1"
+        np.seterr(all="raise")
+        return super().build(*given, **named)
+
+
+def test_own_family_leaves_its_process_as_it_was(tmp_path: Path) -> None:
+    """As a function does, each of the trials of a lane."""
+    before = np.geterr()
+    ended, _ = attempt(tmp_path, f"{__name__}:Leaving", *SHOWN[0][1:5], keep_above=1e9)
+    assert ended.outcome == "complete", ended.detail
+    assert (os.environ.get("LEFT_BY_A_TRIAL"), np.geterr()) == (None, before)

@@ -7,13 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from trainers.code.exits import refuse_exits
 from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.commands.options import check_command, read_command
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.functions.command import bind_command
-from trainers.functions.exits import refuse_exits
 from trainers.functions.job import FunctionJob
 from trainers.functions.run import run_function
 from trainers.functions.trial import Trial

@@ -21,7 +21,7 @@ from search_spaces.ranges import FloatRange, IntRange
 from search_spaces.reading import Parameter
 from search_spaces.space import Space
 from trainers.data.dataset import Dataset
-from trainers.errors import InputError
+from trainers.errors import InputError, describe_error
 from trainers.family import Family
 from trainers.functions.training_call import check_training_function
 from trainers.hyperparameters import TRAINING, Hyperparameter
@@ -116,7 +116,7 @@ def load_code(file: SweepFile, reference: str) -> Reference:
     except InputError as error:
         raise file.locate_error(error, path) from error
     except (Exception, SystemExit) as error:  # importing people's code can raise anything: theirs to correct
-        said = f"{type(error).__name__}: {error}"[:300]
+        said = describe_error(error, 300)
         raise file.written.error_at(path, "be importable", said, "correct the module") from error
 
 

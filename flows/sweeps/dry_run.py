@@ -22,7 +22,7 @@ from search_spaces.space import Space
 from trainers.code.carried import is_carried
 from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.data.dataset import Dataset, EncodedDataset
-from trainers.errors import InputError, NotFinite, TrialError
+from trainers.errors import InputError, NotFinite, TrialError, describe_error
 from trainers.family import Family
 from trainers.functions.reports import BY_GROUPS
 from trainers.functions.separate_process import FunctionRequest, run_apart, run_here
@@ -111,7 +111,7 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
     except TrialError as error:
         raise _training_error(prepared, family, f"{error.reason}: {error}") from error
     except Exception as error:  # people's code may raise anything: theirs to correct, before a sweep does
-        raise _training_error(prepared, family, f"{type(error).__name__}: {error}") from error
+        raise _training_error(prepared, family, describe_error(error)) from error
 
 
 def _training_error(prepared: PreparedSweep, family: FamilySpec, found: str) -> WrongInput:

@@ -29,12 +29,15 @@ from infra.mirror import publish
 from infra.spec import SweepSpec
 from infra.storage.paths import CHECKPOINTS
 from infra.storage.sweep_key import check_lane_key
-from trainers.errors import InputError, TrialError
+from trainers.errors import MOST_WORDS, InputError, TrialError, describe_error
 from trainers.job import Hooks, Outcome
 from trainers.loop.device_memory import HELD_BYTES, find_device_memory
 from trainers.loop.memory import is_device_full
 from trainers.registry import is_function, load_reference
 from trainers.types import Ranks
+
+_MOST_WORDS = 2_000  # of an error of ours, which ends with what to do
+_MOST_TRACEBACK = 20_000  # characters at either end: it travels to the ledger
 
 
 class AttemptRunner:
@@ -89,7 +92,7 @@ class AttemptRunner:
         first = _first_line(error)
         if full and self._gpu_lanes > 1:
             first += f"; {self._gpu_lanes} lanes share this GPU"
-        text = "".join(traceback.format_exception(error))
+        text = _cut_middle("".join(traceback.format_exception(error)))
         return AttemptResult(
             attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}",
             fault=find_process_fault(error), gpu=self._measure_gpu(assignment, full=full),
@@ -188,6 +191,14 @@ class AttemptRunner:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    name = "" if isinstance(error, (TrialError, InputError)) else f"{type(error).__name__}: "
-    return f"{name}{text[0] if text else 'no message'}"
+    """In our words without a class before them."""
+    ours = isinstance(error, (TrialError, InputError))
+    said = describe_error(error, _MOST_WORDS if ours else MOST_WORDS)
+    return said.partition(": ")[2] if ours else said
+
+
+def _cut_middle(text: str) -> str:
+    """A traceback whose message may be of any length, with its beginning and its end."""
+    if len(text) <= 2 * _MOST_TRACEBACK:
+        return text
+    return f"{text[:_MOST_TRACEBACK]}\n… ({len(text)} characters) …\n{text[-_MOST_TRACEBACK:]}"

@@ -25,7 +25,7 @@ from infra.lanes.watchdog import BEAT_S, LAST_WORD_S, Watchdog
 from infra.mirror import publish
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
-from trainers.functions.exits import note_exits
+from trainers.code.exits import note_exits
 from trainers.loop.device_memory import gibibytes
 from trainers.types import Ranks
 

@@ -433,6 +433,30 @@ def test_number_that_a_function_returns_is_its_report(job: FunctionJob, returned
     assert hooks.reports == [(1, {"val/loss": 0.5})]
 
 
+@pytest.mark.parametrize(
+    ("returned", "reported"),
+    [
+        ({"loss": 0.5, "history": [1.0, 0.5]}, [0.9, 0.5]),
+        ({"val/loss": np.float32(0.5)}, [0.9, 0.5]),
+        ({"loss": 0.9}, [0.9]),
+        ({"accuracy": 0.5}, [0.9]),
+        ({"loss": "0.5"}, [0.9]),
+    ],
+)
+def test_objective_in_a_dict_that_a_function_returns_is_its_report(
+    job: FunctionJob, returned: Any, reported: list[float]
+) -> None:
+    """As Ray's functions do; what it has reported itself counts once."""
+    hooks = Recorder()
+
+    def function(trial: Trial) -> Any:
+        trial.report(loss=0.9)
+        return returned
+
+    assert run(job, hooks, function=function).values == (min(reported),)
+    assert [metrics["val/loss"] for _, metrics in hooks.reports] == reported
+
+
 def test_returned_number_that_was_reported_already_adds_no_report(job: FunctionJob) -> None:
     def function(trial: Trial) -> float:
         for loss in (0.5, 0.7):

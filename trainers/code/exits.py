@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from types import FrameType
 from typing import NoReturn
-
-_exit, _abort = os._exit, os.abort  # whatever stands in their place while code is looked after
 
 
 class ProcessExit(BaseException):
@@ -18,7 +19,7 @@ class ProcessExit(BaseException):
 def note_exits(tell: Callable[[str], object]) -> Iterator[None]:
     """Where code within ends this process, `tell` gets how, just before. Processes that are forked from it
     end as they do; a signal or native code leaves no time for a word."""
-    own = os.getpid()
+    own, former_exit, former_abort = os.getpid(), os._exit, os.abort
 
     def say(how: str) -> None:
         if os.getpid() == own:
@@ -27,17 +28,17 @@ def note_exits(tell: Callable[[str], object]) -> Iterator[None]:
 
     def leave(status: int) -> NoReturn:
         say(f"with status {status} (os._exit, or a library that exits)")
-        _exit(status)
+        former_exit(status)
 
     def abort() -> NoReturn:
         say("by os.abort")
-        _abort()
+        former_abort()
 
     os._exit, os.abort = leave, abort
     try:
         yield
     finally:
-        os._exit, os.abort = _exit, _abort
+        os._exit, os.abort = former_exit, former_abort
 
 
 def refuse_exits() -> AbstractContextManager[None]:
@@ -47,3 +48,24 @@ def refuse_exits() -> AbstractContextManager[None]:
 
 def _refuse(how: str) -> None:
     raise ProcessExit(f"it would have ended its process {how}")
+
+
+@contextmanager
+def tell_interrupts_apart() -> Iterator[Callable[[], bool]]:
+    """Gives whether a person has interrupted since: code may raise `KeyboardInterrupt` of its own accord."""
+    asked: list[int] = []
+    former = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(former):
+        yield lambda: False  # no other thread is interrupted
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        former(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, former)

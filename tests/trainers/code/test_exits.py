@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from trainers.code.exits import note_exits, refuse_exits
 from trainers.errors import InputError, TrialError
-from trainers.functions.exits import note_exits
 from trainers.functions.tracing import trace_objective
 from trainers.functions.trial import Trial
 from trainers.try_out import try_out
@@ -65,3 +65,13 @@ def test_objective_that_leaves_while_it_is_traced_is_refused(leave: Callable[[],
 
     with pytest.raises(InputError, match="must run to its first report"):
         trace_objective(objective)
+
+
+def test_code_that_is_looked_after_within_such_code_leaves_the_outer_watch() -> None:
+    """A module that is imported in a trial: what the trial does afterwards is told still."""
+    told: list[str] = []
+    with refuse_exits():
+        watched = os._exit
+        with note_exits(told.append):
+            assert os._exit is not watched
+        assert os._exit is watched

@@ -20,6 +20,7 @@ from infra.search.pruners import pruner_options
 from infra.spec import FamilySpec, derive_seed
 from search_spaces.space import Space
 from trainers.code.carried import is_carried
+from trainers.code.exits import keep_process
 from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.data.dataset import Dataset, EncodedDataset
 from trainers.errors import InputError, NotFinite, TrialError, describe_error
@@ -101,7 +102,8 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
     try:
         if is_function(code):
             return _dry_run_function(prepared, family)
-        return _dry_run_family(prepared, family, code(family.options), home)
+        with keep_process():
+            return _dry_run_family(prepared, family, code(family.options), home)
     except NotFinite as error:
         return DryRun(
             trial_seconds=0.0, warning=f"its defaults give {error.found or 'numbers that are not finite'}"

@@ -10,6 +10,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
+from trainers.errors import InputError, cut_words, describe_error
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+
 
 class ProcessExit(BaseException):
     """Code would have ended this process; no `except Exception` of its own may swallow it."""
@@ -51,21 +55,78 @@ def _refuse(how: str) -> None:
 
 
 @contextmanager
+def keep_process() -> Iterator[None]:
+    """Code within may end neither this process nor the command that waits for it: leaving by anything but an
+    `Exception` is an error of the code's. What a signal's handler raises stays what it is.
+
+    Raises:
+        InputError: how it would have left.
+    """
+    with refuse_exits(), tell_interrupts_apart() as was_interrupted:
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException as error:
+            if was_interrupted():
+                raise
+            raise InputError(
+                "code of your own must return, or raise an exception", describe_exit(error), "correct it"
+            ) from error
+
+
+@contextmanager
+def blame_code(must: str) -> Iterator[None]:
+    """Whatever code of people's own within raises is its own, in any thread, but for a signal's.
+
+    Raises:
+        InputError: `must`, and what it raised.
+    """
+    with tell_interrupts_apart() as was_interrupted:
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(must, describe_error(error, 300)) from error
+        except BaseException as error:
+            if was_interrupted():
+                raise
+            raise InputError(must, describe_exit(error)) from error
+
+
+def describe_exit(error: BaseException) -> str:
+    """How code left, by what is no `Exception`."""
+    if isinstance(error, ProcessExit):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return cut_words(f"sys.exit({error.code!r})")
+    return f"it raised {describe_error(error)}".removesuffix(": no message")
+
+
+@contextmanager
 def tell_interrupts_apart() -> Iterator[Callable[[], bool]]:
-    """Gives whether a person has interrupted since: code may raise `KeyboardInterrupt` of its own accord."""
-    asked: list[int] = []
-    former = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(former):
-        yield lambda: False  # no other thread is interrupted
+    """Gives whether a signal has come since: what its handler raises is not raised by the code."""
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # no other thread hears of signals
         return
+    noting = {number: _note_and_call(signal.getsignal(number), came) for number in _SIGNALS}
+    former = {number: signal.signal(number, note) for number, note in noting.items() if note is not None}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in former.items():
+            if signal.getsignal(number) is noting[number]:
+                signal.signal(number, handler)
+
+
+def _note_and_call(handler: object, came: list[int]) -> Callable[[int, FrameType | None], None] | None:
+    if not callable(handler):  # the system's own
+        return None
 
     def note(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        former(number, frame)
+        came.append(number)
+        handler(number, frame)
 
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        if signal.getsignal(signal.SIGINT) is note:
-            signal.signal(signal.SIGINT, former)
+    return note

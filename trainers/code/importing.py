@@ -41,7 +41,9 @@ def import_module(name: str) -> ModuleType:
         with import_without_runs(), refuse_exits(), tell_interrupts_apart() as was_interrupted:
             try:
                 return importlib.import_module(name)
-            except KeyboardInterrupt as error:
+            except (Exception, SystemExit):
+                raise
+            except BaseException as error:  # the top of people's own module may raise anything
                 if was_interrupted():
                     raise
                 raise _refuse(name, error) from error
@@ -51,9 +53,9 @@ def import_module(name: str) -> ModuleType:
             cut_words(f"sys.exit({left.code!r})") + " while it is imported",
             "give each argument a default, or parse them inside the function",
         ) from left
-    except (ImportError, InputError, KeyboardInterrupt):
+    except (ImportError, InputError):
         raise
-    except BaseException as error:  # the top of people's own module may raise anything: theirs to correct
+    except Exception as error:  # theirs to correct
         raise _refuse(name, error) from error
     finally:
         sys.argv = given

@@ -239,6 +239,14 @@ def test_overrides_follow_the_files_own_rules(tmp_path: Path) -> None:
     assert Space.from_json(found.families[0].space).constants == {"learning_rate": 0.01}
 
 
+@pytest.mark.parametrize("name", ["deep.hb:plane", "deep.hb.plane"])
+def test_override_of_own_code_names_it_as_the_file_or_as_its_label(tmp_path: Path, name: str) -> None:
+    families = {"deep.hb:plane": {"space": {"rate": 0.1}}}
+    found = sweep(tmp_path, f"families.{name}.trials=7", families=families)
+    assert list(found.written.document.value["families"]) == ["deep.hb:plane"]
+    assert found.sweep.families["deep.hb:plane"].trials == 7
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [

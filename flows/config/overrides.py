@@ -55,8 +55,8 @@ def _parse_override(written: str, document: JsonObject) -> Override:
 
 
 def _split_path(here: Json, segments: list[str]) -> Path:
-    """Splits at dots, but keeps a key of the document that itself has dots (a family of one's own) whole; that
-    may go by its label, as everything but the file calls it."""
+    """Splits at dots, but keeps a key of the document that itself has dots (a family of one's own) whole;
+    that may go by its label, as everything but the file calls it."""
     if not segments:
         return ()
     if (

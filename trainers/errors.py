@@ -26,6 +26,25 @@ class TrainerError(Exception):
         return (_rebuild_error, (type(self), self.must, self.found, self.do, self.key))
 
 
+MOST_WORDS = 500
+
+
+def describe_error(error: BaseException, most: int = MOST_WORDS) -> str:
+    """Its class and the first line that it says, cut after so many characters: people's exceptions may say
+    anything, or raise when they are asked."""
+    name = type(error).__name__
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception as unsaid:  # of its own `__str__`
+        lines = [f"its text cannot be read ({type(unsaid).__name__})"]
+    return cut_words(f"{name}: {lines[0] if lines else 'no message'}", most)
+
+
+def cut_words(text: str, most: int = MOST_WORDS) -> str:
+    """A text of so many characters at most."""
+    return text if len(text) <= most else f"{text[:most]} … ({len(text)} characters)"
+
+
 def _rebuild_error(
     cls: type[TrainerError], must: str, found: str, do: str, key: tuple[str, ...]
 ) -> TrainerError:

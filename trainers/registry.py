@@ -15,7 +15,7 @@ from trainers.code.carried import find_carried, is_carried
 from trainers.code.digest import function_digest, source_digest
 from trainers.code.importing import import_module
 from trainers.commands.options import command_digest
-from trainers.errors import InputError
+from trainers.errors import InputError, describe_error
 from trainers.family import Family
 from trainers.nearest import advice
 
@@ -74,7 +74,7 @@ def load_reference(reference: str) -> Reference:
     except (ImportError, AttributeError) as error:
         raise InputError(
             f"{reference} must be importable",
-            f"{type(error).__name__}: {error}",
+            describe_error(error),
             "run from the folder that holds it",
         ) from error
     if inspect.isclass(found) and issubclass(found, Family):

@@ -7,13 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from trainers.code.exits import keep_process, refuse_exits
 from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.commands.options import check_command, read_command
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.functions.command import bind_command
-from trainers.functions.exits import refuse_exits
+from trainers.functions.isolation import isolate_process
 from trainers.functions.job import FunctionJob
 from trainers.functions.run import run_function
 from trainers.functions.trial import Trial
@@ -94,10 +95,11 @@ def try_out(
         folder.mkdir(parents=True, exist_ok=True)
         dataset = _open_data(data, folder)
         if isinstance(found, type) and issubclass(found, Family):
-            found = found(options)
+            with keep_process():
+                found = found(options)
         if isinstance(found, Family):
             same["goals"] = _decide_goals(objective, direction, dataset)
-            with discard_mlflow_calls(), refuse_exits():
+            with discard_mlflow_calls(), keep_process(), isolate_process():
                 return _train_family(found, params or {}, dataset, folder, hooks, same)
         same["goals"] = _decide_goals(objective, direction)
         job = FunctionJob(function=found, params=params or {}, directory=folder, data=dataset, **same)

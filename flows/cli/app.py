@@ -21,6 +21,7 @@ from flows.cli import (
     view_commands,
 )
 from flows.cli.error_boundary import exit_now, leave, raise_on_sigterm, report_error
+from flows.cli.output import document_stream, keep_stdout_for_documents, open_closed_streams
 from infra.errors import HeadGone, InterruptedCommand, WrongInput
 
 # click's own tree of errors, wherever this version of typer keeps it
@@ -59,7 +60,7 @@ class CommandGroup(TyperGroup):
         try:
             with raise_on_sigterm():
                 result = super().invoke(ctx)
-                sys.stdout.flush()
+                document_stream().flush()
                 return result
         except typer.Exit:
             raise
@@ -127,6 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     try:
         words = list(sys.argv[1:] if arguments is None else arguments)
+        open_closed_streams()
+        keep_stdout_for_documents(words)
         status = _root_command()(words, "velodrome", standalone_mode=False)
     except _CLICK_ERROR as error:
         status = report_error(_usage_error(error))

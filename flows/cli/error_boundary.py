@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
 
-from flows.cli.output import print_json
+from flows.cli.output import document_stream, print_json
 from infra.errors import Unavailable, VelodromeError
 from infra.input_errors import as_wrong_input
 from infra.secrets import redact
@@ -66,7 +66,7 @@ def report_error(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return _print_ending("interrupted", INTERRUPTED)
     if isinstance(error, BrokenPipeError):
-        _silence_stream(sys.stdout)
+        _silence_stream(document_stream())
         return PIPE_CLOSED
     if isinstance(error, VelodromeError):
         _print_block(_error_block(error))
@@ -204,7 +204,7 @@ def _silence_stream(stream: TextIO) -> None:
 
 def exit_now(status: int) -> NoReturn:
     """Ends this process without what it has put off until its end."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (document_stream(), sys.stdout, sys.stderr):
         with suppress(BrokenPipeError):
             stream.flush()
     os._exit(status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from flows.cli.output import (
     Json,
     argument,
+    document_stream,
     example,
     option,
     print_json,
@@ -42,7 +42,7 @@ def schema(json: Annotated[bool, option("--json", "The same: the schema is JSON.
 
     from flows.config.schema import schema as verb
 
-    sys.stdout.write(encoding.dumps(verb(), indent=2, ensure_ascii=False) + "\n")
+    document_stream().write(encoding.dumps(verb(), indent=2, ensure_ascii=False) + "\n")
 
 
 @example("velodrome doctor")

@@ -13,6 +13,7 @@ from flows.cli.output import (
     Json,
     Name,
     argument,
+    document_stream,
     example,
     option,
     print_json,
@@ -117,7 +118,7 @@ def compare(
     elif csv or latex:
         for warning in result.warnings:
             print_note(warning)
-        sys.stdout.write(result.to_csv() if csv else result.to_latex())
+        document_stream().write(result.to_csv() if csv else result.to_latex())
     else:
         from flows.comparison.leaderboard import print_leaderboard
 

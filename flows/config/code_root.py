@@ -9,6 +9,12 @@ from flows.config.family_entry import FamilyEntry
 from flows.config.loading import SweepFile
 
 OURS = ("velodrome", "flows", "infra", "trainers", "search_spaces")
+# Packages that training or its tracking imports: a module of people's own would be imported in their place.
+_NEEDED = (
+    "torch", "numpy", "pandas", "scipy", "sklearn", "joblib", "ray", "mlflow", "optuna", "fsspec", "pyarrow",
+    "PIL", "yaml", "cloudpickle", "sqlalchemy", "pydantic", "typer", "rich", "plotly", "psutil",
+    "safetensors", "torchmetrics", "skops", "lightgbm", "xgboost",
+)  # fmt: skip
 
 
 def make_importable(file: SweepFile) -> None:
@@ -18,7 +24,8 @@ def make_importable(file: SweepFile) -> None:
 
     Raises:
         WrongInput: the folder does not exist, or holds a package with the name of one of ours, which Ray
-            would import instead on the cluster.
+            would import instead on the cluster, or a module with the name of one that we need; or a family's
+            module has the name of one of Python's own.
     """
     if not any(":" in name or _names_code(entry) for name, entry in file.sweep.families.items()):
         return
@@ -33,8 +40,27 @@ def make_importable(file: SweepFile) -> None:
         raise file.written.error_at(
             key, "hold no folder with the name of a package of ours", found, "rename it"
         )
+    if hiding := [name for name in _NEEDED if _find_module(root, name)]:
+        found = f"{', '.join(hiding)} in {root}"
+        raise file.written.error_at(
+            key, "hold no module with the name of a package in use", found, "rename it"
+        )
+    _refuse_names_of_python(file, root)
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
+
+
+def _refuse_names_of_python(file: SweepFile, root: Path) -> None:
+    """Of the two modules of that name Python imports its own, which it has imported long since."""
+    for reference in file.sweep.families:
+        top = reference.partition(":")[0].partition(".")[0]
+        if ":" in reference and top in sys.stdlib_module_names and _find_module(root, top):
+            must, do = "not have the name of a module of Python's", f"rename {top}"
+            raise file.written.error_at(("families", reference), must, f"{top} in {root}", do)
+
+
+def _find_module(root: Path, name: str) -> bool:
+    return (root / f"{name}.py").is_file() or (root / name / "__init__.py").is_file()
 
 
 def _names_code(entry: FamilyEntry | None) -> bool:

@@ -20,8 +20,9 @@ from search_spaces.nearest import advice
 from search_spaces.ranges import FloatRange, IntRange
 from search_spaces.reading import Parameter
 from search_spaces.space import Space
+from trainers.code.exits import keep_process
 from trainers.data.dataset import Dataset
-from trainers.errors import InputError
+from trainers.errors import InputError, describe_error
 from trainers.family import Family
 from trainers.functions.training_call import check_training_function
 from trainers.hyperparameters import TRAINING, Hyperparameter
@@ -96,11 +97,12 @@ def check_with_data(file: SweepFile, family: FamilySpec, dataset: Dataset) -> No
     if not isinstance(code, type):
         return
     try:
-        made: Family = code(family.options)
-        made.check(dataset)
-        parameters = Space.from_json(family.space).parameters
-        searched = {entry.name: [value for _, value in _extremes(entry)] for entry in parameters}
-        made.check_searched(dataset, searched)
+        with keep_process():
+            made: Family = code(family.options)
+            made.check(dataset)
+            parameters = Space.from_json(family.space).parameters
+            searched = {entry.name: [value for _, value in _extremes(entry)] for entry in parameters}
+            made.check_searched(dataset, searched)
     except InputError as error:
         raise file.locate_error(error, ("families", family.reference)) from error
 
@@ -116,7 +118,7 @@ def load_code(file: SweepFile, reference: str) -> Reference:
     except InputError as error:
         raise file.locate_error(error, path) from error
     except (Exception, SystemExit) as error:  # importing people's code can raise anything: theirs to correct
-        said = f"{type(error).__name__}: {error}"[:300]
+        said = describe_error(error, 300)
         raise file.written.error_at(path, "be importable", said, "correct the module") from error
 
 
@@ -146,7 +148,8 @@ def _instance(file: SweepFile, code: Reference, options: Mapping[str, Json], pat
         return None
     assert isinstance(code, type)
     try:
-        family: Family = code(options)
+        with keep_process():
+            family: Family = code(options)
     except InputError as error:
         raise file.locate_error(error, path) from error
     return family

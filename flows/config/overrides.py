@@ -55,7 +55,8 @@ def _parse_override(written: str, document: JsonObject) -> Override:
 
 
 def _split_path(here: Json, segments: list[str]) -> Path:
-    """Splits at dots, but keeps a key of the document that itself has dots (a family of one's own) whole."""
+    """Splits at dots, but keeps a key of the document that itself has dots (a family of one's own) whole;
+    that may go by its label, as everything but the file calls it."""
     if not segments:
         return ()
     if (
@@ -68,8 +69,9 @@ def _split_path(here: Json, segments: list[str]) -> Path:
     keys = here if isinstance(here, dict) else {}
     for end in range(len(segments), 1, -1):
         joined = ".".join(segments[:end])
-        if joined in keys:
-            return (joined, *_split_path(keys[joined], segments[end:]))
+        known = next((key for key in keys if joined in (key, key.replace(":", "."))), None)
+        if known is not None:
+            return (known, *_split_path(keys[known], segments[end:]))
     return (segments[0], *_split_path(keys.get(segments[0]), segments[1:]))
 
 

@@ -21,6 +21,7 @@ from infra.predicting.parquet_and_images import FileFolder, open_input
 from infra.predicting.scoring import check_columns, count_unseen, match_single_field, score_here
 from infra.serving.artifact import Artifact, ServedModel, load_artifact
 from infra.serving.model_schema import Field
+from trainers.code.exits import refuse_exits
 from trainers.data.disk.paths import content_stamp
 from trainers.types import JsonObject
 
@@ -85,11 +86,15 @@ def predict(
     if chosen.warning:
         say(f"warning: {chosen.warning}")
     artifact = fetch_artifact(chosen, place)
-    loaded = load_artifact(artifact, device="cpu" if address else choose_device())
+    with refuse_exits():
+        loaded = load_artifact(artifact, device="cpu" if address else choose_device())
     kind = read_as_model_does(kind, loaded, say)
     fields = match_fields(kind, kind.columns(), loaded)
     work = sizes or PartSizes()
-    with open_parts(output, kind.ending, _identity(kind, artifact, work), overwrite=overwrite) as parts:
+    with (
+        open_parts(output, kind.ending, _identity(kind, artifact, work), overwrite=overwrite) as parts,
+        refuse_exits(),
+    ):
         before = len(parts.done_numbers())
         rows = _score_input(
             kind, artifact, loaded, fields, parts, work, address, pool or ActorPool(), place, advanced

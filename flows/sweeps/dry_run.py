@@ -20,9 +20,10 @@ from infra.search.pruners import pruner_options
 from infra.spec import FamilySpec, derive_seed
 from search_spaces.space import Space
 from trainers.code.carried import is_carried
+from trainers.code.exits import keep_process
 from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.data.dataset import Dataset, EncodedDataset
-from trainers.errors import InputError, NotFinite, TrialError
+from trainers.errors import InputError, NotFinite, TrialError, describe_error
 from trainers.family import Family
 from trainers.functions.reports import BY_GROUPS
 from trainers.functions.separate_process import FunctionRequest, run_apart, run_here
@@ -101,7 +102,8 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
     try:
         if is_function(code):
             return _dry_run_function(prepared, family)
-        return _dry_run_family(prepared, family, code(family.options), home)
+        with keep_process():
+            return _dry_run_family(prepared, family, code(family.options), home)
     except NotFinite as error:
         return DryRun(
             trial_seconds=0.0, warning=f"its defaults give {error.found or 'numbers that are not finite'}"
@@ -111,7 +113,7 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
     except TrialError as error:
         raise _training_error(prepared, family, f"{error.reason}: {error}") from error
     except Exception as error:  # people's code may raise anything: theirs to correct, before a sweep does
-        raise _training_error(prepared, family, f"{type(error).__name__}: {error}") from error
+        raise _training_error(prepared, family, describe_error(error)) from error
 
 
 def _training_error(prepared: PreparedSweep, family: FamilySpec, found: str) -> WrongInput:

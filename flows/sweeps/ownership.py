@@ -99,11 +99,23 @@ def ask_driver(
     if living_owner(ledger, row) is None:
         return False
     request = ledger.add_request(row.id, kind, payload, time.time())
+    try:
+        return _await_answer(ledger, row, request, limit_s, sleep)
+    except BaseException:  # Ctrl-C too: who asked is not there any more
+        ledger.withdraw_request(request, time.time())
+        raise
+
+
+def _await_answer(
+    ledger: Ledger, row: SweepRow, request: int, limit_s: float, sleep: Callable[[float], None]
+) -> bool:
+    """Whether a request was answered; else it is withdrawn. A driver that is about to answer writes nothing
+    then."""
     deadline = time.monotonic() + limit_s
     while any(entry.id == request for entry in views.open_requests(ledger, row.id)):
         owner = living_owner(ledger, row)
         if owner is None:
-            return not _withdraw_request(ledger, row, request)
+            return not ledger.withdraw_request(request, time.time())
         trains = views.sweep_by_id(ledger, row.id).state == "running"  # else it is about to leave
         if time.monotonic() > (deadline if trains else deadline + LEAVE_LIMIT_S):
             if not ledger.withdraw_request(request, time.time()):
@@ -141,11 +153,3 @@ def change_sweep(
             if time.monotonic() > deadline:
                 raise
             time.sleep(POLL_S)
-
-
-def _withdraw_request(ledger: Ledger, row: SweepRow, request: int) -> bool:
-    """Takes a request back; False where it was answered at the last moment."""
-    with commit_as_owner(ledger, row) as commit:
-        still_open = any(entry.id == request for entry in views.open_requests(ledger, row.id))
-        commit(WriteBatch(requests_done=[request]))
-    return still_open

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import time
 import traceback
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from threading import current_thread, main_thread
 
@@ -17,6 +18,7 @@ from infra.lanes.attempt_functions import (
     MemberContext,
     RunSource,
     discard_shared_mlflow,
+    isolate_own_code,
     route_member_mlflow,
     route_mlflow,
 )
@@ -27,12 +29,15 @@ from infra.mirror import publish
 from infra.spec import SweepSpec
 from infra.storage.paths import CHECKPOINTS
 from infra.storage.sweep_key import check_lane_key
-from trainers.errors import InputError, TrialError
+from trainers.errors import MOST_WORDS, InputError, TrialError, describe_error
 from trainers.job import Hooks, Outcome
 from trainers.loop.device_memory import HELD_BYTES, find_device_memory
 from trainers.loop.memory import is_device_full
 from trainers.registry import is_function, load_reference
 from trainers.types import Ranks
+
+_MOST_WORDS = 2_000  # of an error of ours, which ends with what to do
+_MOST_TRACEBACK = 20_000  # characters at either end: it travels to the ledger
 
 
 class AttemptRunner:
@@ -87,7 +92,7 @@ class AttemptRunner:
         first = _first_line(error)
         if full and self._gpu_lanes > 1:
             first += f"; {self._gpu_lanes} lanes share this GPU"
-        text = "".join(traceback.format_exception(error))
+        text = _cut_middle("".join(traceback.format_exception(error)))
         return AttemptResult(
             attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}",
             fault=find_process_fault(error), gpu=self._measure_gpu(assignment, full=full),
@@ -122,8 +127,8 @@ class AttemptRunner:
                 return run_function(own, hooks)
         from trainers.loop.training import train
 
-        job = self.jobs.make_job(assignment)
-        with route_mlflow(self._runs, spec, assignment, directory):
+        with route_mlflow(self._runs, spec, assignment, directory), isolate_own_code(spec):
+            job = self.jobs.make_job(assignment)
             return train(job, self.jobs.encode(job), hooks)
 
     def route_member(self, assignment: Assignment) -> MemberContext:
@@ -131,9 +136,12 @@ class AttemptRunner:
         spec = self.spec.family(assignment.family)
         return route_member_mlflow(self._runs, spec, assignment, self.jobs.own_folder(assignment))
 
-    def route_stack(self, assignment: Assignment) -> AbstractContextManager[None]:
+    @contextmanager
+    def route_stack(self, assignment: Assignment) -> Iterator[None]:
         """What a stack runs in that begins with this attempt."""
-        return discard_shared_mlflow(self.spec.family(assignment.family))
+        spec = self.spec.family(assignment.family)
+        with discard_shared_mlflow(spec), isolate_own_code(spec):
+            yield
 
     def conclude(self, assignment: Assignment, outcome: Outcome) -> AttemptResult:
         """What an outcome comes to, its model and its samples kept where they are to be."""
@@ -183,6 +191,14 @@ class AttemptRunner:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    name = "" if isinstance(error, (TrialError, InputError)) else f"{type(error).__name__}: "
-    return f"{name}{text[0] if text else 'no message'}"
+    """In our words without a class before them."""
+    ours = isinstance(error, (TrialError, InputError))
+    said = describe_error(error, _MOST_WORDS if ours else MOST_WORDS)
+    return said.partition(": ")[2] if ours else said
+
+
+def _cut_middle(text: str) -> str:
+    """A traceback whose message may be of any length, with its beginning and its end."""
+    if len(text) <= 2 * _MOST_TRACEBACK:
+        return text
+    return f"{text[:_MOST_TRACEBACK]}\n… ({len(text)} characters) …\n{text[-_MOST_TRACEBACK:]}"

@@ -20,6 +20,7 @@ from infra.tracking.mapping import space_names
 from infra.tracking.trial_calls import TrialCalls, route_trial_calls
 from trainers.code.mlflow_calls import discard_mlflow_calls, folder_store, mlflow_environment
 from trainers.functions.command import bind_command
+from trainers.functions.isolation import isolate_process
 from trainers.job import Outcome
 from trainers.registry import COMMAND, is_function, load_reference
 from trainers.types import Goal
@@ -86,6 +87,12 @@ def discard_shared_mlflow(spec: FamilySpec) -> Iterator[None]:
         )  # fmt: skip
         with mlflow_environment(folder_store(nowhere)), route_trial_calls(calls):
             yield
+
+
+def isolate_own_code(spec: FamilySpec) -> AbstractContextManager[None]:
+    """Within, what a family of people's own changes of this process is given back at the end, as of a
+    function."""
+    return nullcontext() if _is_ours(spec) else isolate_process()
 
 
 def _is_ours(spec: FamilySpec) -> bool:

@@ -17,6 +17,7 @@ from infra.errors import StorageUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
 from infra.lanes.channel import LaneChannel
+from infra.lanes.lane_output import LaneOutput
 from infra.lanes.lane_process import EXIT_FENCED, EXIT_STALLED, EXIT_USED, choose_device, end_process
 from infra.lanes.settings import LaneSettings
 from infra.lanes.stack import StackRun
@@ -25,7 +26,7 @@ from infra.lanes.watchdog import BEAT_S, LAST_WORD_S, Watchdog
 from infra.mirror import publish
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
-from trainers.functions.exits import note_exits
+from trainers.code.exits import note_exits
 from trainers.loop.device_memory import gibibytes
 from trainers.types import Ranks
 
@@ -54,6 +55,7 @@ class LaneLoop:
             device = str(ray.train.torch.get_device())
         self._runner = AttemptRunner(settings, device=device, ranks=ranks, runs=line)
         self._widths = StackWidths(self._runner, line.record_stack_choice)
+        self._output = LaneOutput()
         self._watch = Watchdog(self._runner.spec.limits.stall_s, line, ranks, beat_s)
 
     def run_attempts(self) -> None:
@@ -177,10 +179,12 @@ class LaneLoop:
 
     @contextlib.contextmanager
     def _redirect_output(self, assignment: Assignment) -> Iterator[None]:
+        stream: Any = self._output
         with (
             self._log_path(assignment).open("a", buffering=1, encoding="utf-8", errors="replace") as out,
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(out),
+            self._output.lead_to(out),
+            contextlib.redirect_stdout(stream),
+            contextlib.redirect_stderr(stream),
         ):
             yield
 

@@ -35,6 +35,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from infra.errors import LedgerUnavailable
 from infra.ledger import schema
 from infra.ledger.postgres import QUEUED
 from infra.ledger.rows import Columns, SqlValue, trial_to_columns
@@ -157,7 +158,12 @@ def _silence(dialect: Dialect) -> Label[float]:
 
 
 def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> None:
-    """Writes all of a batch within the connection's transaction."""
+    """Writes all of a batch within the connection's transaction.
+
+    Raises:
+        LedgerUnavailable: a request that it answers was withdrawn meanwhile; what came of it must not stand.
+    """
+    _require_open(connection, batch.requests_done)
     use = dialect_statements(connection)
     if batch.journal:
         records: list[Columns] = [{"of_sweep": sweep_id, "text": text} for text in batch.journal]
@@ -174,6 +180,13 @@ def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> Non
         done = update(schema.requests).where(schema.requests.c.id.in_(batch.requests_done))
         at = func.coalesce(schema.requests.c.done_at, schema.requests.c.created_at)
         connection.execute(done.values(done_at=at), execution_options=QUEUED)
+
+
+def _require_open(connection: Connection, requests: Sequence[int]) -> None:
+    asked = schema.requests.c
+    still = select(asked.id).where(asked.id.in_(requests), asked.done_at.is_(None)).with_for_update()
+    if requests and len(connection.execute(still).all()) < len(set(requests)):
+        raise LedgerUnavailable("a request must be open when it is answered", "it was withdrawn meanwhile")
 
 
 def lock_owner_epoch(connection: Connection, sweep_id: int) -> int | None:

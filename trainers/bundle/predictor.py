@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 
 from trainers.bundle.frames import Rows, as_frame
+from trainers.code.exits import blame_code
 from trainers.code.references import check_unchanged, resolve_reference
 from trainers.errors import InputError
 from trainers.flops import count_flops
@@ -176,13 +177,8 @@ class FunctionRunner:
         import pandas as pd
         import torch
 
-        try:
+        with blame_code(f"{self.name} must answer these rows"):
             found = self.predict(self.module, rows)
-        except InputError:
-            raise
-        except Exception as error:  # people's code may raise anything about rows that it cannot take
-            text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise InputError(f"{self.name} must answer these rows", text) from error
         if isinstance(found, torch.Tensor):
             found = found.detach().cpu().numpy()
         frame = found if isinstance(found, pd.DataFrame) else _as_columns(found)

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from trainers.code import exits
+from trainers.code.exits import ProcessExit, refuse_exits, tell_interrupts_apart
 from trainers.code.mlflow_calls import import_without_runs
-from trainers.errors import InputError
+from trainers.errors import InputError, cut_words, describe_error
 
 
 def import_module(name: str) -> ModuleType:
@@ -33,31 +35,44 @@ def import_module(name: str) -> ModuleType:
         )
     if name in sys.modules:
         return importlib.import_module(name)
-    given = list(sys.argv)
+    given, words = sys.argv, list(sys.argv)
     sys.argv[:] = [f"{name.rpartition('.')[2]}.py"]
     try:
-        with import_without_runs():
-            return importlib.import_module(name)
+        with import_without_runs(), refuse_exits(), tell_interrupts_apart() as was_interrupted:
+            try:
+                return importlib.import_module(name)
+            except (Exception, SystemExit):
+                raise
+            except BaseException as error:  # the top of people's own module may raise anything
+                if was_interrupted():
+                    raise
+                raise _refuse(name, error) from error
     except SystemExit as left:
         raise InputError(
             f"{name} must be importable without arguments",
-            f"sys.exit({left.code!r}) while it is imported",
+            cut_words(f"sys.exit({left.code!r})") + " while it is imported",
             "give each argument a default, or parse them inside the function",
         ) from left
-    except ImportError:
+    except (ImportError, InputError):
         raise
-    except Exception as error:  # the top of people's own module may raise anything: theirs to correct
-        must, do = f"{name} must be importable", "correct the module; what trains belongs into the function"
-        raise InputError(must, _describe_failure(error), do) from error
+    except Exception as error:  # theirs to correct
+        raise _refuse(name, error) from error
     finally:
-        sys.argv[:] = given
+        sys.argv = given
+        sys.argv[:] = words
 
 
-def _describe_failure(error: Exception) -> str:
-    said = f"{type(error).__name__}: {error}"[:250]
+def _refuse(name: str, error: BaseException) -> InputError:
+    do = "correct the module; what trains belongs into the function"
+    return InputError(f"{name} must be importable", _describe_failure(error), do)
+
+
+def _describe_failure(error: BaseException) -> str:
+    said = str(error) if isinstance(error, ProcessExit) else describe_error(error, 250)
     if isinstance(error, SyntaxError):  # says where by itself
         return said
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next(frame for frame in reversed(frames) if frame.filename != exits.__file__)
     return f"{said} ({Path(last.filename).name}, line {last.lineno})"
 
 
@@ -75,7 +90,7 @@ def import_function(name: str) -> Callable[..., object]:
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"{name} must be importable", f"{type(error).__name__}: {error}") from error
+        raise InputError(f"{name} must be importable", describe_error(error)) from error
     if not callable(found):
         raise InputError(f"{name} must be a function or a class", type(found).__name__)
     return found

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from trainers.functions.report_steps import UntoldReports
 from trainers.functions.state_dicts import plain_weights
 from trainers.loop.energy import read_energy
 from trainers.loop.facts import spent_facts
@@ -58,6 +59,8 @@ class ReportLog:
         self.begun = False  # something was reported in this attempt, or said of where it begins
         self._repeated = 0  # reports of an earlier attempt that are still to come again
         self._undelivered, self._delivered_at = False, -math.inf
+        self._untold = UntoldReports(job.directory)
+        self._denied = False  # the pruner said no to one of them
         self._began, self.earlier_s = time.monotonic(), 0.0
         self._joules, self.earlier_joules = read_energy(), 0.0
         self._told: set[str] = set()  # names of costs that the function reports by itself
@@ -96,6 +99,19 @@ class ReportLog:
             self.last = own
             self._record(own)
             self.earlier_joules = own.get("val/energy_joules", self.earlier_joules)
+        if isinstance(self._hooks, DeliveringHooks):
+            self._tell_noted()
+
+    def _tell_noted(self) -> None:
+        """Tells what a former attempt had no time for before its process was killed."""
+        for metrics in self._untold.read_after(self.progress.reports):
+            if not self.judge():
+                self._denied = True
+                break
+            self.pending = dict(metrics)
+            self.send(deferred=True)
+        self.deliver()
+        self._untold.clear()
 
     def begin_after(self, reports: int) -> None:
         """The next report is the one after so many: what the trial has beyond comes again and is left out.
@@ -143,6 +159,8 @@ class ReportLog:
 
     def judge(self) -> bool:
         """Whether to go on after the last report. One that ends the budget is not judged: all is spent."""
+        if self._denied:
+            return False
         if self.progress.reports >= self._job.reports:
             return True
         if isinstance(self._hooks, DeferringHooks):
@@ -153,14 +171,17 @@ class ReportLog:
         """Has what was reported known now: what own code writes next may let it skip that when it resumes.
 
         Args:
-            every_s: no sooner after the last time, so that many reports a second cost little.
+            every_s: no sooner after the last time, so that many reports a second cost little; until then it
+                is noted in the trial's folder.
         """
         now = time.monotonic()
-        if not self._undelivered or now - self._delivered_at < every_s:
+        if not self._undelivered or not isinstance(self._hooks, DeliveringHooks):
+            return
+        if now - self._delivered_at < every_s and self._untold.note(self.progress.reports, self.last):
             return
         self._undelivered, self._delivered_at = False, now
-        if isinstance(self._hooks, DeliveringHooks):
-            self._hooks.send_heartbeat()
+        self._hooks.send_heartbeat()
+        self._untold.clear()
 
     def is_spent(self) -> bool:
         """Whether the budget, `patience` or the time is used up."""

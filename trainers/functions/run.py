@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, SupportsFloat
 
+from trainers.code.exits import describe_exit
 from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError, TrialError
-from trainers.functions.exits import ProcessExit
 from trainers.functions.isolation import isolate_process
 from trainers.functions.job import FunctionJob
 from trainers.functions.reports import check_metrics, name_metrics, require_goals
@@ -61,7 +61,7 @@ def _call_function(job: FunctionJob, trial: Trial) -> None:
         if left.code not in (None, 0):
             raise TrialError(
                 "a training function must return, or end with sys.exit(0)",
-                f"sys.exit({left.code!r})",
+                describe_exit(left),
                 "its own words are in the log; a command line has no arguments here: parse_args([])",
             ) from left
     except KeyboardInterrupt as error:
@@ -70,11 +70,8 @@ def _call_function(job: FunctionJob, trial: Trial) -> None:
         raise TrialError("a training function must return", "it raised KeyboardInterrupt") from error
     except _DryRunDone:
         raise
-    except ProcessExit as error:
-        raise TrialError("a training function must return", str(error)) from error
     except BaseException as error:  # which nothing else would take for the trial's own
-        found = f"it raised {type(error).__name__}{f': {error}' if str(error) else ''}"
-        raise TrialError("a training function must return", found) from error
+        raise TrialError("a training function must return", describe_exit(error)) from error
 
 
 class _DryRunDone(BaseException):

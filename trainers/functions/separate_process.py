@@ -17,7 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from trainers.errors import CommandKilled, InputError, NotFinite, OutOfMemory, TrainerError, TrialError
+from trainers.errors import (
+    CommandKilled,
+    InputError,
+    NotFinite,
+    OutOfMemory,
+    TrainerError,
+    TrialError,
+    describe_error,
+)
 from trainers.functions.job import FunctionJob
 from trainers.metric_names import names_of_groups
 from trainers.registry import COMMAND, is_function, load_reference
@@ -154,7 +162,7 @@ def main(asked: str, answered: str) -> None:
     except KeyboardInterrupt:  # its own: whoever waits for this process hears of a person's
         answer = _error_answer(TrialError("a training function must return", "it raised KeyboardInterrupt"))
     except Exception as error:  # people's code may raise anything
-        answer = _error_answer(TrialError(f"{type(error).__name__}: {error}"))
+        answer = _error_answer(TrialError(describe_error(error)))
     sys.stdout.flush()
     Path(answered).write_text(json.dumps(answer))
     os._exit(0)  # threads that the function left do not keep `plan` waiting

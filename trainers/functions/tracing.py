@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, NoReturn
 
+from trainers.code.exits import ProcessExit, refuse_exits
 from trainers.code.mlflow_calls import discard_mlflow_calls
-from trainers.errors import InputError
-from trainers.functions.exits import ProcessExit, refuse_exits
+from trainers.errors import InputError, describe_error
 from trainers.functions.isolation import isolate_process
 from trainers.functions.optuna_names import FormerNames
 from trainers.types import Document, Json
@@ -135,7 +135,7 @@ def _run_once(objective: Callable[..., object], chosen: Mapping[str, Json]) -> _
         except InputError:
             raise
         except (Exception, SystemExit, ProcessExit) as error:  # people's code may raise anything
-            said = f"{type(error).__name__}: {error}"[:300]
+            said = describe_error(error, 300)
             do = "correct it, or write the space by hand"
             raise InputError("an objective must run to its first report", said, do) from error
     if not trial.asked:

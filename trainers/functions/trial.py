@@ -409,8 +409,12 @@ class Trial(OptunaNames):
                 self._status = "pruned"
 
     def take_returned(self, returned: object) -> None:
-        """A number that the function returns is its report; several where it has several objectives."""
+        """A number that the function returns is its report; several where it has several objectives, or a
+        dict that has them by name."""
         goals, log = self._job.goals, self._log
+        if isinstance(returned, Mapping):
+            named = {full_name(str(name)): value for name, value in returned.items()}
+            returned = [named[full_name(goal.metric)] for goal in goals if full_name(goal.metric) in named]
         values = returned if isinstance(returned, (list, tuple)) else [returned]
         if self.rank != 0 or not goals or len(values) != len(goals) or not are_numbers(values):
             return

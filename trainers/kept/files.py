@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
+from trainers.code.exits import blame_code
 from trainers.code.importing import source_sha256
 from trainers.code.references import resolve_reference
 from trainers.errors import InputError, TrialError
@@ -152,13 +153,8 @@ def _load_estimator(document: KeptDocument, data: bytes) -> tuple[Any, Callable[
 
 
 def _call_load(name: str, path: Path) -> Any:
-    try:
+    with blame_code(f"{name} must load the kept files"):
         return resolve_reference(name)(path)
-    except InputError:
-        raise
-    except Exception as error:  # people's own code may raise anything
-        text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise InputError(f"{name} must load the kept files", text) from error
 
 
 class LaidOutFiles:

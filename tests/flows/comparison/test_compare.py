@@ -66,6 +66,17 @@ def test_compare_sorts_and_filters_rows_by_its_options(digits, velodrome, option
 
 
 @pytest.mark.parametrize(
+    "where", ["family=hb:plane", "family=x|hb.plane", "family=hb:pl*", "family!=hb:other"]
+)
+def test_compare_finds_own_code_as_in_the_file_or_by_its_label(home, velodrome, where):
+    plane = replace(spec_of().families[0], name="hb.plane", reference="hb:plane")
+    trials = (trial_of("hb.plane", 0, "complete", 0.9),)
+    write_sweep(home, replace(spec_of(), families=(plane,)), trials=trials, facts=FACTS)
+    found = rows_of(velodrome("compare", "digits", "--no-latency", "--json", "--where", where))
+    assert found == [("hb.plane", 0)]
+
+
+@pytest.mark.parametrize(
     ("where", "expected"), [("param.mixed=1", [0]), ('param.mixed="1"', [1]), ('param.mixed="true"', [2])]
 )
 def test_compare_tells_a_text_from_the_value_that_it_reads_as(home, velodrome, where, expected):

@@ -14,6 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows.config.code_root import make_importable
 from flows.config.loading import SweepFile, load_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
 from infra.errors import WrongInput, join_errors
@@ -237,6 +238,14 @@ def test_overrides_follow_the_files_own_rules(tmp_path: Path) -> None:
     )
     assert (found.name, found.families[0].trials, found.families[0].pruner["name"]) == ("other", 8, "none")
     assert Space.from_json(found.families[0].space).constants == {"learning_rate": 0.01}
+
+
+@pytest.mark.parametrize("name", ["deep.hb:plane", "deep.hb.plane"])
+def test_override_of_own_code_names_it_as_the_file_or_as_its_label(tmp_path: Path, name: str) -> None:
+    families = {"deep.hb:plane": {"space": {"rate": 0.1}}}
+    found = sweep(tmp_path, f"families.{name}.trials=7", families=families)
+    assert list(found.written.document.value["families"]) == ["deep.hb:plane"]
+    assert found.sweep.families["deep.hb:plane"].trials == 7
 
 
 @pytest.mark.parametrize(
@@ -599,6 +608,45 @@ def test_code_root_with_folder_named_as_our_package_is_refused(in_folder: Path) 
 
 
 @pytest.mark.parametrize(
+    ("file", "family", "said"),
+    [
+        (
+            "torch.py",
+            "hb:plane",
+            r"code.root must hold no module .* but got torch in .*; rename it",
+        ),
+        ("optuna/__init__.py", "hb:plane", "but got optuna in"),
+        (
+            "types.py",
+            "types:plane",
+            r"types:plane must not have the name of .* Python's.* rename types",
+        ),
+        ("queue/__init__.py", "queue.hb:plane", "rename queue"),
+    ],
+)
+def test_code_that_hides_or_is_hidden_by_another_package_is_refused(
+    in_folder: Path, file: str, family: str, said: str
+) -> None:
+    """A script called torch.py stood for a defect of ours; one called types.py was sought in Python's own."""
+    path = in_folder / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("def plane(trial): pass\n")
+    with pytest.raises(WrongInput, match=said):
+        make_importable(sweep(in_folder, families={family: {"space": {"rate": 0.1}}}))
+
+
+def test_code_beside_a_folder_of_data_named_as_a_package_is_taken(
+    in_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders without code, and modules that Python has too but no family names, hide nothing."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (in_folder / "optuna").mkdir()
+    for name in ("types.py", "datasets.py", "hb.py"):
+        (in_folder / name).write_text("def plane(trial): pass\n")
+    make_importable(sweep(in_folder, families={"hb:plane": {"space": {"rate": 0.1}}}))
+
+
+@pytest.mark.parametrize(
     ("resources", "words"),
     [
         ({"workers": 2}, "resources.workers must be 1 .*; but got 2 for gradient_boosting"),
@@ -653,6 +701,7 @@ def test_wrong_sweep_file_is_refused_fast_without_heavy_imports(contract: Path, 
     code = """
 import sys
 import time
+from flows.config.code_root import make_importable
 from flows.config.loading import load_sweep
 from flows.config.resolving import resolve_families
 from infra.errors import WrongInput, join_errors

@@ -347,6 +347,7 @@ def test_plan_says_which_own_functions_report_nothing_by_group(home):
         ("sys.exit('no data')", r"got sys\.exit\('no data'\)"),
         ("raise KeyboardInterrupt", "it raised KeyboardInterrupt"),
         ("signal.signal(signal.SIGTERM, signal.SIG_DFL)", "signal only works in main thread"),
+        ("raise type('Mute', (Exception,), {'__str__': None})", "Mute: its text cannot be read"),
     ],
 )
 def test_plan_says_how_a_function_left(home, velodrome, leave, said):

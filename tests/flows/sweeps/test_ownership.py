@@ -43,6 +43,34 @@ def test_refused_extend_leaves_no_request_behind(home: Home, ledger: Ledger) -> 
     assert views.sweep_by_id(ledger, sweep).spec.families[0].trials == 6
 
 
+def test_extend_whose_driver_hands_over_to_another_leaves_no_request_behind(
+    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver has ended, and a second `extend` owns the sweep before this one looks."""
+    sweep = write(ledger)
+    set_owner(home, sweep, living_owner())
+    seen = iter([living_owner(), None])
+    monkeypatch.setattr(ownership, "living_owner", lambda *_: next(seen))
+    row = views.sweep_by_id(ledger, sweep)
+    assert not ownership.ask_driver(ledger, row, "extend", {"trials": 2, "family": None})
+    assert views.open_requests(ledger, sweep) == []
+
+
+def test_extend_that_is_interrupted_leaves_no_request_behind(
+    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = write(ledger)
+    set_owner(home, sweep, living_owner())
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    row = views.sweep_by_id(ledger, sweep)
+    with pytest.raises(KeyboardInterrupt):
+        ownership.ask_driver(ledger, row, "extend", {"trials": 2}, sleep=interrupt)
+    assert views.open_requests(ledger, sweep) == []
+
+
 def test_extend_waits_for_another_command_that_owns_the_sweep_for_a_moment(
     home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from infra.coordinator.messages import Assignment, AttemptResult
@@ -16,6 +18,8 @@ from infra.spec import Budget, FamilySpec, Objective, Resources, SweepSpec
 from tests.trainers.tiny import Recorder
 from trainers.bundle.bundle import load_bundle
 from trainers.bundle.latency import model_figures
+from trainers.errors import TrialError
+from trainers.families.image_cnn import ImageCNN
 from trainers.types import Ranks
 
 DIGITS, TEXTS = {"source": "builtin:digits"}, {"source": "builtin:docstrings"}
@@ -93,3 +97,50 @@ def test_attempt_that_meets_a_full_disk_says_that_its_process_is_spoilt(tmp_path
         patch.setattr(AttemptRunner, "_train", lambda *_: (_ for _ in ()).throw(full))
         ended, _ = attempt(tmp_path, "image_cnn", DIGITS, "accuracy", {}, {})
     assert (ended.reason, ended.fault) == ("error", ProcessFault.DISK)
+
+
+class Leaving(ImageCNN):
+    """A family of people's own whose `build` sets what the whole process has."""
+
+    def build(self, *given: Any, **named: Any) -> Any:
+        """As its parent."""
+        os.environ["LEFT_BY_A_TRIAL"] = "1"
+        np.seterr(all="raise")
+        return super().build(*given, **named)
+
+
+def test_own_family_leaves_its_process_as_it_was(tmp_path: Path) -> None:
+    """As a function does, each of the trials of a lane."""
+    before = np.geterr()
+    ended, _ = attempt(tmp_path, f"{__name__}:Leaving", *SHOWN[0][1:5], keep_above=1e9)
+    assert ended.outcome == "complete", ended.detail
+    assert (os.environ.get("LEFT_BY_A_TRIAL"), np.geterr()) == (None, before)
+
+
+class Mute(Exception):
+    """Raises when it is asked what it says."""
+
+    def __str__(self) -> str:
+        raise OSError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Mute(), "Mute: its text cannot be read (OSError)\n"),
+        (ValueError("x" * 10**7), f"ValueError: {'x' * 488} … (10000012 characters)\n"),
+        (
+            TrialError("its command must end", "y" * 900, "look"),
+            f"its command must end; but got {'y' * 900}; look\n",
+        ),
+    ],
+    ids=["mute", "long", "ours"],
+)
+def test_failure_has_a_line_whatever_its_error_says(tmp_path: Path, error: Exception, said: str) -> None:
+    """One whose text cannot be read took the lane with it; one of ten megabytes went to the ledger."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AttemptRunner, "_train", lambda *_: (_ for _ in ()).throw(error))
+        ended, _ = attempt(tmp_path, "image_cnn", DIGITS, "accuracy", {}, {})
+    assert (ended.outcome, ended.reason) == ("failed", "error")
+    assert ended.detail.startswith(said)
+    assert len(ended.detail) < 50_000

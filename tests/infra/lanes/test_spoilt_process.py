@@ -12,6 +12,7 @@ import pytest
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.coordinator.process_faults import ProcessFault
 from infra.lanes import worker
+from infra.lanes.lane_output import LaneOutput
 from infra.lanes.worker import LaneLoop
 from trainers.types import Ranks
 
@@ -31,7 +32,7 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(worker, "end_process", end_process)
     made = LaneLoop.__new__(LaneLoop)
-    made._ranks, made._line, made._watch = Ranks(), MagicMock(), MagicMock()
+    made._ranks, made._line, made._watch, made._output = Ranks(), MagicMock(), MagicMock(), LaneOutput()
     made._runner, made._settings = MagicMock(), MagicMock(logs=str(tmp_path / "logs"))
     made._runner.jobs.checkpoint_folder.return_value = tmp_path / "checkpoints"
     made._runner.spec.keep_checkpoints = 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select, update
 
-from infra.errors import FencedError
+from infra.errors import FencedError, LedgerUnavailable
 from infra.ledger import schema, views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.liveness import describe_this_process
@@ -83,6 +83,18 @@ def test_request_is_known_by_its_own_number(bench: Bench) -> None:
     bench.ledger.add_events(sweep_id, WriteBatch(requests_done=[asked[0]]))
     assert not bench.ledger.withdraw_request(asked[0], at=3.0)
     assert [request.id for request in views.open_requests(bench.ledger, sweep_id)] == [asked[2]]
+
+
+def test_answer_to_a_request_that_was_withdrawn_is_not_written(bench: Bench) -> None:
+    """Who withdrew it goes on to do it, or says that nothing was changed."""
+    ledger, me = bench.ledger, describe_this_process()
+    sweep_id = ledger.create_sweep(sweep(), fingerprint="f", facts={"k": 1}, at=1.0)
+    epoch, _ = ledger.claim(sweep_id, me, lambda owner: False)
+    request = ledger.add_request(sweep_id, "extend", {"trials": 1}, at=1.0)
+    assert ledger.withdraw_request(request, at=2.0)
+    with pytest.raises(LedgerUnavailable, match="withdrawn"):
+        ledger.commit(sweep_id, epoch, WriteBatch(requests_done=[request], sweep={"facts": {"k": 2}}))
+    assert views.sweep_by_id(ledger, sweep_id).facts == {"k": 1}
 
 
 def test_facts_of_owned_sweeps_are_each_owners_own(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -70,3 +71,56 @@ def test_error_at_the_top_of_a_module_is_its_own(
 def test_function_of_a_notebook_is_refused_by_its_name() -> None:
     with pytest.raises(InputError, match=r"importable by its name in another process.*put the function"):
         load_reference("__main__:train")
+
+
+@pytest.mark.parametrize(
+    ("top", "said"),
+    [
+        (
+            "import os\nos._exit(0)",
+            r"it would have ended its process with .* \(script\.py, line 2\)",
+        ),
+        ("import os\nos.abort()", r"it would have ended its process by os\.abort \(script\.py, line 2\)"),
+        ("raise KeyboardInterrupt", r"KeyboardInterrupt: no message \(script\.py, line 1\)"),
+        ("class Stop(BaseException): pass\nraise Stop('no')", r"Stop: no \(script\.py, line 2\)"),
+        (
+            "class Mute(Exception):\n    def __str__(self): raise OSError\nraise Mute",
+            r"Mute: its text cannot be read \(OSError\) \(script\.py, line 3\)",
+        ),
+        ("raise ValueError('x' * 10**7)", r"ValueError: x{238} … \(10000012 characters\) \(script"),
+    ],
+)
+def test_module_that_ends_its_process_or_raises_what_nothing_takes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top: str, said: str
+) -> None:
+    """`plan` ended with the module's own status, and without a word."""
+    (tmp_path / "script.py").write_text(top)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "script", raising=False)
+    with pytest.raises(InputError, match=f"script must be importable; but got {said}"):
+        load_reference("script:train")
+
+
+def test_interrupt_by_a_person_while_a_module_is_imported_is_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "script.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "script", raising=False)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        load_reference("script:train")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_arguments_that_a_module_replaces_are_the_commands_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "script.py").write_text("import sys\nsys.argv = ['other']\ndef train(trial): pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "script", raising=False)
+    given = ["velodrome", "plan", "file.yaml"]
+    monkeypatch.setattr(sys, "argv", given)
+    load_reference("script:train")
+    assert sys.argv is given
+    assert given == ["velodrome", "plan", "file.yaml"]

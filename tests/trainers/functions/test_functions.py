@@ -294,6 +294,65 @@ def test_report_without_epochs_is_told_before_the_function_goes_on(job: Function
     assert told == [1]
 
 
+class TellingHooks(Recorder):
+    """Hooks that hold what is reported until they are asked to tell it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: dict[int, float] = {}
+
+    def send_heartbeat(self) -> None:
+        """Tells all that is held."""
+        self.told = {epoch: metrics["val/accuracy"] for epoch, metrics in self.reports}
+
+
+def test_reports_of_a_process_that_is_killed_before_they_are_told_are_told_by_the_next_attempt(
+    job: FunctionJob,
+) -> None:
+    """Its own file says that they were made, so nobody would make them again: the best may be among them."""
+
+    def die(trial: Trial) -> None:
+        for accuracy in (0.1, 0.9, 0.3):
+            trial.report(accuracy=accuracy)
+        raise ZeroDivisionError  # as far as hooks know that a process is gone
+
+    def resume(trial: Trial) -> None:
+        assert trial.reports == 3
+        trial.report(accuracy=0.2)
+
+    killed, hooks = TellingHooks(), TellingHooks()
+    with pytest.raises(ZeroDivisionError):
+        run(job, killed, function=die, goals=(ACCURACY,))
+    assert killed.told == {1: 0.1}
+    earlier = {epoch: {"val/accuracy": value} for epoch, value in killed.told.items()}
+    outcome = run(replace(job, earlier=earlier, attempt=2), hooks, function=resume, goals=(ACCURACY,))
+    assert (outcome.values, outcome.epoch, outcome.epochs) == ((0.9,), 2, 4)
+    assert [epoch for epoch, _ in hooks.reports] == [2, 3, 4]
+    assert hooks.told[2] == 0.9
+
+
+def test_noted_report_that_the_pruner_stops_at_ends_the_next_attempt(job: FunctionJob) -> None:
+    """The one that was never judged decides, and what follows it does not count."""
+
+    class Pruning(TellingHooks):
+        def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+            return super().report(epoch, metrics) and epoch != 2
+
+    def die(trial: Trial) -> None:
+        for accuracy in (0.1, 0.2, 0.3):
+            trial.report(accuracy=accuracy)
+        raise ZeroDivisionError
+
+    def ask(trial: Trial) -> None:
+        assert trial.over()
+
+    with pytest.raises(ZeroDivisionError):
+        run(job, TellingHooks(), function=die, goals=(ACCURACY,))
+    earlier = {1: {"val/accuracy": 0.1}}
+    outcome = run(replace(job, earlier=earlier, attempt=2), Pruning(), function=ask, goals=(ACCURACY,))
+    assert (outcome.status, outcome.epochs) == ("pruned", 2)
+
+
 async def wait_to_train(trial: Trial) -> None:
     trial.report(loss=1.0)
 
@@ -372,6 +431,30 @@ def test_number_that_a_function_returns_is_its_report(job: FunctionJob, returned
     hooks = Recorder()
     assert run(job, hooks, function=lambda trial: returned).values == (0.5,)
     assert hooks.reports == [(1, {"val/loss": 0.5})]
+
+
+@pytest.mark.parametrize(
+    ("returned", "reported"),
+    [
+        ({"loss": 0.5, "history": [1.0, 0.5]}, [0.9, 0.5]),
+        ({"val/loss": np.float32(0.5)}, [0.9, 0.5]),
+        ({"loss": 0.9}, [0.9]),
+        ({"accuracy": 0.5}, [0.9]),
+        ({"loss": "0.5"}, [0.9]),
+    ],
+)
+def test_objective_in_a_dict_that_a_function_returns_is_its_report(
+    job: FunctionJob, returned: Any, reported: list[float]
+) -> None:
+    """As Ray's functions do; what it has reported itself counts once."""
+    hooks = Recorder()
+
+    def function(trial: Trial) -> Any:
+        trial.report(loss=0.9)
+        return returned
+
+    assert run(job, hooks, function=function).values == (min(reported),)
+    assert [metrics["val/loss"] for _, metrics in hooks.reports] == reported
 
 
 def test_returned_number_that_was_reported_already_adds_no_report(job: FunctionJob) -> None:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.terminal.console import print_line
-from flows.terminal.formatting import MISSING, format_times, number
-from flows.terminal.tables import TableColumn, fit_table, format_params
+from flows.terminal.formatting import MISSING, format_times, number, params_line
+from flows.terminal.tables import TableColumn, fit_table
 
 if TYPE_CHECKING:
     from flows.confirmation.result import Confirmation, ConfirmedFolds, ConfirmedRow, Scores
@@ -30,7 +30,7 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
     console.print(fit_table(columns, console.width, bold_rows=frozenset({0})))
     for row in rows:
         console.print(
-            Text.assemble((f"  {row.family} #{row.number}: ", "dim"), format_params(row.params)),
+            Text.assemble((f"  {row.family} #{row.number}: ", "dim"), params_line(row.params)),
             soft_wrap=True,
         )
     if rows[0].test.interval is not None:

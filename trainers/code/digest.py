@@ -89,6 +89,20 @@ def user_files(found: Code) -> dict[str, bytes]:
     return files
 
 
+def local_modules(module: str, root: Path) -> dict[str, Path]:
+    """The files below a folder of a module, of the packages around it and of all that they import from
+    there, by their dotted names; of a package its `__main__` too."""
+    waiting = [*_with_packages(module), f"{module}.__main__"]
+    found: dict[str, Path] = {}
+    while waiting:
+        name = waiting.pop()
+        path = None if name in found or name.partition(".")[0] in _OURS else _find_module(root, name)
+        if path is not None:
+            found[name] = path
+            waiting += _import_names(name, path)
+    return found
+
+
 def file_digest(path: Path) -> bytes:
     """32 bytes over a file: over its syntax where it is Python."""
     return _syntax("", path) if path.suffix == ".py" else hashlib.sha256(path.read_bytes()).digest()

@@ -80,6 +80,8 @@ def compare_specs(before: SweepSpec, now: SweepSpec) -> SpecChange:
             if new[name].stack == "auto" or (known.stack, new[name].stack) == (None, "off"):
                 # As it began: a sweep of before there were stacks, or before its family could be stacked.
                 new[name] = replace(new[name], stack=known.stack)
+            if not known.weights:  # of a sweep from before they were hashed
+                new[name] = replace(new[name], weights={})
             refused += _family_differences(known, new[name])
         else:
             refused.append(f"families.{name}: removed from the file")

@@ -38,6 +38,10 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
     if result.waiting:
         again = f"{result.waiting} confirmations wait; the same command carries on"
         console.print(Text(f"  {again}", style="yellow"))
+    if result.ahead is not None:
+        ahead = "{} #{}".format(*result.ahead)
+        said = f"{ahead}, confirmed before, has the better mean: `promote` takes it without --trial"
+        console.print(Text(f"  {said}", style="yellow"), soft_wrap=True)
     read = f"; the test split of {result.sweep} was read {format_times(result.test_reads)}"
     console.print(Text(f"  ranked by validation{read if was_tested else ''}"))
 

@@ -23,7 +23,9 @@ from trainers.metric_names import direction_of
 
 Value = float | str | None
 
-_CONDITION = re.compile(r"\s*(?P<column>[^\s<>=!]+)\s*(?P<op><=|>=|!=|=|<|>)\s*(?P<value>.*?)\s*")
+_CONDITION = re.compile(
+    r"\s*(?P<column>(?:\([^()]*\)|[^\s<>=!])+)\s*(?P<op><=|>=|!=|=|<|>)\s*(?P<value>.*?)\s*"
+)
 
 
 @dataclass(frozen=True, slots=True)

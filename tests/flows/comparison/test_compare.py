@@ -90,6 +90,15 @@ def test_compare_tells_a_text_from_the_value_that_it_reads_as(home, velodrome, w
     assert [number for _, number in found] == expected
 
 
+def test_compare_filters_by_a_metric_whose_name_has_an_equals_sign(home, velodrome):
+    metrics = ({"val/recall(k=5)": value} for value in (0.25, 0.75))
+    trials = (trial_of("image_cnn", n, "complete", 0.9, metrics=m) for n, m in enumerate(metrics))
+    write_sweep(home, trials=tuple(trials), facts=FACTS)
+    asked = ("compare", "digits", "--no-latency", "--json", "--top", 2, "--where")
+    assert rows_of(velodrome(*asked, "recall(k=5)>0.5")) == [("image_cnn", 1)]
+    assert rows_of(velodrome(*asked, "recall(k=5) = 0.25")) == [("image_cnn", 0)]
+
+
 def test_screens_tell_a_text_from_the_value_that_it_reads_as(home, velodrome):
     values = [1, "1", "true", True, 1.0, None, "null", "none", "", [1, 2], "[1, 2]"]
     trials = (

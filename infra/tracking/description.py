@@ -61,11 +61,8 @@ def model_note(sweep: SweepRow, trial: TrialRow, ranked: Sequence[TrialRow], mod
 def _sweep_section(sweep: SweepRow) -> str:
     spec = sweep.spec
     goals = " and ".join(f"{goal.direction} **{goal.metric}**" for goal in spec.objectives)
-    lines = [
-        "### What was swept",
-        f"{goals[:1].upper()}{goals[1:]} on `{spec.data.get('source', 'own data')}`.",
-        "",
-    ]
+    what = f"{goals[:1].upper()}{goals[1:]} on `{spec.data.get('source', 'own data')}`."
+    lines = ["### What was swept", what, ""]
     lines += ["| family | trials | length | sampler | pruner | searched |", "|---|---|---|---|---|---|"]
     for family in spec.families:
         budget = family.budget

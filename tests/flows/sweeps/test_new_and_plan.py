@@ -323,6 +323,17 @@ def test_plan_says_what_is_wrong_with_each_family_at_once(home, velodrome):
     assert "several:fine" not in ended.err
 
 
+@pytest.mark.parametrize(("trials", "said"), [("", False), (", trials: 9", False), (", trials: 2", True)])
+def test_plan_says_that_some_of_a_grid_is_not_tried(home, velodrome, trials, said):
+    Path("fine.py").write_text("def fine(trial):\n    trial.report(accuracy=0.5)\n")
+    Path("own.yaml").write_text(
+        "name: own\ndata: {source: none}\nobjective: {metric: accuracy}\nsearch: {sampler: grid}\n"
+        f"families:\n  fine:fine: {{space: {{a: {{type: int, low: 1, high: 3}}}}{trials}}}\n"
+    )
+    ended = velodrome("plan", "own.yaml")
+    assert ("2 of the 3 configurations of its grid are tried" in ended.out) is said
+
+
 def test_plan_says_what_is_wrong_with_each_parameter_at_once(home, velodrome):
     """Of several families, and of several start configurations too."""
     Path("fine.py").write_text("def fine(trial):\n    trial.report(accuracy=0.5)\n")

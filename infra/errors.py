@@ -46,9 +46,14 @@ class VelodromeError(Exception):
 
 
 class WrongInput(VelodromeError):
-    """A file, an option or a name that cannot be used."""
+    """A file, an option or a name that cannot be used.
+
+    Attributes:
+        parts: what `join_errors` made it of; empty where it is one.
+    """
 
     exit_code = 2
+    parts: Sequence[WrongInput] = ()
 
 
 MOST_LISTED = 10
@@ -56,12 +61,14 @@ MOST_LISTED = 10
 
 def join_errors(errors: Sequence[WrongInput]) -> WrongInput:
     """All that is wrong as one error: the first, with the others below what to do about it, each once."""
-    first, *others = {(error.must, error.found): error for error in errors}.values()
+    single = [part for error in errors for part in error.parts or (error,)]
+    first, *others = {(error.must, error.found): error for error in single}.values()
     lines = [f"also {error.must}; found {error.found}" for error in others[:MOST_LISTED]]
     more = [f"and {len(others) - MOST_LISTED} more"] if len(others) > MOST_LISTED else []
-    return WrongInput(
-        first.must, first.found, "\n".join([*filter(None, [first.do]), *lines, *more]), first.log
-    )
+    do = "\n".join([*filter(None, [first.do]), *lines, *more])
+    joined = WrongInput(first.must, first.found, do, first.log)
+    joined.parts = single
+    return joined
 
 
 class RefusedError(VelodromeError):

@@ -84,6 +84,7 @@ class FamilySpec:
     resources: Resources = field(default_factory=Resources)
     checkpoint_every: str = "30s"  # "30s", "2m" or "5 epochs"
     source_hash: str = ""  # of the family's own source, so that a change of code is seen
+    weights: dict[str, str] = field(default_factory=dict)  # of each model that it begins with: SHA-256
     begins_with: JsonObject = field(default_factory=dict)  # the earlier sweep's trial whose weights it takes
     stack: Stack | None = None  # None: a sweep from before there were stacks, as with `off`
 

@@ -60,6 +60,18 @@ def read_space(
     return link(overlay(inherited, own))
 
 
+def list_faults(mapping: Mapping[str, ParamValue]) -> list[SpaceError]:
+    """What is wrong with each definition by itself: where reading a space has stopped at the first."""
+    found = []
+    for name in mapping:
+        try:
+            if name != "extends":
+                read_parameter(str(name), mapping[name])
+        except SpaceError as error:
+            found.append(error)
+    return found
+
+
 def _read_file(
     reference: str, base: Path | None, key: tuple[str, ...], ancestors: tuple[Path, ...]
 ) -> tuple[Parameter, ...]:

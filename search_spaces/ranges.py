@@ -73,6 +73,7 @@ class FloatRange:
                 raise SpaceError(
                     f"it must be {self.low:g} plus whole steps of {self.step:g}", short_repr(value)
                 )
+            return self._step(round(steps))
         return float(value)
 
     def encode(self, value: ParamValue) -> float:

@@ -155,6 +155,16 @@ class Space:
         for name in values:
             self._check_condition(by_name[name], {**self.constants, **values})
 
+    def check_configuration(self, params: Mapping[str, ParamValue]) -> None:
+        """Refuses what is no whole configuration of this space: what lies outside it, and what lacks a
+        parameter whose `when` holds (a sampler would take that as searched by no one)."""
+        self.check_params(params)
+        whole = self._walk(lambda parameter: params.get(parameter.name, parameter.domain.at(0.0)))
+        missing = [name for name in whole if name not in params]
+        if missing:
+            must = f"a configuration must have {missing[0]}"
+            raise SpaceError(must, f"only {', '.join(params) or 'nothing'}", key=(missing[0],))
+
     def _check_names(self, params: Mapping[str, ParamValue]) -> None:
         for name in params:
             if name not in self.names:

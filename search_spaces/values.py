@@ -20,10 +20,12 @@ def canonical_text(value: ParamValue) -> str:
 
 def plain_text(value: ParamValue) -> str:
     """The value as people read it. A text that would read as nothing or as another value, as `1`, `true`,
-    `[3, 4]` and `adam ` (with its blank) do, is quoted: where both are choices they stay apart."""
+    `[3, 4]` and `adam ` (with its blank, or with a mark that nobody sees) do, is quoted: where both are
+    choices they stay apart."""
     if not isinstance(value, str):
         return json.dumps(value)
-    return json.dumps(value) if not value or value != value.strip() or _reads_as_json(value) else value
+    plain = value != "" and value == value.strip() and value.isprintable() and not _reads_as_json(value)
+    return value if plain else json.dumps(value)
 
 
 def _reads_as_json(text: str) -> bool:

@@ -150,7 +150,9 @@ class Family(ABC):
         """The sampled hyper-parameters with defaults for the rest, but not what `of_trial` takes; refuses
         what cannot be used."""
         return fill_defaults(
-            self.list_hyperparameters(), {n: v for n, v in params.items() if n not in self.chosen}
+            self.list_hyperparameters(),
+            {n: v for n, v in params.items() if n not in self.chosen},
+            self._defaults,
         )
 
     def of_trial(self, params: Params) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -175,8 +175,13 @@ PRIVACY: Mapping[str, Hyperparameter] = {
 }
 
 
-def fill_defaults(known: Mapping[str, Hyperparameter], params: Params) -> JsonObject:
+def fill_defaults(
+    known: Mapping[str, Hyperparameter], params: Params, decided: Collection[str] = ()
+) -> JsonObject:
     """Every known name with the sampled value or its default.
+
+    Args:
+        decided: names whose default somebody wrote, as an option, and which it then is for every optimizer.
 
     Raises:
         InputError: a name that nothing reads, or a value that cannot be used.
@@ -186,6 +191,6 @@ def fill_defaults(known: Mapping[str, Hyperparameter], params: Params) -> JsonOb
             raise InputError("a hyper-parameter must be one that the family reads", repr(name), key=(name,))
         known[name].check(name, value)
     filled = {name: params.get(name, entry.default) for name, entry in known.items()}
-    if filled.get("optimizer") == "rmsprop" and "beta2" not in params:
+    if filled.get("optimizer") == "rmsprop" and "beta2" not in {*params, *decided}:
         filled["beta2"] = RMSPROP_ALPHA
     return filled

@@ -12,7 +12,8 @@ from types import FunctionType
 from typing import TYPE_CHECKING
 
 from trainers.code.carried import find_carried, is_carried
-from trainers.code.digest import function_digest, source_digest
+from trainers.code.digest import source_digest
+from trainers.code.function_digest import function_digest
 from trainers.code.importing import import_module
 from trainers.commands.options import command_digest
 from trainers.errors import InputError, describe_error

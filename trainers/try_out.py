@@ -135,7 +135,8 @@ def _decide_goals(
         raise InputError(
             "an objective that Velodrome does not know must come with its direction",
             repr(objective),
-            f"add direction='minimize' or 'maximize'; known are {', '.join(DIRECTIONS)}",
+            "add direction='minimize' or 'maximize'; without an objective a function's last report comes back"
+            f"; known are {', '.join(DIRECTIONS)}",
         )
     return (Goal(metric=full_name(objective), maximize=known == "maximize"),)
 

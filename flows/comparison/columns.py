@@ -11,19 +11,21 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 
 from flows.comparison.records import COSTS, Row, Spread
-from flows.terminal.formatting import number
 from infra.errors import WrongInput
 from infra.names import quote_input
 from infra.spec import Direction, Objective
 from search_spaces.nearest import advice
-from search_spaces.values import plain_text
+from search_spaces.values import canonical_text, is_number, plain_text
 from trainers.metric_names import direction_of
 
 Value = float | str | None
 
-_CONDITION = re.compile(r"\s*(?P<column>[^\s<>=!]+)\s*(?P<op><=|>=|!=|=|<|>)\s*(?P<value>.*?)\s*")
+_CONDITION = re.compile(
+    r"\s*(?P<column>(?:\([^()]*\)|[^\s<>=!])+)\s*(?P<op><=|>=|!=|=|<|>)\s*(?P<value>.*?)\s*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def row_columns(rows: Sequence[Row], goals: Sequence[Objective]) -> dict[str, Ro
         if name.startswith("val/"):
             columns.setdefault(name.removeprefix("val/"), column)
     for name in sorted({name for row in rows for name in row.params}):
-        columns[f"param.{name}"] = RowColumn(f"param.{name}", None, _param_getter(name))
+        columns[f"param.{name}"] = RowColumn(f"param.{name}", None, _param_getter(name, rows))
     return columns
 
 
@@ -92,15 +94,25 @@ def _metric_getter(name: str) -> Callable[[Row], Value]:
     return lambda row: row.metrics.get(name)
 
 
-def _param_getter(name: str) -> Callable[[Row], Value]:
+def _param_getter(name: str, rows: Sequence[Row]) -> Callable[[Row], Value]:
+    """Numbers as such, unless two of them are equal and yet not the same, as 1 and 1.0; all else as it is in
+    a sweep file."""
+    numbers = [row.params[name] for row in rows if is_number(row.params.get(name))]
+    same = {canonical_text(one): one for one in numbers}
+    ambiguous = any(_is_close(one, other) for one, other in pairwise(sorted(same.values())))
+
     def value(row: Row) -> Value:
-        found = row.params.get(name)
-        if isinstance(found, str):
-            return plain_text(found)
-        numeric = isinstance(found, (int, float)) and not isinstance(found, bool)
-        return found if numeric or found is None else number(found)
+        if name not in row.params:
+            return None
+        found = row.params[name]
+        return found if is_number(found) and not ambiguous else plain_text(found)
 
     return value
+
+
+def _is_close(one: float, other: float) -> bool:
+    """Whether a number that somebody types means both."""
+    return math.isclose(one, other, rel_tol=1e-9)
 
 
 def pick_column(columns: dict[str, RowColumn], name: str, what: str, *, numeric: bool = False) -> RowColumn:
@@ -177,9 +189,9 @@ def _matches(found: Value, written: str) -> bool:
     for entry in (part.strip() for part in written.split("|")):
         value = _number(entry)
         if isinstance(found, str):
-            if fnmatchcase(found, entry):
+            if fnmatchcase(found, entry.replace("[", "[[]")):  # else a list is a set of letters
                 return True
-        elif value is not None and math.isclose(found, value, rel_tol=1e-9):
+        elif value is not None and _is_close(found, value):
             return True
     return False
 

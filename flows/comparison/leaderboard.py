@@ -14,9 +14,9 @@ from flows.comparison.groups import HEADINGS, table_cells
 from flows.comparison.records import Group, Row, Spread
 from flows.comparison.result import Comparison
 from flows.terminal.console import print_line
-from flows.terminal.formatting import joules, number, printable_text, seconds, short_count, size
+from flows.terminal.formatting import joules, number, params_line, printable_text, seconds, short_count, size
 from flows.terminal.next_command import needed_settings
-from flows.terminal.tables import TableColumn, fit_table, format_params
+from flows.terminal.tables import TableColumn, fit_table
 from infra.spec import Objective
 
 
@@ -212,7 +212,7 @@ def _milliseconds(value: float | None) -> str:
 
 
 def _parameters(row: Row, several: bool) -> RenderableType:
-    listed = format_params(row.params)
+    listed = params_line(row.params)
     whose = f"{row.sweep} {row.family} #{row.number}: " if several else f"{row.family} #{row.number}: "
     return Padding(Text.assemble((whose, "dim"), listed or "no parameters"), (0, 0, 0, 2), expand=False)
 

@@ -11,11 +11,12 @@ from flows.config.encoders import resolve_beginning
 from flows.config.errors import Path, redacted_repr
 from flows.config.family_entry import FamilyEntry
 from flows.config.loading import SweepFile
-from infra.errors import WrongInput
+from infra.errors import WrongInput, join_errors
 from infra.spec import FamilySpec, Resources
 from search_spaces.choices import Choices, Constant
 from search_spaces.errors import SearchSpaceInputError
 from search_spaces.files import built_in_spaces
+from search_spaces.inheritance import list_faults
 from search_spaces.nearest import advice
 from search_spaces.ranges import FloatRange, IntRange
 from search_spaces.reading import Parameter
@@ -79,11 +80,14 @@ def _start_configurations(
     file: SweepFile, entry: FamilyEntry, space: Space, path: Path
 ) -> tuple[JsonObject, ...]:
     starts = tuple(dict(params) for params in entry.start_with or ())
+    wrong = []
     for index, params in enumerate(starts):
         try:
             space.check_params(params)
         except SearchSpaceInputError as error:
-            raise file.locate_error(error, (*path, "start_with", index)) from error
+            wrong.append(file.locate_error(error, (*path, "start_with", index)))
+    if wrong:
+        raise join_errors(wrong)
     return starts
 
 
@@ -204,7 +208,8 @@ def _space(
     try:
         return Space.from_mapping(_own_space(code) if given is None else given, file.folder, fixed, dropped)
     except SearchSpaceInputError as error:
-        raise file.locate_error(error, (*path, "space")) from error
+        faults = [error, *(list_faults(given) if isinstance(given, Mapping) else ())]
+        raise join_errors([file.locate_error(fault, (*path, "space")) for fault in faults]) from error
 
 
 def _own_space(code: Reference) -> str:

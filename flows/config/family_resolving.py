@@ -13,6 +13,7 @@ from flows.config.errors import Path, redacted_repr
 from flows.config.families import CheckedFamily, may_shard, why_alone
 from flows.config.family_entry import FamilyEntry, TrialBudget
 from flows.config.loading import SweepFile
+from flows.config.weights import hash_weights
 from infra.names import family_label
 from infra.search.pruners import pruner_options
 from infra.search.samplers import grid_points
@@ -33,12 +34,13 @@ def resolve_family(file: SweepFile, reference: str, entry: FamilyEntry, checked:
     budget = _budget(file, reference, entry)
     sampler = _search_options(file, reference, entry, "sampler") or {"name": "tpe"}
     resources = _resources(file, reference, entry, checked)
+    space = checked.space.to_json()
     pruner = _pruner(file, reference, entry, budget)
     return FamilySpec(
         name=family_label(reference),
         reference=code_reference(reference, entry),
         options=checked.options,
-        space=checked.space.to_json(),
+        space=space,
         start_with=checked.start_with,
         trials=_trials(file, reference, entry, checked, sampler),
         budget=budget,
@@ -47,6 +49,7 @@ def resolve_family(file: SweepFile, reference: str, entry: FamilyEntry, checked:
         resources=resources,
         checkpoint_every=_checkpoint(file, entry),
         source_hash=source_hash(code_reference(reference, entry), checked.options, code_root(file)),
+        weights=hash_weights(code_reference(reference, entry), checked.options, space),
         begins_with=checked.begins_with,
         stack=_stack(
             file, reference, entry, why_alone(checked.code, checked.options, resources), pruner, checked.space

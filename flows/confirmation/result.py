@@ -18,8 +18,8 @@ class Scores:
 
     Attributes:
         interval: of the mean, where more than one seed or example tells of it.
-        over: what the interval covers: `seeds and examples`, or `seeds` for a metric of which no example has
-            a share of its own (f1, auc, r2, a text's BLEU).
+        over: what the interval covers: `seeds and examples`, `examples of one seed` where there is one, or
+            `seeds` for a metric of which no example has a share of its own (f1, auc, r2, a text's BLEU).
     """
 
     values: tuple[float, ...]
@@ -123,7 +123,10 @@ class Confirmation(ShownResult):
         seeds: the fresh seeds, the same for all rows.
         test_reads: how often the test split was read for this sweep, each reading one confirmation's end.
         median_run: the first row's run with the median validation value, which `promote` takes: the number
-            among the sweep's confirmations of that family; None where it kept no model.
+            among the sweep's confirmations of that family; None where it kept no model, or where another
+            trial is ahead.
+        ahead: family and number of the trial that `promote` takes instead: it was confirmed by an earlier
+            call, was not asked for by this one, and its mean is better. None where the first row leads.
         folds: where folds were asked for: then there is one row, whose validation values are the accuracies
             of the folds' models on the rows that they did not see, and no test part was read.
         note: why the runs' descriptions in MLflow do not have what was found; empty where they do.
@@ -138,6 +141,7 @@ class Confirmation(ShownResult):
     test_reads: int
     seeds: tuple[int, ...] = ()
     median_run: int | None = None
+    ahead: tuple[str, int] | None = None
     folds: ConfirmedFolds | None = None
     note: str = ""
 
@@ -156,6 +160,7 @@ class Confirmation(ShownResult):
             "direction": self.direction,
             "seeds": list(self.seeds),
             "median_run": self.median_run,
+            "ahead": {"family": self.ahead[0], "number": self.ahead[1]} if self.ahead else None,
             "folds": self.folds.to_json() if self.folds else None,
             "note": self.note or None,
         }

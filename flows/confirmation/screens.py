@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.terminal.console import print_line
-from flows.terminal.formatting import MISSING, format_times, number
-from flows.terminal.tables import TableColumn, fit_table, format_params
+from flows.terminal.formatting import MISSING, format_times, number, params_line
+from flows.terminal.tables import TableColumn, fit_table
 
 if TYPE_CHECKING:
     from flows.confirmation.result import Confirmation, ConfirmedFolds, ConfirmedRow, Scores
@@ -30,7 +30,7 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
     console.print(fit_table(columns, console.width, bold_rows=frozenset({0})))
     for row in rows:
         console.print(
-            Text.assemble((f"  {row.family} #{row.number}: ", "dim"), format_params(row.params)),
+            Text.assemble((f"  {row.family} #{row.number}: ", "dim"), params_line(row.params)),
             soft_wrap=True,
         )
     if rows[0].test.interval is not None:
@@ -38,6 +38,10 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
     if result.waiting:
         again = f"{result.waiting} confirmations wait; the same command carries on"
         console.print(Text(f"  {again}", style="yellow"))
+    if result.ahead is not None:
+        ahead = "{} #{}".format(*result.ahead)
+        said = f"{ahead}, confirmed before, has the better mean: `promote` takes it without --trial"
+        console.print(Text(f"  {said}", style="yellow"), soft_wrap=True)
     read = f"; the test split of {result.sweep} was read {format_times(result.test_reads)}"
     console.print(Text(f"  ranked by validation{read if was_tested else ''}"))
 

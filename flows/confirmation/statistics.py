@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from flows.confirmation.result import Confirmation, ConfirmedRow, Scores, TestDifference
 from flows.confirmation.runs import (
     ROLE,
@@ -34,7 +36,7 @@ from infra.ledger.store import Ledger
 from infra.storage.example_scores import read_scores
 
 LEVEL = 0.05
-OVER_BOTH, OVER_SEEDS = "seeds and examples", "seeds"
+OVER_BOTH, OVER_SEEDS, OVER_EXAMPLES = "seeds and examples", "seeds", "examples of one seed"
 
 _FUNCTION_OF: Mapping[str, tuple[str, Callable[[float], float]]] = {
     "rmse": ("mse", lambda mean: math.sqrt(max(mean, 0.0))),
@@ -79,7 +81,8 @@ def build_confirmation(
     ]
     different = _different_test_rows(row)
     rows = [_confirmed_row(candidate, name, len(seeds), not_ended, different) for candidate in ordered]
-    middle = select_median(ranked[places[ordered[0].key]]) if ordered else None
+    leads = bool(ordered) and places[ordered[0].key] == 0
+    middle = select_median(ranked[0]) if leads else None
     return Confirmation(
         sweep=row.label,
         metric=f"test/{name}",
@@ -88,6 +91,7 @@ def build_confirmation(
         test_reads=count_test_reads(ledger, row),
         seeds=tuple(seeds),
         median_run=middle.trial.number if middle is not None else None,
+        ahead=None if leads or not ordered else ranked[0][0].candidate,
     )
 
 
@@ -106,9 +110,8 @@ def _candidate_runs(
 ) -> _CandidateRuns:
     own = {run.seed_index: run for run in runs if run.candidate == (trial.family, trial.number)}
     kept = {index: read_scores(storage, run.trial).get(metric) for index, run in own.items()}
-    return _CandidateRuns(
-        trial=trial, runs=own, scores={index: found for index, found in kept.items() if found is not None}
-    )
+    known = {index: found for index, found in kept.items() if found is not None and np.isfinite(found).all()}
+    return _CandidateRuns(trial=trial, runs=own, scores=known)
 
 
 def _confirmed_row(
@@ -140,7 +143,7 @@ def _test_scores(candidate: _CandidateRuns, name: str, different: int | None) ->
     found = two_level_interval(list(candidate.scores.values()), different=different)
     if name in _FUNCTION_OF:
         found = _transform_interval(found, _FUNCTION_OF[name][1])
-    return Scores(values=values, interval=found, over=OVER_BOTH)
+    return Scores(values=values, interval=found, over=OVER_BOTH if len(values) > 1 else OVER_EXAMPLES)
 
 
 def _transform_interval(found: Interval, function: Callable[[float], float]) -> Interval:

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from flows.installation.families import format_definition
 from flows.terminal.console import print_line
-from flows.terminal.tables import TableColumn, fit_table, format_params, grid, value_text
+from flows.terminal.formatting import param_text, params_line
+from flows.terminal.tables import TableColumn, fit_table, grid
 
 if TYPE_CHECKING:
     from flows.installation.families import Families, FamilyInfo
@@ -44,15 +45,15 @@ def _print_family(console: Console, family: FamilyInfo) -> None:
     table.add_row("reads", ", ".join(family.kinds))
     table.add_row("learns", ", ".join(family.tasks))
     for name, values in family.presets.items():
-        table.add_row(f"preset {name}", Text(format_params(values)))
+        table.add_row(f"preset {name}", Text(params_line(values)))
     if family.options:
-        table.add_row("options", Text(format_params(family.options)))
+        table.add_row("options", Text(params_line(family.options)))
     console.print(table)
     console.print(Text(""))
     tunable = family.hyperparameters
     columns = [
         TableColumn("hyper-parameter", [entry.name for entry in tunable]),
-        TableColumn("default", [value_text(entry.default) for entry in tunable], right=True),
+        TableColumn("default", [param_text(entry.default) for entry in tunable], right=True),
         TableColumn(
             "its own space",
             [Text(format_definition(entry.swept) if entry.swept else "", style="cyan") for entry in tunable],

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from flows.terminal.formatting import number
+from flows.terminal.formatting import number, param_text
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec
+from search_spaces.values import canonical_text
 from trainers.types import Json, Params
 
 MISSING = "not used"
 MOST_CHOICES = 40
+_LEFT_OUT: Any = object()  # by a `when`: a null of the sweep file is a value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,19 +52,14 @@ def is_log(entry: Mapping[str, Json]) -> bool:
 
 def parameter_axis(name: str, params: Sequence[Params], *, log: bool) -> Axis | None:
     """The axis of one parameter; None where no trial has it."""
-    found = [_null_as_choice(entry[name]) if name in entry else None for entry in params]
-    there = [value for value in found if value is not None]
+    found = [entry.get(name, _LEFT_OUT) for entry in params]
+    there = [value for value in found if value is not _LEFT_OUT]
     if not there:
         return None
-    numbers = [v if isinstance(v, (int, float)) and not isinstance(v, bool) else None for v in found]
-    if numbers.count(None) == found.count(None):
-        return _numeric_axis(name, numbers, log=log and min(v for v in numbers if v is not None) > 0)
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in there):
+        numbers = [None if value is _LEFT_OUT else value for value in found]
+        return _numeric_axis(name, numbers, log=log and min(there) > 0)
     return _category_axis(name, found)
-
-
-def _null_as_choice(value: Json) -> Json:
-    """A value that is null in the sweep file is a choice of its own, unlike a parameter that is not there."""
-    return "none" if value is None else value
 
 
 def _numeric_axis(name: str, found: Sequence[float | None], *, log: bool) -> Axis:
@@ -79,13 +77,19 @@ def _numeric_axis(name: str, found: Sequence[float | None], *, log: bool) -> Axi
 
 
 def _category_axis(name: str, found: Sequence[Json]) -> Axis:
-    written = [MISSING if value is None else number(value) for value in found]
-    choices = sorted(set(written), key=lambda text: (text != MISSING, text))
-    place = {text: float(index) for index, text in enumerate(choices)}
+    """A place for each value, `null` and what is left out among them; `1` and `true` have two."""
+    labels = {_identify(value): MISSING if value is _LEFT_OUT else param_text(value) for value in found}
+    choices = sorted(labels, key=lambda key: (key != "", labels[key], key))
+    place = {key: float(index) for index, key in enumerate(choices)}
     shown = choices if len(choices) <= MOST_CHOICES else []
+    written = [labels[key] for key in shown]
     return Axis(
         name=name,
-        values=tuple(place[text] for text in written),
-        ticks=tuple(place[text] for text in shown),
-        labels=tuple(text if len(text) <= 18 else text[:17] + "…" for text in shown),
+        values=tuple(place[_identify(value)] for value in found),
+        ticks=tuple(place[key] for key in shown),
+        labels=tuple(text if len(text) <= 18 else text[:17] + "…" for text in written),
     )
+
+
+def _identify(value: Json) -> str:
+    return "" if value is _LEFT_OUT else canonical_text(value)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flows.terminal.formatting import number, printable_text
+from flows.terminal.formatting import number, param_text, printable_text
 from infra.ledger.rows import TrialRow
 from trainers.types import Json, JsonObject
 
@@ -54,7 +54,7 @@ def fade(hexadecimal: str, opacity: float) -> str:
 def hover_text(trial: TrialRow, value: float, metric: str) -> str:
     """What a pointer over a trial shows."""
     params = [
-        f"{escape_label(name)} = {escape_label(number(entry), 40)}"
+        f"{escape_label(name)} = {escape_label(param_text(entry), 40)}"
         for name, entry in list(trial.params.items())[:14]
     ]
     head = f"<b>{escape_label(trial.family)} #{trial.number}</b>, {trial.state}"

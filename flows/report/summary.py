@@ -39,7 +39,8 @@ def page_heading(material: ReportData) -> Heading:
     goals = " and ".join(f"{goal.direction} {goal.metric}" for goal in spec.objectives)
     families = ", ".join(family.name for family in spec.families)
     source = redact(str(spec.data.get("source", "data of its own")))
-    lead = f"{goals.capitalize()} on {source}, over {families}; begun {clock(material.sweep.created_at)}."
+    goals = goals[:1].upper() + goals[1:]
+    lead = f"{goals} on {source}, over {families}; begun {clock(material.sweep.created_at)}."
     return Heading(sweep=material.sweep.label, state=material.state, lead=lead, note=material.note)
 
 

@@ -83,11 +83,12 @@ def _test_without_spread(
     """Nothing to resample: the sign test decides, and the interval tells what examples not seen may do.
 
     Args:
-        reach: how far apart, and from 0, the scores lie that were seen: so far a difference that was not may.
+        reach: how far apart, and from 0, the scores lie that were seen: so far a difference that was not may;
+            where all are 0, as a perfect model's errors are, 1.
     """
     tail = (1 - confidence) / 2
     sign_p = max(0.5**count, 1 / (resamples + 1))
-    apart = max(reach, abs(mean)) * (1.0 if sign_p >= tail else unseen_share(count, tail))
+    apart = max(reach or 1.0, abs(mean)) * (1.0 if sign_p >= tail else unseen_share(count, tail))
     low, high = mean - apart, mean + apart
     return low, high, (sign_p if low > margin else max(sign_p, tail)) if mean > margin else 1.0
 

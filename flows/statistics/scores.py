@@ -16,7 +16,7 @@ def stack_scores(scores_by_seed: Sequence[Numbers]) -> Floats:
     """Scores of several seeds on the same examples, shape (seeds, examples).
 
     Raises:
-        ValueError: none, or different numbers of them.
+        ValueError: none, different numbers of them, or some that are not finite.
     """
     rows = [np.asarray(scores, dtype=np.float64).ravel() for scores in scores_by_seed]
     if not rows or not rows[0].size:
@@ -25,7 +25,10 @@ def stack_scores(scores_by_seed: Sequence[Numbers]) -> Floats:
         raise ValueError(
             f"all seeds must be scored on the same examples, but got {[row.size for row in rows]} of them"
         )
-    return np.stack(rows)
+    table = np.stack(rows)
+    if not np.isfinite(table).all():
+        raise ValueError("scores must be finite")
+    return table
 
 
 def paired_differences(challenger: Numbers, champion: Numbers) -> Floats:

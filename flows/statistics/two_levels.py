@@ -64,15 +64,19 @@ def two_level_difference(
     share = all(np.isin(table, (0.0, 1.0)).all() for table in tables)
     table = tables[0] - tables[1]
     count = min(different or table.shape[1], table.shape[1])
-    found = _interval_of_table(table, count, confidence, halves=share)
+    apart = float(np.abs(np.stack(tables)).max())
+    found = _interval_of_table(table, count, confidence, halves=share, reach=apart)
     return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0)) if share else found
 
 
-def _interval_of_table(table: Floats, count: int, confidence: float, *, halves: bool = False) -> Interval:
+def _interval_of_table(
+    table: Floats, count: int, confidence: float, *, halves: bool = False, reach: float = 0.0
+) -> Interval:
+    """As above. `reach`: how far from 0 the scores lie whose difference the table is."""
     estimate, spread = float(table.mean()), _measure_spread(table, count, halves=halves)
     tail = (1 - confidence) / 2
     if spread.reach(tail) <= 1e-12 * max(1.0, abs(estimate)):
-        return _interval_without_spread(estimate, count, confidence)
+        return _interval_without_spread(estimate, count, confidence, reach)
     low, high = estimate - spread.reach(tail), estimate + spread.reach(tail)
     p_value = spread.p_value(estimate)
     return Interval(estimate=estimate, low=low, high=high, confidence=confidence, p_value=p_value)
@@ -85,10 +89,11 @@ def interval_over_seeds(values: Numbers, *, confidence: float = CONFIDENCE) -> I
         values: one number a seed.
 
     Returns:
-        None for fewer than two, and where they have no spread: seeds that agree by chance tell nothing.
+        None for fewer than two, where one is not finite, and where they have no spread: seeds that agree by
+        chance tell nothing.
     """
     numbers = np.asarray(values, dtype=np.float64).ravel()
-    if numbers.size < 2:
+    if numbers.size < 2 or not np.isfinite(numbers).all():
         return None
     mean, error = float(numbers.mean()), math.sqrt(variance(numbers) / numbers.size)
     if error <= 1e-12 * max(1.0, abs(mean)):
@@ -102,11 +107,13 @@ def interval_over_seeds(values: Numbers, *, confidence: float = CONFIDENCE) -> I
     )
 
 
-def _interval_without_spread(estimate: float, examples: int, confidence: float) -> Interval:
-    """Of scores that are all the same: the sign test, and what examples not seen may do."""
+def _interval_without_spread(estimate: float, examples: int, confidence: float, reach: float) -> Interval:
+    """Of scores that are all the same: the sign test, and what examples not seen may do: as much as these
+    again, and where there is no difference as much as the scores themselves."""
     tail = (1 - confidence) / 2
     p_value = min(1.0, 2 * 0.5**examples) if estimate else 1.0
-    apart = abs(estimate) * (1.0 if p_value >= 2 * tail else unseen_share(examples, tail))
+    certain = p_value < 2 * tail or estimate == 0
+    apart = (abs(estimate) or reach) * (unseen_share(examples, tail) if certain else 1.0)
     return Interval(
         estimate=estimate,
         low=estimate - apart,
@@ -146,7 +153,7 @@ def _share_interval(table: Floats, count: int, confidence: float) -> Interval:
     square = quantile**2
     centre = (estimate + square / (2 * examples)) / (1 + square / examples)
     reach = quantile * math.sqrt(spread / examples + square / (4 * examples**2)) / (1 + square / examples)
-    low, high = max(0.0, centre - reach), min(1.0, centre + reach)
+    low, high = max(0.0, min(centre - reach, estimate)), min(1.0, max(centre + reach, estimate))
     return Interval(estimate=estimate, low=low, high=high, confidence=confidence)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from typing import Any
 
+from flows.terminal.formatting import printable_text
 from infra.errors import WrongInput
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -14,6 +17,7 @@ from infra.ledger.broken_families import mark_outdated
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.spec import FamilySpec, SweepSpec
+from search_spaces.values import canonical_text, plain_text
 
 # Of a family: growth, code (which is asked about), and what is said of weights that options name by hash.
 _MAY_CHANGE = {"trials", "source_hash", "name", "begins_with"}
@@ -34,7 +38,12 @@ _FREE = {
     "model",
 }
 _FREE |= {"card", "code", "tracking_uri", "experiment", "ledger", "storage", "keep_checkpoints"}
-_ABSENT = "absent"
+_FREE |= {"objectives"}  # told as `objective`, as in a file
+_WRITTEN_AS = {"keep_models": "keep.models", "warm_start": "search.warm_start"}
+_FAMILY_WRITTEN_AS = {"checkpoint_every": "checkpoint.every"}
+_ABSENT: Any = object()  # of what one side does not have: no value of a file is that
+_SHOWN, _BEFORE = 120, 40  # characters of a value in a message, and how many of them before the difference
+_ABSENT_TEXT = "absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +82,8 @@ def compare_specs(before: SweepSpec, now: SweepSpec) -> SpecChange:
             if new[name].stack == "auto" or (known.stack, new[name].stack) == (None, "off"):
                 # As it began: a sweep of before there were stacks, or before its family could be stacked.
                 new[name] = replace(new[name], stack=known.stack)
+            if not known.weights:  # of a sweep from before they were hashed
+                new[name] = replace(new[name], weights={})
             refused += _family_differences(known, new[name])
         else:
             refused.append(f"families.{name}: removed from the file")
@@ -147,7 +158,9 @@ def _larger_budget(one: float | None, other: float | None) -> float | None:
 
 
 def _deciding_keys(spec: SweepSpec) -> dict[str, Any]:
-    return {key: value for key, value in spec.to_json().items() if key not in _FREE}
+    whole = spec.to_json()
+    whole["objective"] = whole["objectives"] if len(spec.objectives) > 1 else {**whole["objectives"][0]}
+    return {_WRITTEN_AS.get(key, key): value for key, value in whole.items() if key not in _FREE}
 
 
 def _family_differences(before: FamilySpec, now: FamilySpec) -> Iterator[str]:
@@ -162,7 +175,7 @@ def _family_differences(before: FamilySpec, now: FamilySpec) -> Iterator[str]:
 
 def _deciding_family_keys(family: FamilySpec) -> dict[str, Any]:
     whole: dict[str, Any] = json.loads(json.dumps(asdict(family)))  # as a ledger gives it back
-    document = {key: value for key, value in whole.items() if key not in _MAY_CHANGE}
+    document = {_FAMILY_WRITTEN_AS.get(k, k): value for k, value in whole.items() if k not in _MAY_CHANGE}
     document["resources"] = {key: whole["resources"][key] for key in _RESOURCES}
     document["space"] = {entry.pop("name"): entry for entry in whole["space"].get("parameters", ())}
     return document
@@ -174,14 +187,46 @@ def _differences(where: str, before: Any, now: Any) -> Iterator[str]:
         for key in {**before, **now}:
             inner = f"{where}.{key}" if where else str(key)
             yield from _differences(inner, before.get(key, _ABSENT), now.get(key, _ABSENT))
-    elif before != now:
+    elif _are_mappings(before, now):
+        for place, pair in enumerate(zip(before, now, strict=True)):
+            yield from _differences(f"{where}[{place}]", *pair)
+    elif before is _ABSENT or now is _ABSENT or canonical_text(before) != canonical_text(now):
         yield _difference(where, before, now)
 
 
+def _are_mappings(before: Any, now: Any) -> bool:
+    """Whether both are lists of as many mappings, as several objectives and start configurations are."""
+    lists = isinstance(before, list) and isinstance(now, list) and len(before) == len(now)
+    return lists and all(isinstance(entry, Mapping) for entry in (*before, *now))
+
+
 def _difference(where: str, before: Any, now: Any) -> str:
-    return f"{where}: {_shorten(before)} → {_shorten(now)}"
+    one, other = (_ABSENT_TEXT if value is _ABSENT else _write_value(value) for value in (before, now))
+    if _reads_alike(one, other):
+        one, other = (text.encode("ascii", "backslashreplace").decode() for text in (one, other))
+    apart = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
+    return f"{where}: {_shorten(one, apart)} → {_shorten(other, apart)}"
 
 
-def _shorten(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 120 else f"{text[:117]}…"
+def _write_value(value: Any) -> str:
+    """As in a file of JSON, but texts as they are where they read as nothing else."""
+    if isinstance(value, str):
+        return json.dumps(value) if value == _ABSENT_TEXT else plain_text(value)
+    return printable_text(json.dumps(value, ensure_ascii=False))
+
+
+def _reads_alike(one: str, other: str) -> bool:
+    """Whether only letters of another alphabet, or another spelling of the same ones, set two texts apart."""
+    if unicodedata.normalize("NFKC", one) == unicodedata.normalize("NFKC", other):
+        return True
+    pairs = [(a, b) for a, b in zip(one, other, strict=False) if a != b]
+    return len(one) == len(other) and all(a.isascii() != b.isascii() for a, b in pairs)
+
+
+def _shorten(text: str, apart: int) -> str:
+    """The text, or as much of it as shows the place where it differs from another one."""
+    if len(text) <= _SHOWN:
+        return text
+    begin = max(0, min(apart - _BEFORE, len(text) - _SHOWN)) if apart + _BEFORE > _SHOWN else 0
+    cut = text[begin : begin + _SHOWN]
+    return f"{'…' * (begin > 0)}{cut}{'…' * (begin + len(cut) < len(text))}"

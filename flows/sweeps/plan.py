@@ -19,6 +19,7 @@ from infra.errors import VelodromeError
 from infra.home import Home, storage_root, tracking_uri
 from infra.ledger import views
 from infra.mirror import check_writable
+from infra.search.samplers import count_configurations
 from infra.secrets import redact
 from infra.spec import FamilySpec, SweepSpec
 from trainers.types import Document
@@ -114,7 +115,7 @@ def plan(
         file, space=space, objective=objective, direction=direction, trials=trials, epochs=epochs, name=name
     )
     prepared = prepare_sweep(source, overrides, place)
-    warnings = [*_ledger_warnings(prepared, place)]
+    warnings = [*_ledger_warnings(prepared, place), *_grid_warnings(prepared.spec)]
     ended, facts = _find_known(prepared.spec, place)
     check_writable(storage_root(place, prepared.spec))
     undone = {family.name: max(0, family.trials - ended[family.name]) for family in prepared.spec.families}
@@ -233,6 +234,16 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
         if found
         else []
     )
+
+
+def _grid_warnings(spec: SweepSpec) -> list[str]:
+    """Grids of which `trials` leaves points out."""
+    sizes = [(family, count_configurations(family)) for family in spec.families]
+    return [
+        f"{family.name}: {family.trials} of the {size} configurations of its grid are tried"
+        for family, size in sizes
+        if size is not None and family.trials < size
+    ]
 
 
 def _tracking_warnings(spec: SweepSpec, home: Home) -> list[str]:

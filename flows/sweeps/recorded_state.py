@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.config.recorded_code import open_recorded_data
+from flows.config.weights import hash_weights
 from flows.sweeps.compatibility import SpecChange, compare_sweep, refuse_changes
 from infra.errors import WrongInput
 from infra.home import Home
@@ -56,7 +57,10 @@ def make_code_importable(row: SweepRow) -> None:
 
 
 def _with_current_hash(family: FamilySpec, root: Path) -> FamilySpec:
-    """A sweep that has no hash of a family cannot tell a change of it."""
+    """With the hashes of its code and of what it begins with; a sweep that has none of a family cannot tell
+    a change of it."""
+    if family.weights:
+        family = replace(family, weights=hash_weights(family.reference, family.options, family.space))
     if not family.source_hash:
         return family
     return replace(family, source_hash=source_hash(family.reference, family.options, root))

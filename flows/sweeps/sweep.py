@@ -24,7 +24,7 @@ from flows.sweeps.preparation import (
 from flows.sweeps.session import DRAIN_LIMIT_S, background_sender, run_session
 from flows.sweeps.views.status import sweep_status
 from flows.sweeps.views.sweep_status import SweepStatus
-from flows.sweeps.warm_start import check_warm_start
+from flows.sweeps.warm_start import find_earlier_sweeps
 from flows.terminal.console import print_stderr
 from flows.terminal.next_command import next_command
 from infra.coordinator.policy import exhausted_budget
@@ -39,8 +39,10 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.mirror import check_writable
 from infra.ray_job import job_address
+from infra.search.teaching import LEARNS_FROM
 from infra.storage.trial_logs import written_logs_folder
 from infra.tracking.sent_runs import run_ids
+from trainers.types import JsonObject
 
 
 def sweep(
@@ -183,10 +185,8 @@ def _register_sweep(
     if known is None or new:
         version = known.spec.version + 1 if known is not None else 1
         spec = replace(prepared.spec, version=version)
-        _tell_warm_start(ledger, prepared)
-        created = ledger.create_sweep(
-            spec, fingerprint=prepared.fingerprint, facts=sweep_facts(prepared), at=time.time()
-        )
+        facts = sweep_facts(prepared) | _tell_warm_start(ledger, prepared)
+        created = ledger.create_sweep(spec, fingerprint=prepared.fingerprint, facts=facts, at=time.time())
         return views.sweep_by_id(ledger, created)
     prepared = prepared.split_as(known.fingerprint)
     if not views.has_journal(ledger, known.id):
@@ -202,19 +202,23 @@ def _register_sweep(
 
 def _rewrite_sweep(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> SweepRow:
     """A sweep that was refused before its search began is what its corrected file says."""
-    _tell_warm_start(ledger, prepared)
+    facts = sweep_facts(prepared) | _tell_warm_start(ledger, prepared, known.id)
     with commit_as_owner(ledger, known) as commit:
         written: SweepChange = {
             "spec": replace(prepared.spec, version=known.spec.version), "fingerprint": prepared.fingerprint,
-            "facts": sweep_facts(prepared), "updated_at": time.time(),
+            "facts": facts, "updated_at": time.time(),
         }  # fmt: skip
         commit(WriteBatch(sweep=written))
     return views.sweep_by_id(ledger, known.id)
 
 
-def _tell_warm_start(ledger: Ledger, prepared: PreparedSweep) -> None:
-    for line in check_warm_start(ledger, prepared):
+def _tell_warm_start(ledger: Ledger, prepared: PreparedSweep, own: int | None = None) -> JsonObject:
+    """What the sweep learns from, told and as a fact: by the time that its search begins a name may mean
+    another version, this very one even."""
+    found = find_earlier_sweeps(ledger, prepared, own)
+    for _, line in found:
         print_stderr(line)
+    return {LEARNS_FROM: [sweep for sweep, _ in found]} if found else {}
 
 
 def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 
+from search_spaces.values import plain_text
 from trainers.types import Json, Params
 
 MISSING = "-"
@@ -20,6 +22,27 @@ def number(value: Json, digits: int = 4) -> str:
     if isinstance(value, float):
         return _round(value, digits)
     return printable_text(_format_container(value))
+
+
+def param_text(value: Json, digits: int = 4) -> str:
+    """A parameter's value, its numbers rounded, so that values which are not the same read differently: `1`
+    and `1.0`, `null` and a text that is `null`, which is quoted."""
+    if isinstance(value, float):
+        text = number(value, digits)
+        return f"{text}.0" if text.lstrip("-").isdigit() else text
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_format_part(item, digits) for item in value)}]"
+    if isinstance(value, dict):
+        parts = (f"{printable_text(str(key))}: {_format_part(item, digits)}" for key, item in value.items())
+        return f"{{{', '.join(parts)}}}"
+    return printable_text(plain_text(value))
+
+
+def _format_part(value: Json, digits: int) -> str:
+    """What stands in a list: a text always in quotes, for it may hold a comma."""
+    if isinstance(value, str):
+        return printable_text(json.dumps(value, ensure_ascii=False))
+    return param_text(value, digits)
 
 
 def _format_container(value: Json) -> str:
@@ -121,7 +144,7 @@ def trials(n: int) -> str:
 
 def params_line(values: Params) -> str:
     """Names and values in one line."""
-    return "  ".join(f"{name}={number(value)}" for name, value in values.items())
+    return "  ".join(f"{name}={param_text(value)}" for name, value in values.items())
 
 
 def format_times(n: int) -> str:

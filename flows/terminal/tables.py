@@ -11,9 +11,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal.formatting import number, printable_text
-from search_spaces.values import plain_text
-from trainers.types import Json, Params
+from flows.terminal.formatting import printable_text
 
 GAP = 3
 SHRUNK = 24
@@ -103,14 +101,3 @@ def grid() -> Table:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     return grid
-
-
-def format_params(values: Params) -> str:
-    return "  ".join(f"{name}={value_text(value)}" for name, value in values.items())
-
-
-def value_text(value: Json, digits: int = 4) -> str:
-    """A parameter's value: numbers rounded, and texts quoted that would read as another value."""
-    if isinstance(value, str):
-        return printable_text(plain_text(value))
-    return "none" if value is None else number(value, digits)

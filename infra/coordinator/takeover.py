@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from infra.coordinator.attempts import Attempts, RunningAttempt
 from infra.coordinator.lane_table import LaneTable
 from infra.coordinator.messages import LaneHandshake
@@ -10,6 +12,7 @@ from infra.coordinator.trial_table import TrialTable
 from infra.ledger import views
 from infra.ledger.store import Ledger
 from infra.search.study import Studies
+from infra.search.teaching import LEARNS_FROM, may_teach
 from infra.spec import SweepSpec
 from trainers.types import Document
 
@@ -56,16 +59,22 @@ def warm_start(ledger: Ledger, standing: SweepStanding, book: TrialTable, studie
     if studies is None or book.all_trials() or standing.sweep.facts.get("warm_started"):
         return
     if standing.spec.warm_start:
-        standing.set_facts(warm_started=teach_earlier_trials(ledger, standing.spec, studies))
+        sweeps = standing.sweep.facts.get(LEARNS_FROM) or _find_ids(ledger, standing.spec)
+        standing.set_facts(warm_started=teach_earlier_trials(ledger, standing.spec, studies, sweeps))
 
 
-def teach_earlier_trials(ledger: Ledger, spec: SweepSpec, studies: Studies) -> int:
-    """Tells the studies of the sweep's families what trials of `warm_start` came to; how many they took."""
+def _find_ids(ledger: Ledger, spec: SweepSpec) -> list[int]:
+    """Of sweeps that are known by their names alone, as in a ledger of before."""
+    rows = (views.find_sweep(ledger, label) for label in spec.warm_start)
+    return list(dict.fromkeys(row.id for row in rows if row is not None and row.label != spec.label))
+
+
+def teach_earlier_trials(ledger: Ledger, spec: SweepSpec, studies: Studies, sweeps: Iterable[int]) -> int:
+    """Tells the studies of the sweep's families what trials of earlier sweeps came to; how many they took."""
     families, taught = {family.name for family in spec.families}, 0
-    for label in spec.warm_start:
-        earlier = views.find_sweep(ledger, label)
-        for trial in views.trials(ledger, earlier.id) if earlier else ():
-            if trial.state == "complete" and trial.objective and trial.family in families:
+    for sweep in sweeps:
+        for trial in views.trials(ledger, sweep):
+            if may_teach(trial) and trial.objective and trial.family in families:
                 known = studies.add_trial(spec.family(trial.family), trial.params, trial.objective)
                 taught += known is not None
     return taught

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from infra.errors import WrongInput
 from infra.search.samplers import count_configurations
-from infra.spec import FamilySpec, SweepSpec
+from infra.spec import SweepSpec
 
 MOST_TRIALS = 1_000_000
 
@@ -31,26 +31,38 @@ def grow_spec(spec: SweepSpec, *, trials: int, family: str | None = None) -> Swe
         replace(entry, trials=entry.trials + trials) if family in (None, entry.name) else entry
         for entry in spec.families
     )
-    for before, entry in zip(spec.families, grown, strict=True):
+    for entry in grown:
         if entry.trials > MOST_TRIALS:
             raise WrongInput(f"a family may have at most {MOST_TRIALS:,} trials", f"{entry.trials:,}")
-        if entry.trials > before.trials:
-            _check_grid(before, trials, others=len(names) > 1)
+    _check_grids(spec, trials, {family} if family is not None else set(names))
     return replace(spec, families=grown)
 
 
-def _check_grid(family: FamilySpec, trials: int, *, others: bool) -> None:
-    size = count_configurations(family)
-    if size is None or family.trials + trials <= size:
+def _check_grids(spec: SweepSpec, trials: int, asked: Collection[str]) -> None:
+    """Refuses more than every grid among those asked has left, and says what is left in all families."""
+    sizes = {family.name: count_configurations(family) for family in spec.families}
+    left = {
+        name: None if size is None else max(0, size - spec.family(name).trials)
+        for name, size in sizes.items()
+    }
+    short = {name: count for name, count in left.items() if count is not None and count < trials}
+    refused = [name for name in short if name in asked]
+    if not refused:
         return
-    left = max(0, size - family.trials)
-    do = [f"write --trials +{left}"] if left else []
-    do += ["name another family with --family"] if others else []
+    least = min(short[name] for name in refused)
+    do = [f"write --trials +{least}"] if least else []
+    if others := [_describe_left(name, count) for name, count in left.items() if count != 0]:
+        do += [f"name another family with --family: {', '.join(others)}"] if len(sizes) > 1 else []
     raise WrongInput(
-        f"a grid cannot have more trials than configurations; {family.name} has {size}",
-        f"{trials} more where {left} are left",
+        "a grid cannot have more trials than configurations; "
+        + ", ".join(f"{name} has {sizes[name]}" for name in refused),
+        f"{trials} more where {' and '.join(str(short[name]) for name in refused)} are left",
         ", or ".join(do) or "start the next version with a larger space and --new",
     )
+
+
+def _describe_left(name: str, count: int | None) -> str:
+    return name if count is None else f"{name} ({count} left)"
 
 
 def limit_to_grids(spec: SweepSpec) -> SweepSpec:

@@ -181,7 +181,7 @@ class Studies:
         fit this family's space."""
         space = self._spaces[family.name]
         try:
-            space.check_params(params)
+            space.check_configuration(params)
         except ValueError:
             return None
         study = self._studies[family.name]

@@ -9,6 +9,7 @@ from infra.ledger.summary import SweepSummary
 from infra.secrets import redact
 from infra.spec import FamilySpec
 from infra.tracking.mapping import run_name, space_names, truncate_text
+from search_spaces.values import ParamValue, plain_text
 
 _NOTE_CHARACTERS = 5_000
 _FRONT_ROWS = 10
@@ -60,7 +61,8 @@ def model_note(sweep: SweepRow, trial: TrialRow, ranked: Sequence[TrialRow], mod
 def _sweep_section(sweep: SweepRow) -> str:
     spec = sweep.spec
     goals = " and ".join(f"{goal.direction} **{goal.metric}**" for goal in spec.objectives)
-    lines = ["### What was swept", f"{goals.capitalize()} on `{spec.data.get('source', 'own data')}`.", ""]
+    what = f"{goals[:1].upper()}{goals[1:]} on `{spec.data.get('source', 'own data')}`."
+    lines = ["### What was swept", what, ""]
     lines += ["| family | trials | length | sampler | pruner | searched |", "|---|---|---|---|---|---|"]
     for family in spec.families:
         budget = family.budget
@@ -122,8 +124,8 @@ def _trial_title(trial: TrialRow, link: str | None) -> str:
     return f"[{run_name(trial)}]({link})" if link else run_name(trial)
 
 
-def _format_value(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "/")
+def _format_value(value: ParamValue) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else plain_text(value).replace("|", "/")
 
 
 def _reproduce_section(sweep: SweepRow) -> str:

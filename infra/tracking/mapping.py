@@ -211,8 +211,11 @@ def space_names(family: FamilySpec, *, searched_only: bool = False) -> list[str]
 
 
 def _param_text(value: ParamValue) -> str:
-    text = json.dumps(value) if value == _INACTIVE else plain_text(value)
-    return truncate_text(redact(text), _PARAM_CHARACTERS)
+    text = redact(json.dumps(value) if value == _INACTIVE else plain_text(value))
+    if len(text) <= _PARAM_CHARACTERS:
+        return text
+    mark = f"… ({hashlib.sha256(text.encode()).hexdigest()[:12]})"  # two long texts may begin alike
+    return text[: _PARAM_CHARACTERS - len(mark)] + mark
 
 
 # -- points ------------------------------------------------------------------------------------------------

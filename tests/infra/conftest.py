@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,9 +65,11 @@ class Bench:
         self.ledger = Ledger(self.url, create=True)
         self.sweep_id = 0
 
-    def begin(self, spec: SweepSpec) -> Coordinator:
+    def begin(self, spec: SweepSpec, facts: Mapping[str, Any] | None = None) -> Coordinator:
         """Creates the sweep and coordinates it."""
-        self.sweep_id = self.ledger.create_sweep(spec, fingerprint="f", facts={}, at=self.clock())
+        self.sweep_id = self.ledger.create_sweep(
+            spec, fingerprint="f", facts=dict(facts or {}), at=self.clock()
+        )
         return self.take_over()
 
     def take_over(

@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import sys
 import sysconfig
-import textwrap
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -46,14 +45,14 @@ def source_digest(found: Code) -> str:
     things: list[Code] = list(inspect.getmro(found)) if inspect.isclass(found) else [found]
     parts: dict[str, bytes] = {}
     starts: set[str] = set(_TRAINING)
-    for thing in filter(_is_user_code, things):
+    for thing in filter(is_user_code, things):
         if _top_package(thing) in _OURS:
             starts.add(thing.__module__)
             continue
         files = _collect_imports(thing.__module__, _top_package(found))
         parts |= {name: _syntax(name, path) for name, path in files.items()}
         if not files:
-            parts[thing.__qualname__] = _code_bytes(thing)
+            parts[thing.__qualname__] = code_bytes(thing)
         for name, path in files.items():
             starts |= {taken for taken in _import_names(name, path) if taken.startswith("trainers.")}
     if inspect.isclass(found):
@@ -64,13 +63,18 @@ def source_digest(found: Code) -> str:
     return digest.hexdigest()
 
 
-def function_digest(function: FunctionType) -> str:
-    """64 hex digits over the syntax of one function alone; of its instructions where its source is gone."""
-    try:
-        text = textwrap.dedent(inspect.getsource(function)).encode()
-    except (OSError, TypeError):
-        return hashlib.sha256(_code_bytes(function)).hexdigest()
-    return _analyze("", False, text)[0].hex()
+def module_digests(module: str) -> dict[str, bytes]:
+    """32 bytes over each file of a module of people's own and of what it imports from its folder, by dotted
+    name; nothing where it is installed, ours or of Python's own."""
+    top = module.partition(".")[0]
+    if top in _OURS or top in sys.stdlib_module_names:
+        return {}
+    return {name: _syntax(name, path) for name, path in _collect_imports(module, "").items()}
+
+
+def text_digest(text: bytes) -> bytes:
+    """32 bytes over the syntax of a piece of Python."""
+    return _analyze("", False, text)[0]
 
 
 def user_files(found: Code) -> dict[str, bytes]:
@@ -78,7 +82,7 @@ def user_files(found: Code) -> dict[str, bytes]:
     imports them from; without those that are installed, and without our own."""
     things: list[Code] = list(inspect.getmro(found)) if inspect.isclass(found) else [found]
     files: dict[str, bytes] = {}
-    for thing in (thing for thing in things if _is_user_code(thing) and _top_package(thing) not in _OURS):
+    for thing in (thing for thing in things if is_user_code(thing) and _top_package(thing) not in _OURS):
         file = Path(getattr(sys.modules.get(thing.__module__), "__file__", None) or "")
         for name in _collect_imports(thing.__module__, _top_package(found)):
             root = file.parents[thing.__module__.count(".") + (file.name == "__init__.py")]
@@ -87,6 +91,20 @@ def user_files(found: Code) -> dict[str, bytes]:
                 files[at.relative_to(root).as_posix()] = at.read_bytes()
                 files |= _package_marks(root, at)
     return files
+
+
+def local_modules(module: str, root: Path) -> dict[str, Path]:
+    """The files below a folder of a module, of the packages around it and of all that they import from
+    there, by their dotted names; of a package its `__main__` too."""
+    waiting = [*_with_packages(module), f"{module}.__main__"]
+    found: dict[str, Path] = {}
+    while waiting:
+        name = waiting.pop()
+        path = None if name in found or name.partition(".")[0] in _OURS else _find_module(root, name)
+        if path is not None:
+            found[name] = path
+            waiting += _import_names(name, path)
+    return found
 
 
 def file_digest(path: Path) -> bytes:
@@ -166,7 +184,8 @@ def _write_syntax(node: ast.AST, words: list[str], imports: list[ast.Import | as
                 words.append(repr(entry))
 
 
-def _is_user_code(thing: Code) -> bool:
+def is_user_code(thing: Code) -> bool:
+    """Whether its source counts: neither Python's own nor ours, but for our families."""
     known = _top_package(thing) in _OURS or _top_package(thing) in sys.stdlib_module_names
     return not known or thing.__module__.startswith(_FAMILIES)
 
@@ -229,7 +248,7 @@ def _with_packages(name: str) -> Iterator[str]:
         name = name.rpartition(".")[0]
 
 
-def _code_bytes(thing: Code) -> bytes:
+def code_bytes(thing: Code) -> bytes:
     """What stands for code without a file, as in a notebook."""
     members = list(vars(thing).values()) if inspect.isclass(thing) else [thing]
     return b"".join(_instruction_bytes(m.__code__) for m in members if inspect.isfunction(m))

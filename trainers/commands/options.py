@@ -7,12 +7,13 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from trainers.code.digest import file_digest
+from trainers.code.digest import file_digest, local_modules
 from trainers.code.importing import source_sha256
 from trainers.commands.config_file import SUFFIXES
 from trainers.errors import InputError
@@ -132,7 +133,8 @@ def check_command(options: CommandOptions, searched: Collection[str], conditiona
 
 
 def command_digest(options: Params, root: Path) -> str:
-    """16 hex digits over how the command is called, and over the files below the root that it names."""
+    """16 hex digits over how the command is called, and over the files below the root that it names or
+    imports."""
     found = read_command(options)
     called = found.model_dump(exclude_none=True)  # sweeps of before know nothing of the later keys
     digest = hashlib.sha256(json.dumps(called, sort_keys=True).encode())
@@ -142,11 +144,18 @@ def command_digest(options: Params, root: Path) -> str:
 
 
 def command_files(options: Params, root: Path) -> dict[str, Path]:
-    """The files below the root that the command names, by their path below it."""
+    """The files below the root that the command names, and what its Python files import from beside them,
+    by their path below it."""
     found = read_command(options)
     words = [word for word in shlex.split(found.command) if "$" not in word]
     words += [found.config] if found.config is not None else []
-    return {word: root / word for word in words if _is_below(word) and (root / word).is_file()}
+    files = {word: root / word for word in words if _is_below(word) and (root / word).is_file()}
+    scripts = [path for path in files.values() if path.suffix == ".py"]
+    modules = [file for path in scripts for file in local_modules(path.stem, path.parent).values()]
+    for option, module in pairwise(words):
+        if option == "-m" and all(part.isidentifier() for part in module.split(".")):
+            modules += local_modules(module, root).values()
+    return files | {path.relative_to(root).as_posix(): path for path in modules}
 
 
 def _split_words(text: str, key: str) -> list[str]:

@@ -17,7 +17,7 @@ from trainers.types import Goal
 log = logging.getLogger(__name__)
 
 # Signs that filters and pages need are left out: < > = ! | \ " ` and the like.
-_NAME = re.compile(r"\w[\w. /:@()\[\]%+,&'#*-]{0,199}")
+_NAME = re.compile(r"(?=.{1,200}\Z)\w(?:[\w. /:@()\[\]%+,&'#*-]|=(?=[^()]*\)))*")
 _NOT_IN_MLFLOW = re.compile(r"[^\w. /:-]")  # there one sign stands for all of them
 _MOST = 200
 BY_GROUPS = "trial.report(…, **trial.group_metrics(answers))"
@@ -95,7 +95,7 @@ def _check_name(name: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name or "//" in name:
         raise TrialError(
             "a metric's name must be letters, digits, blanks within, and _ . - / : @ ( ) [ ] % + , & ' # *,"
-            " at most 200",
+            " and = in parentheses, at most 200",
             repr(name),
         )
     if name.startswith(_OURS):

@@ -11,9 +11,19 @@ from rich.text import Text
 
 from flows.sweeps.views.trial_screens import STYLES, state_text
 from flows.terminal.console import print_line
-from flows.terminal.formatting import MISSING, age, format_times, number, printable_text, seconds, trials
+from flows.terminal.formatting import (
+    MISSING,
+    age,
+    format_times,
+    number,
+    param_text,
+    printable_text,
+    seconds,
+    trials,
+)
 from flows.terminal.next_command import next_command
-from flows.terminal.tables import TableColumn, fit_columns, fit_table, value_text
+from flows.terminal.tables import TableColumn, fit_columns, fit_table
+from search_spaces.values import canonical_text
 
 if TYPE_CHECKING:
     from flows.sweeps.views.sweep_status import Overview, SweepLine, SweepStatus, TrialStatus
@@ -139,7 +149,7 @@ def _trial_columns(
         *(
             TableColumn(
                 name,
-                [value_text(trial.params[name], 3) if name in trial.params else MISSING for trial in mine],
+                [param_text(trial.params[name], 3) if name in trial.params else MISSING for trial in mine],
                 right=all(isinstance(trial.params.get(name, 0), (int, float)) for trial in mine),
                 gives_way=3,
             )
@@ -174,7 +184,13 @@ def varying_params(params: Sequence[Params]) -> list[str]:
     names = dict.fromkeys(name for entry in params for name in entry)
     if len(params) < 2:
         return list(names)
-    return [name for name in names if any(entry.get(name) != params[0].get(name) for entry in params)]
+    return [name for name in names if len({_identify_value(entry, name) for entry in params}) > 1]
+
+
+def _identify_value(params: Params, name: str) -> str:
+    """A text that two configurations share where their values are the same: not by `==`, to which `1` and
+    `true` are one."""
+    return canonical_text(params[name]) if name in params else ""
 
 
 def _print_best(console: Console, status: SweepStatus) -> None:

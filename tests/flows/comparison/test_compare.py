@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -77,19 +78,64 @@ def test_compare_finds_own_code_as_in_the_file_or_by_its_label(home, velodrome, 
 
 
 @pytest.mark.parametrize(
-    ("where", "expected"), [("param.mixed=1", [0]), ('param.mixed="1"', [1]), ('param.mixed="true"', [2])]
+    ("where", "expected"),
+    [
+        ("param.mixed=1", [0]),
+        ('param.mixed="1"', [1]),
+        ('param.mixed="true"', [2]),
+        ("param.mixed=true", [3]),
+        ("param.mixed=1.0", [4]),
+        ("param.mixed=null", [5]),
+        ('param.mixed="null"', [6]),
+        ("param.mixed=[1, 2]", [7]),
+        ('param.mixed="[1, 2]"', [8]),
+    ],
 )
 def test_compare_tells_a_text_from_the_value_that_it_reads_as(home, velodrome, where, expected):
     trials = (
         trial_of("image_cnn", number, "complete", 0.9, params={"mixed": value})
-        for number, value in enumerate([1, "1", "true", True])
+        for number, value in enumerate([1, "1", "true", True, 1.0, None, "null", [1, 2], "[1, 2]"])
     )
     write_sweep(home, trials=tuple(trials), facts=FACTS)
-    found = rows_of(velodrome("compare", "digits", "--no-latency", "--json", "--top", 4, "--where", where))
+    found = rows_of(velodrome("compare", "digits", "--no-latency", "--json", "--top", 9, "--where", where))
     assert [number for _, number in found] == expected
-    shown = velodrome("compare", "digits", "--no-latency", "--top", 4).out
-    assert 'mixed="1"' in shown
-    assert "mixed=1" in shown
+
+
+def test_compare_filters_by_a_metric_whose_name_has_an_equals_sign(home, velodrome):
+    metrics = ({"val/recall(k=5)": value} for value in (0.25, 0.75))
+    trials = (trial_of("image_cnn", n, "complete", 0.9, metrics=m) for n, m in enumerate(metrics))
+    write_sweep(home, trials=tuple(trials), facts=FACTS)
+    asked = ("compare", "digits", "--no-latency", "--json", "--top", 2, "--where")
+    assert rows_of(velodrome(*asked, "recall(k=5)>0.5")) == [("image_cnn", 1)]
+    assert rows_of(velodrome(*asked, "recall(k=5) = 0.25")) == [("image_cnn", 0)]
+
+
+def test_screens_tell_a_text_from_the_value_that_it_reads_as(home, velodrome):
+    values = [1, "1", "true", True, 1.0, None, "null", "none", "", [1, 2], "[1, 2]"]
+    trials = (
+        trial_of("image_cnn", number, "complete", 0.9, params={"mixed": value})
+        for number, value in enumerate(values)
+    )
+    write_sweep(home, trials=tuple(trials), facts=FACTS)
+    ways = (
+        ["compare", "digits", "--no-latency", "--top", 11],
+        *(["show", "digits", "--family", "image_cnn", "--trial", number] for number in range(11)),
+    )
+    said = "".join(velodrome(*way).out for way in ways)
+    listed = velodrome("status", "digits").out
+    for text in ("1", '"1"', '"true"', "true", "1.0", "null", '"null"', "none", '""', "[1, 2]", '"[1, 2]"'):
+        assert len(re.findall(rf"mixed={re.escape(text)} *\n", said)) == 2
+        assert len(re.findall(rf"  {re.escape(text)} *\n", listed)) == 1
+
+
+def test_status_shows_a_parameter_whose_values_only_python_takes_for_one(home, velodrome):
+    trials = (
+        trial_of("image_cnn", number, "complete", 0.9, params={"flag": flag, "same": [1]})
+        for number, flag in enumerate([1, True])
+    )
+    write_sweep(home, trials=tuple(trials), facts=FACTS)
+    listed = velodrome("status", "digits").out
+    assert ("flag" in listed, "same" in listed) == (True, False)
 
 
 @pytest.mark.parametrize(

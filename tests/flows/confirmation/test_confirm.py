@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 
 from flows.config.lookup import open_sweep
 from flows.confirmation import confirm as verb
+from flows.confirmation import statistics
 from flows.confirmation.runs import median_run, select_median
 from flows.confirmation.statistics import build_confirmation
 from flows.sweeps import session
@@ -172,6 +173,48 @@ def test_confirm_with_a_run_that_died_names_the_winner_that_promote_takes(home, 
     ledger.close()
     assert [row.family for row in found.rows] == ["text_cnn", "image_cnn"]
     assert (taken.family, taken.trial.number) == (found.rows[0].family, found.median_run)
+
+
+def test_confirm_of_fewer_says_whom_promote_takes_of_those_confirmed_before(
+    home, lanes, velodrome, monkeypatch
+):
+    """The winner of an earlier call stays the winner, though a later one did not ask for it."""
+    values = {"text_cnn": 0.95, "image_cnn": 0.90}
+    finish = lanes._finish
+
+    def finish_as(trial):
+        finish(trial)
+        trial.objective = [values[trial.family]]
+
+    monkeypatch.setattr(lanes, "_finish", finish_as)
+    write_sweep(home)
+    whole = verb.confirm("digits", seeds=2)
+    assert (whole.rows[0].family, whole.ahead) == ("text_cnn", None)
+    found = verb.confirm("digits", top=1, seeds=2)
+    assert [row.family for row in found.rows] == ["image_cnn"]
+    ledger, row = open_sweep("digits", home)
+    taken = median_run(ledger, row)
+    ledger.close()
+    assert (found.median_run, found.ahead) == (None, (taken.family, taken.number))
+    ended = velodrome("confirm", "digits", "--top", 1, "--seeds", 2)
+    assert "text_cnn #0, confirmed before, has the better mean: `promote` takes it" in ended.out
+
+
+def test_confirm_on_one_seed_says_that_its_interval_is_over_its_examples(home, lanes):
+    write_sweep(home)
+    assert verb.confirm("digits", seeds=1).rows[0].test.over == "examples of one seed"
+
+
+def test_confirm_with_a_test_score_that_is_no_number_has_the_interval_over_seeds(home, lanes, monkeypatch):
+    """A model may be right on validation and answer NaN for one example of the test part."""
+    read = statistics.read_scores
+    monkeypatch.setattr(
+        statistics, "read_scores", lambda *asked: {n: v * np.nan for n, v in read(*asked).items()}
+    )
+    write_sweep(home)
+    rows = verb.confirm("digits", seeds=3).rows
+    assert [row.test.over for row in rows] == ["seeds", "seeds"]
+    assert rows[1].difference is None
 
 
 def views_of(home):

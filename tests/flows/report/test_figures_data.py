@@ -98,7 +98,10 @@ def test_parallel_axis_has_a_place_for_left_out_values():
 
 def test_parallel_axis_shows_a_chosen_null_as_a_value():
     axis = parameter_axis("augment", [{"augment": None}, {"augment": {"shift": 0.1}}, {}], log=False)
-    assert set(axis.labels) == {MISSING, "none", "{shift: 0.1}"}
+    assert set(axis.labels) == {MISSING, "null", "{shift: 0.1}"}
+    mixed = [{"x": value} for value in (1, 1.0, True, "1", None, "null", "none", [1, 2], "[1, 2]")]
+    axis = parameter_axis("x", mixed, log=False)
+    assert len(set(axis.values)) == len(set(axis.labels)) == len(mixed)
 
 
 def test_a_logarithmic_axis_is_labelled_in_its_own_numbers():

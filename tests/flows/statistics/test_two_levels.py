@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from flows.statistics import interval_over_seeds, two_level_difference, two_level_interval
+from flows.statistics import interval_over_seeds, paired_bootstrap, two_level_difference, two_level_interval
 from flows.statistics.two_levels import has_no_spread, interval_of_unseen, unseen_share
 
 
@@ -187,7 +187,8 @@ def test_difference_that_all_examples_have_is_judged_by_signs(count: int, share:
     rounded = two_level_difference([[1e9, 1e9 + 1e-5] * 3], [[0.0] * 6])
     assert (rounded.p_value, rounded.high - rounded.estimate > 1e8) == (2 * 0.5**6, True)
     none = two_level_difference([[0.9] * count], [[0.9] * count])
-    assert (none.low, none.high, none.p_value) == (0.0, 0.0, 1.0)
+    unseen = 0.9 * unseen_share(count, 0.025)
+    assert (none.low, none.high, none.p_value) == pytest.approx((-unseen, unseen, 1.0))
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
@@ -235,3 +236,42 @@ def test_share_of_unseen_examples_is_missed_in_the_tail_of_cases(examples: int, 
 )
 def test_resamples_that_differ_by_rounding_alone_say_the_same(drawn: list[float], same: bool) -> None:
     assert has_no_spread(np.array(drawn)) is same
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+@pytest.mark.parametrize(
+    "scores", [np.linspace(-1.0, 0.0, 40), np.full(40, -0.25), np.zeros(40), np.ones(40)]
+)
+def test_identical_models_have_no_difference_of_which_anything_is_certain(
+    scores: np.ndarray, seeds: int
+) -> None:
+    """Errors as well as rights; a single value of both is no certainty either."""
+    found = two_level_difference([scores] * seeds, [scores] * seeds)
+    assert (found.estimate, found.p_value) == (0.0, 1.0)
+    assert found.low < -0.001
+    assert found.high > 0.001
+    gate = paired_bootstrap(scores, scores, resamples=500)
+    assert gate.low < -0.001
+    assert gate.high > 0.001
+    assert gate.p_value == 1.0
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("examples", [1, 5, 40, 57, 2_000])
+def test_interval_of_all_right_or_all_wrong_holds_its_estimate(share: float, examples: int) -> None:
+    found = two_level_interval([np.full(examples, share)] * 3)
+    assert found.low <= found.estimate <= found.high
+    assert found.low < found.high
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_refused_by_name_and_say_nothing_over_seeds(wrong: float) -> None:
+    scores = np.array([0.5, wrong, 0.25])
+    for asked in (
+        lambda: two_level_interval([scores]),
+        lambda: two_level_difference([scores], [np.zeros(3)]),
+        lambda: paired_bootstrap(np.zeros(3), scores),
+    ):
+        with pytest.raises(ValueError, match="scores must be finite"):
+            asked()
+    assert interval_over_seeds(scores) is None

@@ -14,7 +14,10 @@ from types import ModuleType
 
 import pytest
 
+from flows.compression.compress import compress
+from flows.config.weights import hash_weights
 from flows.confirmation.confirm import confirm
+from flows.reproduction.reproduce import reproduce
 from flows.sweeps.extend import extend
 from flows.sweeps.remove import remove
 from flows.sweeps.retry import retry
@@ -223,9 +226,35 @@ def test_accepted_code_change_is_recorded(home, velodrome, carried_on, changed_c
     ledger.close()
 
 
-@pytest.mark.parametrize(
-    "carry_on", [lambda: extend("digits", trials=1), lambda: retry("digits"), lambda: confirm("digits")]
-)
+TRAINING = {
+    "extend": lambda: extend("digits", trials=1),
+    "retry": lambda: retry("digits"),
+    "confirm": lambda: confirm("digits", top=2),
+    "reproduce": lambda: reproduce("digits", trial=1, family="image_cnn"),
+    "compress": lambda: compress("digits", trial=1, family="image_cnn", how="int8"),
+}
+
+
+@pytest.mark.parametrize("verb", TRAINING)
+def test_training_that_begins_with_other_weights_is_refused_before_ray_starts(home, carried_on, verb):
+    """The same path in the options, and other bytes there."""
+    Path("begin.safetensors").write_bytes(b"first")
+    options = {"pretrained": "begin.safetensors"}
+    weights = hash_weights("image_cnn", options, {})
+    families = tuple(
+        replace(family, options=options, weights=weights) if family.name == "image_cnn" else family
+        for family in spec_of().families
+    )
+    write_sweep(home, replace(spec_of(), families=families), fingerprint="none")
+    Path("begin.safetensors").write_bytes(b"other")
+    with pytest.raises(
+        WrongInput, match=r"image_cnn\.weights\.begin\.safetensors: [0-9a-f]{64} → [0-9a-f]{64}"
+    ):
+        TRAINING[verb]()
+    assert carried_on == []
+
+
+@pytest.mark.parametrize("carry_on", TRAINING.values())
 def test_training_on_changed_data_is_refused_before_ray_starts(home, carried_on, carry_on):
     Path("rows.csv").write_text("a,b\n" + "".join(f"{i},{2 * i + 1}\n" for i in range(60)))
     data = {"source": "csv:rows.csv", "columns": {"target": "b"}}

@@ -38,7 +38,9 @@ def test_carry_on_with_more_grows_and_with_less_removes_nothing() -> None:
     [
         ({"seed": 1}, "seed"),
         ({"data": {"source": "builtin:digits"}}, "data.source"),
-        ({"keep_models": "all"}, "keep_models"),
+        ({"keep_models": "all"}, "keep.models"),
+        ({"objectives": (replace(sweep().objectives[0], at="last"),)}, "objective.at"),
+        ({"objectives": sweep().objectives * 2}, "objective"),
     ],
 )
 def test_carry_on_with_changed_sweep_is_refused_with_difference(changed: dict[str, object], key: str) -> None:
@@ -76,8 +78,8 @@ def test_carry_on_refuses_other_workers_and_sharding(resources: dict[str, Any], 
     ("space", "difference"),
     [
         ({"a": A, "b": {**B, "choices": [0.5, 0.25]}}, "families.x.space.b.choices: [0.5] → [0.5, 0.25]"),
-        ({"a": A}, "families.x.space.b: {'type': 'categorical', 'choices': [0.5]} → absent"),
-        ({"b": B, "a": A}, "families.x.space: ['a', 'b'] → ['b', 'a']"),
+        ({"a": A}, 'families.x.space.b: {"type": "categorical", "choices": [0.5]} → absent'),
+        ({"b": B, "a": A}, 'families.x.space: ["a", "b"] → ["b", "a"]'),
     ],
 )
 def test_refused_space_names_the_innermost_difference(space: dict[str, Any], difference: str) -> None:
@@ -85,6 +87,57 @@ def test_refused_space_names_the_innermost_difference(space: dict[str, Any], dif
         family("x", space=Space.from_mapping(choices).to_json()) for choices in ({"a": A, "b": B}, space)
     )
     assert compare_specs(sweep(before), sweep(now)).refused == (difference,)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "difference"),
+    [
+        (1, True, "1 → true"),
+        (1, 1.0, "1 → 1.0"),
+        (0.0, -0.0, "0.0 → -0.0"),
+        (1, "1", '1 → "1"'),
+        (None, "null", 'null → "null"'),
+        ("absent", None, '"absent" → null'),
+        ("a", "\u0430", "a → \\u0430"),
+        ("é", "e\u0301", "\\xe9 → e\\u0301"),
+        (["adam"], ["adam\u200b"], '["adam"] → ["adam\\u200b"]'),
+    ],
+)
+def test_value_that_differs_by_its_type_or_by_what_is_hardly_seen_is_refused_and_told_apart(
+    before: Any, now: Any, difference: str
+) -> None:
+    """Python takes 1, 1.0 and true for equal, and a function gets another value all the same."""
+    one, other = (family("x", space=Space.from_mapping({"b": value}).to_json()) for value in (before, now))
+    assert compare_specs(sweep(one), sweep(other)).refused == (f"families.x.space.b.value: {difference}",)
+
+
+def test_option_of_the_text_absent_that_is_taken_away_is_refused() -> None:
+    before, now = family("x", options={"mode": "absent"}), family("x")
+    (difference,) = compare_specs(sweep(before), sweep(now)).refused
+    assert difference == 'families.x.options.mode: "absent" → absent'
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (list(range(400)), [*range(399), 7]),
+        ([*range(200), 5, *range(200)], [*range(200), 6, *range(200)]),
+        ("x" * 300 + "a", "x" * 300 + "b"),
+        ([["y" * 500, 1]], [["y" * 500, 2]]),
+        (["z" * 500], ["z" * 500, "w"]),
+    ],
+)
+def test_difference_far_behind_the_beginning_of_long_values_is_shown(before: Any, now: Any) -> None:
+    one, other = (family("x", options={"long": value}) for value in (before, now))
+    (difference,) = compare_specs(sweep(one), sweep(other)).refused
+    sides = difference.partition(": ")[2].split(" → ")
+    assert sides[0] != sides[1]
+    assert max(map(len, sides)) <= 122
+
+
+def test_start_configuration_that_changed_is_named_by_its_place() -> None:
+    before, now = (family("x", start_with=({"a": 1}, {"a": value})) for value in (1, 2))
+    assert compare_specs(sweep(before), sweep(now)).refused == ("families.x.start_with[1].a: 1 → 2",)
 
 
 def test_carry_on_without_a_known_family_is_refused() -> None:

@@ -323,6 +323,32 @@ def test_plan_says_what_is_wrong_with_each_family_at_once(home, velodrome):
     assert "several:fine" not in ended.err
 
 
+@pytest.mark.parametrize(("trials", "said"), [("", False), (", trials: 9", False), (", trials: 2", True)])
+def test_plan_says_that_some_of_a_grid_is_not_tried(home, velodrome, trials, said):
+    Path("fine.py").write_text("def fine(trial):\n    trial.report(accuracy=0.5)\n")
+    Path("own.yaml").write_text(
+        "name: own\ndata: {source: none}\nobjective: {metric: accuracy}\nsearch: {sampler: grid}\n"
+        f"families:\n  fine:fine: {{space: {{a: {{type: int, low: 1, high: 3}}}}{trials}}}\n"
+    )
+    ended = velodrome("plan", "own.yaml")
+    assert ("2 of the 3 configurations of its grid are tried" in ended.out) is said
+
+
+def test_plan_says_what_is_wrong_with_each_parameter_at_once(home, velodrome):
+    """Of several families, and of several start configurations too."""
+    Path("fine.py").write_text("def fine(trial):\n    trial.report(accuracy=0.5)\n")
+    fine = "{a: {type: int, low: 1, high: 3}}, start_with: [{a: 7}, {a: 2}, {b: 1}]"
+    wrong = "{a: {type: float, low: x, high: 3}, b: {type: categorical, choices: []}, c: 1, d: {type: odd}}"
+    Path("own.yaml").write_text(
+        "name: own\ndata: {source: none}\nobjective: {metric: accuracy}\nfamilies:\n"
+        f"  mlp:\n    space: {wrong}\n  fine:fine: {{space: {fine}}}\n"
+    )
+    ended = velodrome("plan", "own.yaml")
+    assert ended.status == 2
+    for place in ("space.a.low", "space.b.choices", "space.d.type", "start_with.0.a", "start_with.2.b"):
+        assert ended.err.count(f"{place}: ") == 1
+
+
 def test_plan_says_which_own_functions_report_nothing_by_group(home):
     rows = "".join(f"{n},{'fm'[n % 2]},{'ny'[n // 3 % 2]}\n" for n in range(300))
     Path("people.csv").write_text("x,sex,buys\n" + rows)

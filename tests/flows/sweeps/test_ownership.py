@@ -17,6 +17,8 @@ from infra.home import Home
 from infra.ledger import schema, views
 from infra.ledger.beats import keep_beating
 from infra.ledger.store import Ledger
+from infra.spec import FamilySpec
+from search_spaces.space import Space
 from tests.flows.ledger_sweeps import living_owner, set_owner, spec_of
 
 
@@ -69,6 +71,24 @@ def test_extend_that_is_interrupted_leaves_no_request_behind(
     with pytest.raises(KeyboardInterrupt):
         ownership.ask_driver(ledger, row, "extend", {"trials": 2}, sleep=interrupt)
     assert views.open_requests(ledger, sweep) == []
+
+
+def test_extend_past_a_grid_of_a_running_sweep_asks_its_driver_for_nothing(
+    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that is in the ledger is the driver's to answer: it is too late to refuse it then."""
+    family = FamilySpec(
+        name="quick", reference="quick", trials=2, sampler={"name": "grid"},
+        space=Space.from_mapping({"a": {"type": "int", "low": 1, "high": 3}}).to_json(),
+    )  # fmt: skip
+    sweep = write(ledger, families=(family,))
+    set_owner(home, sweep, living_owner())
+    asked: list[object] = []
+    monkeypatch.setattr(ownership, "ask_driver", lambda *args, **named: bool(asked.append(args)) or True)
+    with pytest.raises(WrongInput, match="2 more where 1 are left"):
+        extend("taken", trials=2, home=home)
+    assert asked == []
+    assert extend("taken", trials=1, home=home).asked_driver
 
 
 def test_extend_waits_for_another_command_that_owns_the_sweep_for_a_moment(

@@ -14,6 +14,7 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.store import Ledger
+from infra.search.teaching import LEARNS_FROM
 from tests.flows.ledger_sweeps import trial_of, write_sweep
 
 CODE = """
@@ -24,7 +25,14 @@ def train(trial):
 
 
 def write_file(
-    name: str, *, goal: str = "{metric: score, direction: maximize}", high: int = 9, learns: str = ""
+    name: str,
+    *,
+    goal: str = "{metric: score, direction: maximize}",
+    high: int = 9,
+    learns: str = "",
+    more: str = "",
+    sampler: str = "tpe",
+    epochs: int = 2,
 ) -> str:
     Path("code").mkdir(exist_ok=True)
     Path("code/quick.py").write_text(CODE)
@@ -33,11 +41,11 @@ def write_file(
 name: {name}
 data: {{source: none}}
 objective: {goal}
-budget: {{trials: 4, epochs: 2}}
-search: {{sampler: random, pruner: none{learns}}}
+budget: {{trials: 4, epochs: {epochs}}}
+search: {{sampler: {sampler}, pruner: none{learns}}}
 families:
   quick:train:
-    space: {{rate: {{type: int, low: 1, high: {high}}}}}
+    space: {{rate: {{type: int, low: 1, high: {high}}}{more}}}
 code: {{root: code}}
 """)
     return str(path)
@@ -70,7 +78,34 @@ def check(home: Home, **written: Any) -> list[str]:
 
 def test_warm_start_tells_how_many_trials_fit(earlier: Home) -> None:
     assert check(earlier) == ["search.warm_start: 3 of first's 3 complete trials fit"]
-    assert check(earlier, high=5) == ["search.warm_start: 2 of first's 3 complete trials fit"]
+    (line,) = check(earlier, high=5)
+    assert line.startswith("search.warm_start: 2 of first's 3 complete trials fit; among the others: ")
+    assert line.endswith("#2: rate must fit its space: it must be from 1 to 5, found 8")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({"sampler": "random"}, "sampler random learns from none"),
+        ({"epochs": 9}, "had 2 epochs a trial then"),
+    ],
+)
+def test_warm_start_says_what_is_not_as_it_was(earlier: Home, written: dict[str, Any], said: str) -> None:
+    (line,) = check(earlier, **written)
+    assert line.startswith("search.warm_start: 3 of first's 3 complete trials fit; ")
+    assert said in line
+
+
+def test_new_version_learns_from_the_one_before_it_and_not_from_itself(earlier: Home) -> None:
+    """Both bear the name; the sweep that asks is the newest when its search begins."""
+    prepared = prepare_sweep(write_file("first", learns=", warm_start: [first]"), (), earlier)
+    ledger = Ledger(earlier.ledger_url)
+    before = views.find_sweep(ledger, "first")
+    for new in (True, False):  # the second is refused before its search began, and is written anew
+        row = _register_sweep(ledger, prepared, new=new, accept_code_change=False)
+        assert before is not None
+        assert (row.label, row.facts[LEARNS_FROM]) == ("first@2", [before.id])
+    ledger.close()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +121,10 @@ def test_warm_start_tells_how_many_trials_fit(earlier: Home) -> None:
             {"goal": "[{metric: score, direction: maximize}, {metric: cost, direction: minimize}]"},
             "score.*cost",
         ),
-        ({"high": 1}, "3 complete trials, all outside the space of"),
+        ({"high": 1}, "3 complete trials, all outside the space of .*rate must fit its space"),
+        ({"more": ", width: {type: int, low: 1, high: 2}"}, "a configuration must have width"),
+        ({"more": ", width: 2"}, "a configuration must have width"),
+        ({"learns": ", warm_start: [first, first@1]"}, "name each sweep once.*first twice"),
         ({"learns": ", warm_start: [frist]"}, "name sweeps of this ledger.*did you mean first"),
     ],
 )

@@ -71,6 +71,14 @@ def test_start_configuration_outside_the_grid_comes_before_all_of_it() -> None:
     assert points == [{"rate": 0.3}, {"rate": 0.0}, {"rate": 0.5}, {"rate": 1.0}]
 
 
+def test_start_configuration_on_a_step_but_for_binary_noise_is_that_point_of_the_grid() -> None:
+    space = {"rate": {"type": "float", "low": 0.0, "high": 0.5, "step": 0.1}}
+    asked = family(
+        sampler={"name": "grid"}, space=Space.from_mapping(space).to_json(), start_with=({"rate": 0.1 + 0.2},)
+    )
+    assert count_configurations(asked) == 6
+
+
 @pytest.mark.parametrize(
     ("trials", "left", "advice"), [(3, "0 are left", "larger space"), (2, "1 are left", "--trials \\+1")]
 )
@@ -81,7 +89,7 @@ def test_growth_past_a_grid_is_refused_with_what_is_left(trials: int, left: str,
 
 def test_growth_of_another_family_than_the_grid_is_taken() -> None:
     spec = sweep(grid_family(3), family("other"))
-    with pytest.raises(WrongInput, match="name another family with --family"):
+    with pytest.raises(WrongInput, match="name another family with --family: other"):
         grow_spec(spec, trials=2)
     assert [entry.trials for entry in grow_spec(spec, trials=2, family="other").families] == [3, 8]
     assert count_configurations(spec.families[1]) is None
@@ -138,7 +146,25 @@ def test_grid_grows_to_its_last_configuration_and_the_refusal_says_what_is_left_
     assert grow_spec(spec, trials=2, family="noop").families[0].trials == 3
     with pytest.raises(WrongInput, match="3 more where 2 are left") as caught:
         grow_spec(spec, trials=3)
-    assert caught.value.do == "write --trials +2" + ", or name another family with --family" * others
+    assert caught.value.do == "write --trials +2" + (
+        ", or name another family with --family: noop (2 left), other" if others else ""
+    )
+
+
+def test_refusal_of_several_grids_says_what_all_can_take_and_what_is_left_in_each() -> None:
+    """What it advises is then taken: not refused again for the next grid."""
+    spec = sweep(
+        grid_family(1), grid_family(2, name="second"), grid_family(3, name="used-up"), family("free")
+    )
+    with pytest.raises(WrongInput, match="noop has 3, second has 3, used-up has 3") as caught:
+        grow_spec(spec, trials=5)
+    assert caught.value.found == "5 more where 2 and 1 and 0 are left"
+    assert caught.value.do == "name another family with --family: noop (2 left), second (1 left), free"
+    spec = replace(spec, families=(*spec.families[:2], spec.families[3]))
+    with pytest.raises(WrongInput) as caught:
+        grow_spec(spec, trials=5)
+    assert caught.value.do.startswith("write --trials +1, or ")
+    assert [entry.trials for entry in grow_spec(spec, trials=1).families] == [2, 3, 7]
 
 
 def test_grid_that_has_more_trials_than_configurations_has_none_left() -> None:

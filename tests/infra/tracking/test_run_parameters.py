@@ -18,7 +18,8 @@ from tests.infra.tracking.story import Story, a_spec
 
 CHOICES = [
     1, 1.0, True, "1", "1.0", "true", "True", [1, [2, 3]], "[1, [2, 3]]", "[1,[2,3]]", None, "null", "", " ",
-    '"1"', "NaN", "adam", "adam ", "\n", {"shift": 1}, '{"shift": 1}', "[" * 5_000,
+    '"1"', "NaN", "adam", "adam ", "adam\u200b", "\n", "a\nb", "a\\nb",
+    {"shift": 1}, '{"shift": 1}', "[" * 5_000,
 ]  # fmt: skip
 
 
@@ -39,6 +40,14 @@ def test_parameter_text_is_quoted_where_it_reads_as_another_value(value: Any, sh
         {},
     )
     assert (params, inactive) == ({"mixed": shown}, [])
+
+
+def test_long_texts_that_begin_alike_are_told_apart() -> None:
+    texts = ["x" * 7_000 + end for end in "ab"]
+    family = make_family({"prompt": {"type": "categorical", "choices": texts}})
+    shown = [run_parameters(family, make_trial({"prompt": text}), {})[0]["prompt"] for text in texts]
+    assert shown[0] != shown[1]
+    assert [len(text) for text in shown] == [6_000, 6_000]
 
 
 def test_inactive_parameter_of_own_code_is_among_the_runs_parameters() -> None:

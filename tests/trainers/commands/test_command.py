@@ -20,7 +20,7 @@ import torch
 from tests.trainers.functions.test_functions import Recorder
 from trainers.commands.arguments import argument_words, command_words
 from trainers.commands.metrics import PrintedMetrics, plain_text
-from trainers.commands.options import check_command, command_digest, read_command
+from trainers.commands.options import check_command, command_digest, command_files, read_command
 from trainers.commands.process import GuardedProcess
 from trainers.errors import InputError, NotFinite, TrainerError, TrialError
 from trainers.functions.command import bind_command
@@ -583,3 +583,39 @@ def test_the_digest_of_a_command_tells_of_its_script_and_not_of_a_comment(tmp_pa
     assert command_digest(options, tmp_path) == before
     script.write_text("x = 2\n")
     assert command_digest(options, tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("command", "changed"),
+    [
+        ("python train.py ${args}", "nets/deep.py"),
+        ("python train.py ${args}", "nets/__init__.py"),
+        ("python jobs/run.py ${args}", "jobs/near.py"),
+        ("python -m nets.main ${args}", "nets/main.py"),
+        ("python -m nets.main ${args}", "nets/deep.py"),
+        ("python -m nets ${args}", "nets/__main__.py"),
+    ],
+)
+def test_the_digest_of_a_command_tells_of_the_modules_that_its_script_imports(
+    tmp_path: Path, command: str, changed: str
+) -> None:
+    texts = {
+        "train.py": "def main():\n    from nets import deep\n",
+        "nets/__init__.py": "",
+        "nets/deep.py": "WIDTH = 1\n",
+        "nets/main.py": "from . import deep\n",
+        "nets/__main__.py": "import nets.main\n",
+        "jobs/run.py": "import near, numpy\n",
+        "jobs/near.py": "x = 1\n",
+        "other.py": "x = 1\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    options = {"command": command, "metrics": PRINTED}
+    before = command_digest(options, tmp_path)
+    (tmp_path / "other.py").write_text("x = 2\n")
+    assert command_digest(options, tmp_path) == before
+    (tmp_path / changed).write_text("WIDTH = 2\n")
+    assert command_digest(options, tmp_path) != before
+    assert changed in command_files(options, tmp_path)

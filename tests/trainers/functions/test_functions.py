@@ -576,7 +576,7 @@ def test_report_of_metric_name_that_cannot_be_stored_is_refused(job: FunctionJob
 
 
 @pytest.mark.parametrize(
-    "name", ["mAP@0.5", "recall(k: 5)", "Genauigkeit für Bär", "acc %", "top-5 [val]", "精度"]
+    "name", ["mAP@0.5", "recall(k: 5)", "recall(k=5)", "Genauigkeit für Bär", "acc %", "top-5 [val]", "精度"]
 )
 def test_metric_is_reported_by_the_name_that_its_code_gives_it(job: FunctionJob, name: str) -> None:
     hooks = Recorder()

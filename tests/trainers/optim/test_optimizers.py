@@ -7,6 +7,7 @@ import torch
 from torch import nn, optim
 
 from trainers.errors import InputError
+from trainers.families.mlp import MLP
 from trainers.hyperparameters import TRAINING, fill_defaults
 from trainers.optim.optimizers import (
     add_l1,
@@ -129,3 +130,19 @@ def test_weights_are_clipped_in_place() -> None:
     weight = nn.Parameter(torch.tensor([-3.0, -0.1, 0.2, 5.0]))
     clip_weights([weight], 0.15)
     assert weight.tolist() == pytest.approx([-0.15, -0.1, 0.15, 0.15])
+
+
+@pytest.mark.parametrize(
+    ("options", "params", "beta2"),
+    [
+        ({"beta2": 0.95}, {"optimizer": "rmsprop"}, 0.95),
+        ({"beta2": 0.999}, {"optimizer": "rmsprop"}, 0.999),
+        ({"beta2": 0.95}, {"optimizer": "rmsprop", "beta2": 0.9}, 0.9),
+        ({"optimizer": "rmsprop"}, {}, 0.99),
+        ({}, {"optimizer": "adam"}, 0.999),
+    ],
+)
+def test_second_moment_is_as_written_in_options_too(
+    options: dict[str, Any], params: dict[str, Any], beta2: float
+) -> None:
+    assert MLP(options).complete(params)["beta2"] == beta2

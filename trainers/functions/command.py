@@ -229,7 +229,7 @@ class _Following:
         else:
             self._trial.report(metrics)
             if self._logged is not None:
-                self._logged.note_report(self._trial.reports, metrics)
+                self._logged.note_report(self._trial.reports, self._trial.last_report)
             self._reported_at = time.monotonic()
 
     def _wish(self, finished: bool) -> int:

@@ -61,6 +61,7 @@ class ReportLog:
         self._undelivered, self._delivered_at = False, -math.inf
         self._untold = UntoldReports(job.directory)
         self._denied = False  # the pruner said no to one of them
+        self.earlier: dict[int, Mapping[str, float]] = {}  # what former attempts reported, by number
         self._began, self.earlier_s = time.monotonic(), 0.0
         self._joules, self.earlier_joules = read_energy(), 0.0
         self._told: set[str] = set()  # names of costs that the function reports by itself
@@ -92,6 +93,7 @@ class ReportLog:
         if self._recalled:
             return
         self._recalled, self.earlier_s = True, self._job.earlier_seconds
+        self.earlier.update(self._job.earlier)
         for number, metrics in sorted(self._job.earlier.items()):
             self.progress.reports = number - 1
             own = {name: value for name, value in metrics.items() if not name.startswith("system/")}
@@ -110,6 +112,7 @@ class ReportLog:
                 break
             self.pending = dict(metrics)
             self.send(deferred=True)
+            self.earlier[self.progress.reports] = self.last
         self.deliver()
         self._untold.clear()
 

@@ -298,7 +298,13 @@ class Trial(OptunaNames):
     @property
     def earlier_reports(self) -> Mapping[int, Mapping[str, float]]:
         """What earlier attempts reported, by the reports' numbers."""
-        return self._job.earlier
+        self._log.recall_earlier()
+        return self._log.earlier
+
+    @property
+    def last_report(self) -> Mapping[str, float]:
+        """The newest report as it was sent, with the costs that the trial is judged by."""
+        return self._log.last
 
     @property
     def reports_left(self) -> int:

@@ -318,7 +318,10 @@ def test_reports_of_a_process_that_is_killed_before_they_are_told_are_told_by_th
 
     def resume(trial: Trial) -> None:
         assert trial.reports == 3
+        values = {number: report["val/accuracy"] for number, report in trial.earlier_reports.items()}
+        assert values == {1: 0.1, 2: 0.9, 3: 0.3}  # a tracker that a command logs to gets these, too
         trial.report(accuracy=0.2)
+        assert trial.last_report == {"val/accuracy": 0.2}
 
     killed, hooks = TellingHooks(), TellingHooks()
     with pytest.raises(ZeroDivisionError):

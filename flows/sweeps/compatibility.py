@@ -18,7 +18,7 @@ from infra.spec import FamilySpec, SweepSpec
 from search_spaces.values import canonical_text, plain_text
 
 # Of a family: growth, code (which is asked about), and what is said of weights that options name by hash.
-_MAY_CHANGE = {"trials", "source_hash", "name", "begins_with"}
+_MAY_CHANGE = {"trials", "compressed", "source_hash", "name", "begins_with"}
 # Of a family's resources only these make other trials: with N workers a step sees N times the batch.
 _RESOURCES = ("workers", "sharding")
 # Of a sweep: budgets may grow, and how it is run may change; none of these changes a trial's result.
@@ -87,7 +87,7 @@ def compare_specs(before: SweepSpec, now: SweepSpec) -> SpecChange:
             refused.append(f"families.{name}: removed from the file")
     # Families keep the order in which they were first asked for: their turns depend on it.
     ordered = sorted(new.values(), key=lambda f: list(old).index(f.name) if f.name in old else len(old))
-    larger = (replace(f, trials=max(f.trials, old[f.name].trials)) if f.name in old else f for f in ordered)
+    larger = (_larger_family(old[f.name], f) if f.name in old else f for f in ordered)
     spec = replace(
         now,
         version=before.version,
@@ -144,6 +144,10 @@ def record_code_change(known: SweepRow, change: SpecChange, batch: WriteBatch, a
     said = {*known.facts.get("code_changed", ()), *change.code_changed}
     mended = {**known.facts.get(MENDED, {}), **dict.fromkeys(change.code_changed, at)}
     return {**known.facts, "code_changed": sorted(said), MENDED: mended}
+
+
+def _larger_family(known: FamilySpec, now: FamilySpec) -> FamilySpec:
+    return replace(now, trials=max(now.trials, known.trials), compressed=known.compressed)
 
 
 def _larger_budget(one: float | None, other: float | None) -> float | None:

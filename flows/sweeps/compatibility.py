@@ -15,7 +15,7 @@ from infra.ledger.batch import WriteBatch
 from infra.ledger.broken_families import MENDED
 from infra.ledger.rows import SweepRow
 from infra.spec import FamilySpec, SweepSpec
-from search_spaces.values import canonical_text, plain_text
+from search_spaces.values import plain_text
 
 # Of a family: growth, code (which is asked about), and what is said of weights that options name by hash.
 _MAY_CHANGE = {"trials", "compressed", "source_hash", "name", "begins_with"}
@@ -188,8 +188,13 @@ def _differences(where: str, before: Any, now: Any) -> Iterator[str]:
     elif _are_mappings(before, now):
         for place, pair in enumerate(zip(before, now, strict=True)):
             yield from _differences(f"{where}[{place}]", *pair)
-    elif before is _ABSENT or now is _ABSENT or canonical_text(before) != canonical_text(now):
+    elif before is _ABSENT or now is _ABSENT or _identify(before) != _identify(now):
         yield _difference(where, before, now)
+
+
+def _identify(value: Any) -> str:
+    """A text that two values share where they are the same in type too."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _are_mappings(before: Any, now: Any) -> bool:

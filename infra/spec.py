@@ -78,6 +78,7 @@ class FamilySpec:
     space: Document = field(default_factory=dict)
     start_with: tuple[Params, ...] = ()
     trials: int = 20
+    compressed: int = 0  # of these trials: those that `compress` made, which no sampler was asked for
     budget: Budget = field(default_factory=Budget)
     sampler: Params = field(default_factory=lambda: {"name": "tpe"})
     pruner: Params = field(default_factory=lambda: {"name": "asha"})

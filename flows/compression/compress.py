@@ -183,7 +183,9 @@ def _trial_batch(row: SweepRow, trial: TrialRow, made: SmallerModel) -> WriteBat
     for one more."""
     now = time.time()
     grown = tuple(
-        replace(entry, trials=entry.trials + 1) if entry.name == trial.family else entry
+        replace(entry, trials=entry.trials + 1, compressed=entry.compressed + 1)
+        if entry.name == trial.family
+        else entry
         for entry in row.spec.families
     )
     batch = WriteBatch(sweep={"spec": replace(row.spec, families=grown), "updated_at": now})

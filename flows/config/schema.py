@@ -86,7 +86,8 @@ class Search(FamilySearch):
     """How configurations are chosen and bad ones stopped."""
 
     warm_start: list[SweepVersion] | None = None
-    """Earlier sweeps of this ledger whose trials the sampler learns from."""
+    """Earlier sweeps of this ledger whose trials the sampler learns from: whole configurations of the same
+    families and spaces, judged by the same metric, direction and `at` on the same data."""
 
 
 class ResourcesEntry(FamilyResources):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from trainers.registry import BUILT_IN, load_reference
 from trainers.types import Document, Json
 from trainers.user_paths import expand_user
 
+_LARGE_BYTES = 16 << 20
 _OPTIONS = {"pretrained": "sha256", "auto": "", "encoder": "encoder_sha256"}
 """The options that name a file or a folder of weights, and the one that says what it must hash to."""
 
@@ -55,5 +57,13 @@ def _hash_model(name: str, *, on_hub: bool) -> str:
 
 
 def _hash_file(path: Path) -> bytes:
+    known = path.stat()
+    if known.st_size < _LARGE_BYTES:
+        return hashlib.sha256(path.read_bytes()).digest()
+    return _hash_large(path, known.st_size, known.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)  # a command checks its file more than once, and a gigabyte takes a second
+def _hash_large(path: Path, size_bytes: int, changed_ns: int) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from flows.terminal.shown_result import ShownResult
 from search_spaces.files import built_in_spaces
 from search_spaces.space import Space
+from search_spaces.values import plain_text
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import Hyperparameter
@@ -114,7 +115,7 @@ def _tunable(name: str, entry: Hyperparameter, own: Mapping[str, JsonObject]) ->
 def accepted_values(entry: Hyperparameter) -> str:
     """Which values a hyper-parameter takes, in words."""
     if entry.choices is not None:
-        return " | ".join(_format_value(choice) for choice in entry.choices)
+        return " | ".join(plain_text(choice) for choice in entry.choices)
     kinds = {
         int: "whole number",
         float: "number",
@@ -123,7 +124,7 @@ def accepted_values(entry: Hyperparameter) -> str:
         list: "list",
         dict: "mapping",
     }
-    words = [kinds.get(kind, "none") for kind in entry.types]
+    words = [kinds.get(kind, "null") for kind in entry.types]
     bounds = [
         f">= {entry.low:g}" if entry.low is not None else "",
         f"> {entry.above:g}" if entry.above is not None else "",
@@ -135,24 +136,18 @@ def accepted_values(entry: Hyperparameter) -> str:
 def format_definition(definition: Mapping[str, Json]) -> str:
     """How a space searches a name, in words: `0.001 to 1, log`."""
     if definition["type"] == "categorical":
-        text = " | ".join(_format_value(choice) for choice in _as_list(definition["choices"]))
+        text = " | ".join(plain_text(choice) for choice in _as_list(definition["choices"]))
     elif definition["type"] in {"float", "int"}:
         text = f"{definition['low']:g} to {definition['high']:g}{', log' if definition.get('log') else ''}"
     else:
-        text = _format_value(definition.get("value"))
+        text = plain_text(definition.get("value"))
     conditions = definition.get("when")
     needed = conditions.items() if isinstance(conditions, dict) else ()
     when = " and ".join(
-        f"{name} is {' or '.join(map(_format_value, _as_list(value)))}" for name, value in needed
+        f"{name} is {' or '.join(map(plain_text, _as_list(value)))}" for name, value in needed
     )
     return f"{text}  (when {when})" if when else text
 
 
 def _as_list(value: Json) -> list[Json]:
     return value if isinstance(value, list) else [value]
-
-
-def _format_value(value: Json) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "none" if value is None else str(value)

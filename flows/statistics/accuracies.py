@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from flows.statistics.scores import Bools, Floats, Numbers, paired_differences
+from flows.statistics.shares import mid_p
 from flows.statistics.two_levels import has_no_spread, interval_of_unseen
 from flows.statistics.verdicts import CONFIDENCE, PairedComparison
 
@@ -36,9 +37,9 @@ def mcnemar(
     count, won, lost = differences.size, int((differences > 0).sum()), int((differences < 0).sum())
     low, high = _tango_interval(won, lost, count, confidence)
     tail = (1 - confidence) / 2
-    if _mid_p(won, lost) >= tail:
+    if mid_p(won, lost) >= tail:
         low = min(low, 0.0)
-    if _mid_p(lost, won) >= tail:
+    if mid_p(lost, won) >= tail:
         high = max(high, 0.0)
     return PairedComparison(
         difference=(won - lost) / count,
@@ -57,17 +58,10 @@ def mcnemar(
 
 def _one_sided_p(won: int, lost: int, count: int, margin: float, tail: float) -> float:
     """The exact test's without a margin, unless only it rejects, which the interval then does not show."""
-    tango, exact = _tango_p(won, lost, count, margin), _mid_p(won, lost)
+    tango, exact = _tango_p(won, lost, count, margin), mid_p(won, lost)
     if margin < 0:
         return tango
     return exact if margin == 0 and not exact < tail <= tango else max(exact, tango)
-
-
-def _mid_p(won: int, lost: int) -> float:
-    from scipy import stats
-
-    draws = stats.binom(won + lost, 0.5)
-    return float(draws.sf(won) + 0.5 * draws.pmf(won))
 
 
 def _tango_score(won: int, lost: int, count: int, margin: float) -> float:

@@ -34,3 +34,11 @@ def newcombe_interval(
     other_low, other_high = wilson_interval(other, other_count, confidence=confidence)
     below, above = math.hypot(one - low, other_high - other), math.hypot(high - one, other - other_low)
     return one - other - below, one - other + above
+
+
+def mid_p(won: int, lost: int) -> float:
+    """The exact sign test's one-sided mid-p: as many won or more by chance, just as many counted half."""
+    from scipy import stats
+
+    draws = stats.binom(won + lost, 0.5)
+    return float(draws.sf(won) + 0.5 * draws.pmf(won))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flows.statistics.scores import Floats, Numbers, stack_scores
+from flows.statistics.shares import mid_p
 from flows.statistics.verdicts import CONFIDENCE, Interval
 
 _LEAST_LOG_TAIL = -600.0  # of p-values: a number still, and none of zero
@@ -54,7 +55,8 @@ def two_level_difference(
     """The difference of two configurations' mean scores on the same seeds and examples, with a p-value.
 
     As `two_level_interval`; of right and wrong half an example won and half an example lost are added
-    (Agresti and Min 2005, Statistics in Medicine 24, 729–740), so that few examples claim no certainty.
+    (Agresti and Min 2005, Statistics in Medicine 24, 729–740), and the p-value is no smaller than signs
+    allow, so that few examples claim no certainty; where the two disagree the interval ends at 0.
 
     Args:
         ones, others: one array of shape (examples,) a seed, the same seeds and examples in the same order.
@@ -66,7 +68,22 @@ def two_level_difference(
     count = min(different or table.shape[1], table.shape[1])
     apart = float(np.abs(np.stack(tables)).max())
     found = _interval_of_table(table, count, confidence, halves=share, reach=apart)
-    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0)) if share else found
+    if not share:
+        return found
+    found = _limit_by_signs(found, table)
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
+
+
+def _limit_by_signs(found: Interval, table: Floats) -> Interval:
+    """No more certain than signs allow, for of a handful of answers Student's distribution knows nothing: of
+    one seed McNemar's mid-p of those that differ, of several what the sign test says where all are won."""
+    means = table.mean(axis=0)
+    won, lost = int((means > 0).sum()), int((means < 0).sum())
+    least = 2 * mid_p(max(won, lost), min(won, lost)) if len(table) == 1 else 2 * 0.5 ** (won + lost)
+    p_value = min(1.0, max(found.p_value or 0.0, least))
+    if p_value < 1 - found.confidence:
+        return replace(found, p_value=p_value)
+    return replace(found, p_value=p_value, low=min(found.low, 0.0), high=max(found.high, 0.0))
 
 
 def _interval_of_table(

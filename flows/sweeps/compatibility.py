@@ -17,10 +17,10 @@ from infra.ledger.broken_families import mark_outdated
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.spec import FamilySpec, SweepSpec
-from search_spaces.values import canonical_text, plain_text
+from search_spaces.values import plain_text
 
 # Of a family: growth, code (which is asked about), and what is said of weights that options name by hash.
-_MAY_CHANGE = {"trials", "source_hash", "name", "begins_with"}
+_MAY_CHANGE = {"trials", "compressed", "source_hash", "name", "begins_with"}
 # Of a family's resources only these make other trials: with N workers a step sees N times the batch.
 _RESOURCES = ("workers", "sharding")
 # Of a sweep: budgets may grow, and how it is run may change; none of these changes a trial's result.
@@ -89,7 +89,7 @@ def compare_specs(before: SweepSpec, now: SweepSpec) -> SpecChange:
             refused.append(f"families.{name}: removed from the file")
     # Families keep the order in which they were first asked for: their turns depend on it.
     ordered = sorted(new.values(), key=lambda f: list(old).index(f.name) if f.name in old else len(old))
-    larger = (replace(f, trials=max(f.trials, old[f.name].trials)) if f.name in old else f for f in ordered)
+    larger = (_larger_family(old[f.name], f) if f.name in old else f for f in ordered)
     spec = replace(
         now,
         version=before.version,
@@ -152,6 +152,10 @@ def record_code_change(
     return {**known.facts, "code_changed": sorted(said)}
 
 
+def _larger_family(known: FamilySpec, now: FamilySpec) -> FamilySpec:
+    return replace(now, trials=max(now.trials, known.trials), compressed=known.compressed)
+
+
 def _larger_budget(one: float | None, other: float | None) -> float | None:
     """The larger of two budgets; None is none, and so the largest."""
     return None if one is None or other is None else max(one, other)
@@ -190,8 +194,13 @@ def _differences(where: str, before: Any, now: Any) -> Iterator[str]:
     elif _are_mappings(before, now):
         for place, pair in enumerate(zip(before, now, strict=True)):
             yield from _differences(f"{where}[{place}]", *pair)
-    elif before is _ABSENT or now is _ABSENT or canonical_text(before) != canonical_text(now):
+    elif before is _ABSENT or now is _ABSENT or _identify(before) != _identify(now):
         yield _difference(where, before, now)
+
+
+def _identify(value: Any) -> str:
+    """A text that two values share where they are the same in type too."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _are_mappings(before: Any, now: Any) -> bool:

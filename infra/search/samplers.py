@@ -160,10 +160,11 @@ def grid_points(space: Space, start_with: Sequence[Mapping[str, Any]]) -> list[d
 
 
 def count_configurations(family: FamilySpec) -> int | None:
-    """For how many trials the family's sampler has parameters; None where for any number."""
+    """How many trials the family may have: as many as its sampler has parameters for, and those that were
+    made of others; None where any number."""
     if not isinstance(sampler_options(family.sampler), Grid):
         return None
-    return len(family.start_with) + len(_family_grid(family))
+    return len(family.start_with) + len(_family_grid(family)) + family.compressed
 
 
 def _family_grid(family: FamilySpec) -> Sequence[Mapping[str, Any]]:
@@ -206,12 +207,13 @@ def starting_point(
     """
     from search_spaces.space import Space
 
-    if number < len(family.start_with):
-        return dict(family.start_with[number])
+    asked = number - family.compressed  # all of which have smaller numbers
+    if asked < len(family.start_with):
+        return dict(family.start_with[asked])
     index = number - len(family.start_with)
     sampler = sampler_options(family.sampler)
     if isinstance(sampler, Grid):
-        return dict(_family_grid(family)[index])
+        return dict(_family_grid(family)[asked - len(family.start_with)])
     space, block = Space.from_json(family.space), block_of(family, number)
     structural = structural_names(space) if block.size > 1 else frozenset[str]()
     batch, sequence = sampler.first_batch(lanes), derive_seed(seed, family.name, "sobol")

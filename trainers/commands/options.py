@@ -27,6 +27,7 @@ _BUILT_IN = ("cd", "export", "source", ".", "ulimit", "set")
 _VARIABLE = re.compile(r"[^'\"]*\$(?:\w|\().*|~/.*")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*")
 OWN_NAMES = ("args", "config", "directory", "seed", "trial", "attempt", "epochs")
+_DATA_BYTES = 16 << 20
 FILE = "file"  # the one key of `metrics` where a file holds them
 MLFLOW = "mlflow"  # all of `metrics` where the command logs them
 
@@ -133,14 +134,31 @@ def check_command(options: CommandOptions, searched: Collection[str], conditiona
 
 
 def command_digest(options: Params, root: Path) -> str:
-    """16 hex digits over how the command is called, and over the files below the root that it names or
-    imports."""
+    """16 hex digits over how the command is called, and over the files that it names or imports: those below
+    the root, and scripts and settings that lie elsewhere."""
     found = read_command(options)
     called = found.model_dump(exclude_none=True)  # sweeps of before know nothing of the later keys
     digest = hashlib.sha256(json.dumps(called, sort_keys=True).encode())
-    for name, path in command_files(options, root).items():
+    for name, path in {**command_files(options, root), **_files_elsewhere(found, root)}.items():
         digest.update(name.encode() + file_digest(path))
     return digest.hexdigest()[:16]
+
+
+def _files_elsewhere(options: CommandOptions, root: Path) -> dict[str, Path]:
+    """Files that a command names by `..` or from `/`, and what Python ones import from beside them. Not
+    programs, which have a version, nor what is as large as data is."""
+    words = {word: root / word for word in shlex.split(options.command) if "$" not in word}
+    named = {
+        word: path
+        for word, path in words.items()
+        if not _is_below(word) and path.suffix and path.is_file() and path.stat().st_size < _DATA_BYTES
+    }
+    scripts = [(word, path) for word, path in named.items() if path.suffix == ".py"]
+    return named | {
+        f"{word}: {module}": file
+        for word, path in scripts
+        for module, file in local_modules(path.stem, path.parent).items()
+    }
 
 
 def command_files(options: Params, root: Path) -> dict[str, Path]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flows.config import weights
 from flows.config.weights import hash_weights
 from flows.sweeps.compatibility import compare_specs
 from infra.spec import FamilySpec
@@ -70,9 +71,18 @@ def test_weights_that_are_not_there_have_an_empty_hash() -> None:
     assert hash_weights("mlp", {"pretrained": "absent.safetensors"}, {}) == {"absent.safetensors": ""}
 
 
+def test_large_file_is_read_again_once_it_has_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_LARGE_BYTES", 1)
+    options = {"pretrained": str(folder)}
+    before = hash_weights("bert", options, {})
+    assert hash_weights("bert", options, {}) == before
+    (folder / "model.safetensors").write_text("another length")
+    assert hash_weights("bert", options, {}) != before
+
+
 def test_sweep_that_would_go_on_with_other_weights_is_refused() -> None:
-    def begun_with(**weights: str) -> FamilySpec:
-        return family("x", options={"pretrained": "w"}, weights=weights)
+    def begun_with(**hashes: str) -> FamilySpec:
+        return family("x", options={"pretrained": "w"}, weights=hashes)
 
     before, now = begun_with(w="a"), begun_with(w="b")
     assert compare_specs(sweep(before), sweep(now)).refused == ("families.x.weights.w: a → b",)

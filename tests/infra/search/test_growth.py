@@ -151,6 +151,24 @@ def test_grid_grows_to_its_last_configuration_and_the_refusal_says_what_is_left_
     )
 
 
+def test_model_that_was_made_smaller_takes_no_point_of_a_grid(bench: Bench) -> None:
+    """It is a trial of the family, with a number, that no sampler was asked for."""
+    coordinator = bench.begin(sweep(grid_family(2)))
+    drive(coordinator, hello(), value=value)
+    coordinator.tick()
+    made = replace(views.trials(bench.ledger, bench.sweep_id)[0], number=2, study_number=None)
+    made.origin = {"compressed": {"number": 0, "how": "int8"}}
+    spec = sweep(grid_family(3))
+    spec = replace(spec, families=(replace(spec.families[0], compressed=1),))
+    bench.ledger.add_events(bench.sweep_id, WriteBatch(trials={made.key: made}))
+    grown = grow_spec(spec, trials=1)
+    with pytest.raises(WrongInput, match="noop has 4"):
+        grow_spec(grown, trials=1)
+    bench.ledger.add_events(bench.sweep_id, WriteBatch(sweep={"spec": grown}))
+    drive(bench.take_over(token="driver-2"), hello(), value=value)
+    assert [trial.params["a"] for trial in views.trials(bench.ledger, bench.sweep_id)] == [1, 2, 1, 3]
+
+
 def test_refusal_of_several_grids_says_what_all_can_take_and_what_is_left_in_each() -> None:
     """What it advises is then taken: not refused again for the next grid."""
     spec = sweep(

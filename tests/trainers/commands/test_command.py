@@ -585,6 +585,25 @@ def test_the_digest_of_a_command_tells_of_its_script_and_not_of_a_comment(tmp_pa
     assert command_digest(options, tmp_path) != before
 
 
+@pytest.mark.parametrize("changed", ["train.py", "near.py", "settings.yaml"])
+@pytest.mark.parametrize("there", ["../elsewhere", "{elsewhere}"])
+def test_the_digest_of_a_command_tells_of_scripts_that_lie_elsewhere(
+    tmp_path: Path, there: str, changed: str
+) -> None:
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "root"
+    elsewhere.mkdir()
+    root.mkdir()
+    for name, text in {"train.py": "import near\n", "near.py": "x = 1\n", "settings.yaml": "a: 1\n"}.items():
+        (elsewhere / name).write_text(text)
+    place = there.format(elsewhere=elsewhere)
+    command = f"{sys.executable} {place}/train.py --config {place}/settings.yaml ${{args}}"
+    options = {"command": command, "metrics": PRINTED}
+    before = command_digest(options, root)
+    (elsewhere / changed).write_text("import near as n\n")
+    assert command_digest(options, root) != before
+    assert command_files(options, root) == {}
+
+
 @pytest.mark.parametrize(
     ("command", "changed"),
     [

@@ -26,6 +26,8 @@ from infra.ray_job import job_address, path_on_nodes
 from infra.spec import Resources
 from infra.storage.trial_logs import DRIVER_LOG, written_logs_folder
 from trainers.code.carried import pack_carried
+from trainers.commands.options import script_digest
+from trainers.registry import COMMAND
 
 if TYPE_CHECKING:
     from infra.driver.driver import DriveJob
@@ -202,6 +204,10 @@ def make_drive_job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ra
         storage=str(storage_root(home, sweep.spec)), logs=str(written_logs_folder(home, sweep.spec)),
         sys_path=(path_on_nodes(own_code),) if own_code else (),
         functions=pack_carried(family.reference for family in sweep.spec.families),
+        scripts={
+            family.name: script_digest(family.options, Path(own_code))
+            for family in sweep.spec.families if own_code and family.reference == COMMAND
+        },
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
         bucket="" if mirror is None else mirror.bucket.url,
     )  # fmt: skip

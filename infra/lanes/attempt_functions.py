@@ -132,10 +132,15 @@ def load_function(spec: FamilySpec, goals: Iterable[Goal], roots: Sequence[str])
         roots: folders of people's own code; where it has travelled, the current folder is Ray's copy of it.
     """
     if spec.reference == COMMAND:
-        return bind_command(spec.options, find_call_folder(tuple(roots), travelled=_has_travelled()), goals)
+        return bind_command(spec.options, call_folder(roots), goals)
     function = load_reference(spec.reference)
     assert is_function(function)
     return function
+
+
+def call_folder(roots: Sequence[str]) -> Path:
+    """`find_call_folder` as it is here."""
+    return find_call_folder(tuple(roots), travelled=_has_travelled())
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Literal, TypedDict
 from infra.coordinator.messages import Assignment
 from infra.durations import parse_seconds_or_epochs
 from infra.lanes.attempt_functions import load_function
+from infra.lanes.code_check import CodeCheck
 from infra.lanes.settings import LaneSettings
 from infra.mirror import fetch
 from infra.spec import FamilySpec, SweepSpec
@@ -48,6 +49,7 @@ class AttemptJobs:
         self.storage, self.cache = Path(settings.storage), Path(settings.cache)
         self._families: dict[str, Family] = {}
         self._data: Dataset | None = None
+        self._code = CodeCheck(settings)
 
     def trial_folder(self, assignment: Assignment) -> PurePosixPath:
         """The trial's folder, relative to the storage root."""
@@ -89,8 +91,10 @@ class AttemptJobs:
         fetch(directory, exact=self._ranks.rank == 0)
         directory.mkdir(parents=True, exist_ok=True)
         data, settings = self.find_dataset(), self._job_settings(spec, assignment)
+        function = load_function(spec, settings["goals"], self._settings.sys_path)
+        self._code.check(spec)
         return FunctionJob(
-            function=load_function(spec, settings["goals"], self._settings.sys_path),
+            function=function,
             params=dict(assignment.params), directory=directory, data=data,
             sweep=self.spec.label, family=spec.name, number=assignment.number, attempt=assignment.ordinal,
             earlier=assignment.earlier, earlier_seconds=assignment.earlier_seconds,
@@ -127,6 +131,7 @@ class AttemptJobs:
         if spec.name not in self._families:
             found = load_reference(spec.reference)
             assert not is_function(found)
+            self._code.check(spec)
             self._fetch_options(spec.options)
             self._families[spec.name] = found(spec.options)
         return self._families[spec.name]

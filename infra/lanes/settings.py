@@ -27,6 +27,7 @@ class LaneSettings:
         fingerprint: what the data must be; empty where own code reads its own.
         key_name: of the key that models and checkpoints are encrypted with; empty where they are not.
         functions: those that no lane can import, by value (`trainers.code.carried`).
+        scripts: by the families that are commands, what their scripts hash to (`script_digest`).
     """
 
     run: str
@@ -42,3 +43,4 @@ class LaneSettings:
     key_name: str = ""
     bucket: str = ""
     functions: Mapping[str, bytes] = field(default_factory=dict)
+    scripts: Mapping[str, str] = field(default_factory=dict)

@@ -144,6 +144,17 @@ def command_digest(options: Params, root: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def script_digest(options: Params, root: Path) -> str:
+    """64 hex digits over the Python files that the command names or that these import, and not over others:
+    a command may well write to what it names."""
+    named = {**command_files(options, root), **_files_elsewhere(read_command(options), root)}
+    digest = hashlib.sha256()
+    for name, path in sorted(named.items()):
+        if path.suffix == ".py":
+            digest.update(name.encode() + file_digest(path))
+    return digest.hexdigest()
+
+
 def _files_elsewhere(options: CommandOptions, root: Path) -> dict[str, Path]:
     """Files that a command names by `..` or from `/`, and what Python ones import from beside them. Not
     programs, which have a version, nor what is as large as data is."""

@@ -331,6 +331,27 @@ def test_reports_of_a_process_that_is_killed_before_they_are_told_are_told_by_th
     assert hooks.told[2] == 0.9
 
 
+def test_pruner_is_not_asked_about_a_report_after_which_the_function_returns(job: FunctionJob) -> None:
+    """There is nothing left to stop: a function that reports once has trained to its end."""
+
+    class Deferring(Recorder):
+        asked, held = 0, False
+
+        def hold(self, epoch: int, metrics: Mapping[str, float]) -> None:
+            self.held = True
+            self.report(epoch, metrics)
+
+        def judge(self) -> bool:
+            self.asked += self.held
+            return not self.held
+
+    hooks = Deferring()
+    assert run(job, hooks, function=function_reporting({"loss": 1.0})).status == "complete"
+    assert (len(hooks.reports), hooks.asked) == (1, 0)
+    assert run(job, hooks, function=function_reporting({"loss": 1.0}, {"loss": 0.5})).status == "pruned"
+    assert hooks.asked == 1
+
+
 def test_noted_report_that_the_pruner_stops_at_ends_the_next_attempt(job: FunctionJob) -> None:
     """The one that was never judged decides, and what follows it does not count."""
 

@@ -83,11 +83,11 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Runs a sweep, or carries on where it stopped."""
-    from flows.sweeps.new import find_sweep_file
-    from flows.sweeps.sweep import sweep as verb
-
     set_ = _overrides(set_, trials)
-    with error_document(json):
+    with error_document(json):  # what is imported takes a second, in which a signal may come
+        from flows.sweeps.new import find_sweep_file
+        from flows.sweeps.sweep import sweep as verb
+
         file = find_sweep_file(file)
         result = verb(
             file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change

@@ -212,9 +212,10 @@ def exit_now(status: int) -> NoReturn:
 
 def leave(status: int) -> NoReturn:
     """Ends this process with that status: at once where a thread still waits for a run of lanes, under which
-    the interpreter's end would close Ray, and Ray the process with status 1."""
+    the interpreter's end would close Ray, and Ray the process with status 1; and where it was interrupted:
+    another signal while the interpreter ends would be its status."""
     runs = sys.modules.get("infra.driver.runs")
-    if runs is not None and runs.is_any_run_alive():
+    if status in {INTERRUPTED, TERMINATED} or (runs is not None and runs.is_any_run_alive()):
         exit_now(status)
     sys.exit(status)
 

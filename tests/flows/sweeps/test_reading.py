@@ -12,6 +12,7 @@ import pytest
 from flows.sweeps.views.logs import follow_logs
 from flows.sweeps.views.show import learning_curve
 from flows.sweeps.views.status import status
+from infra.spec import Resources
 from infra.storage.paths import files_folder, kept_folder
 from tests.flows.ledger_sweeps import (
     ACCURACY,
@@ -237,6 +238,18 @@ def test_logs_prints_those_of_driver_and_of_trial(home, velodrome):
     assert "image_cnn trial 1, attempt 1" in ended.err
     (file,) = document(velodrome("logs", "digits", "--trial", "1", "--json"))["files"]
     assert (file["family"], file["attempt"], file["text"]) == ("image_cnn", 1, "epoch 1\nepoch 2 ✓\n")
+
+
+def test_logs_of_a_trial_have_each_of_its_ranks(home, velodrome):
+    workers = replace(spec_of().families[1], resources=Resources(workers=2))
+    write_sweep(home, replace(spec_of(), families=(spec_of().families[0], workers)))
+    write_logs(home)
+    (home.logs / "digits" / "image_cnn-0001-1.log.rank1").write_text("of the second\n")
+    ended = velodrome("logs", "digits", "--trial", "1", "--family", "image_cnn")
+    assert ended.out == "epoch 1\nepoch 2 ✓\nof the second\n"
+    assert "image_cnn trial 1, attempt 1, rank 1 (" in ended.err
+    files = document(velodrome("logs", "digits", "--trial", "1", "--json"))["files"]
+    assert [(file["rank"], file["text"]) for file in files][1:] == [(1, "of the second\n")]
 
 
 def test_logs_that_are_missing_are_reported_with_their_folder(home, velodrome):

@@ -101,7 +101,7 @@ if {alive}:
     threading.Thread(target=threading.Event().wait, daemon=True, name="lanes-01234567").start()
 atexit.register(os._exit, 1)  # as Ray's own end under such a thread
 print("document")
-leave({asked})
+leave({asked}, is_program=True)
 """
 
 

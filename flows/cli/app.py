@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         raise
     except BaseException as error:  # an interrupt before a command began
         status = report_error(error)
-    leave(status if isinstance(status, int) else 0)
+    leave(status if isinstance(status, int) else 0, is_program=arguments is None)
 
 
 def _usage_error(error: Any) -> WrongInput:

@@ -210,11 +210,17 @@ def exit_now(status: int) -> NoReturn:
     os._exit(status)
 
 
-def leave(status: int) -> NoReturn:
+def leave(status: int, *, is_program: bool = False) -> NoReturn:
     """Ends this process with that status: at once where a thread still waits for a run of lanes, under which
-    the interpreter's end would close Ray, and Ray the process with status 1."""
+    the interpreter's end would close Ray, and Ray the process with status 1.
+
+    Args:
+        is_program: whether the process is the command's own. One that was interrupted ends at once, too:
+            another signal while the interpreter ends would be its status.
+    """
     runs = sys.modules.get("infra.driver.runs")
-    if runs is not None and runs.is_any_run_alive():
+    is_interrupted = is_program and status in {INTERRUPTED, TERMINATED}
+    if is_interrupted or (runs is not None and runs.is_any_run_alive()):
         exit_now(status)
     sys.exit(status)
 

@@ -83,11 +83,11 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Runs a sweep, or carries on where it stopped."""
-    from flows.sweeps.new import find_sweep_file
-    from flows.sweeps.sweep import sweep as verb
-
     set_ = _overrides(set_, trials)
-    with error_document(json):
+    with error_document(json):  # what is imported takes a second, in which a signal may come
+        from flows.sweeps.new import find_sweep_file
+        from flows.sweeps.sweep import sweep as verb
+
         file = find_sweep_file(file)
         result = verb(
             file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change
@@ -97,12 +97,15 @@ def sweep(
         return
     from flows.comparison.compare import compare
     from flows.comparison.leaderboard import print_leaderboard
+    from flows.sweeps.views.status_screens import describe_failures
     from infra.ray_job import job_address
 
     if result.state == "stopped":
         words = ["velodrome", "sweep", str(file), *(w for key in set_ or () for w in ("--set", key))]
         again = shlex.join([*words, *(["--address", address] if address else [])])
         print_note(f"{result.sweep} is stopped: `{again}` carries it on")
+    if failures := describe_failures(result):
+        print_note(failures)
     # By its file, which may name another ledger than the usual one, as the overrides may another sweep.
     ahead = Counter(trial.family for trial in result.front).values()  # of several objectives there is no best
     top = min(MOST_AHEAD, max(ahead, default=1))

@@ -34,6 +34,10 @@ from trainers.stacking.structure import searched_structure, why_not
 from trainers.types import Goal, Length, Params
 
 STEPS = 12  # the first are slow: memory is had, kernels are chosen
+_ANSWERS_RAW = (
+    "its model has no predict: it answers rows of numbers by the module's own outputs, and none can be added"
+    " to a trial that has ended (trial.model(…, predict=…))"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +210,7 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
         _warn_of_shared(_files_in(request.root) - before) if is_command else "",
         warn_of_false_flags(family) if is_command else "",
         "" if dataset is None or told.by_group else _warn_of_groups(dataset, family.reference),
+        _ANSWERS_RAW if told.answers_raw else "",
     ]
     return DryRun(
         trial_seconds=told.seconds / 2 * family.budget.reports,

@@ -25,7 +25,7 @@ from infra.lanes.stack_widths import StackWidths
 from infra.lanes.watchdog import BEAT_S, LAST_WORD_S, Watchdog
 from infra.mirror import publish
 from infra.storage.checkpoints import CheckpointStore
-from infra.storage.paths import log_name
+from infra.storage.paths import log_name, rank_log_name
 from trainers.code.exits import note_exits
 from trainers.loop.device_memory import gibibytes
 from trainers.types import Ranks
@@ -196,5 +196,4 @@ class LaneLoop:
         name = log_name(assignment.family, assignment.role, assignment.number, assignment.ordinal)
         folder = Path(self._settings.logs)
         folder.mkdir(parents=True, exist_ok=True)
-        suffix = f".rank{self._ranks.rank}" if self._ranks.rank else ""
-        return folder / f"{name}{suffix}"
+        return folder / rank_log_name(name, self._ranks.rank)

@@ -53,3 +53,8 @@ def log_name(family: str, role: str, number: int, ordinal: int) -> str:
     """The file that holds what an attempt printed, within its sweep's folder of logs."""
     prefix = "" if role == "search" else f"{role}-"
     return f"{prefix}{family_folder(family)}-{number:04d}-{ordinal}.log"
+
+
+def rank_log_name(name: str, rank: int) -> str:
+    """The file that holds what one rank of an attempt printed, by the first one's."""
+    return f"{name}.rank{rank}" if rank else name

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from trainers.bundle.frames import as_frame, frame_to_json
+from trainers.code.exits import blame_code
 from trainers.code.importing import source_sha256
+from trainers.code.references import resolve_reference
 from trainers.errors import InputError, TrialError
+from trainers.functions.state_dicts import plain_weights
 from trainers.kept.description import KeptModel
 from trainers.kept.estimators import write_estimator
 from trainers.kept.files import LoadedModel, describe_path, load_kept, pack_files
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.types import Array, Cell, JsonObject
+    from trainers.types import Array, Cell, JsonObject, Params
 
 ExampleRows: TypeAlias = "pd.DataFrame | Mapping[str, Cell] | Sequence[Cell] | Array"
 _MOST_ROWS = 5  # of an example
@@ -65,6 +68,37 @@ class OwnModel:
             code |= {"predict": predict, "predict_sha256": source_sha256(predict)}
         self.module, self.files = UserModel(module=module, code=code), None
         return self.module
+
+    def check_rebuilt(self, params: Params) -> None:
+        """Refuses a module that could not be loaded again, before a trial is spent on it.
+
+        Raises:
+            InputError: `build` is no function of people's own, raises, or makes another module.
+        """
+        import torch
+
+        if self.module is None:
+            return
+        name, module = self.module.code["build"], self.module.module
+        must = f"{name} must make the module of trial.model again, of the trial's params"
+        build = resolve_reference(name)
+        if "predict" in self.module.code:
+            resolve_reference(self.module.code["predict"])
+        with blame_code(must), torch.random.fork_rng(devices=[]):
+            made: object = build(**params)
+        if not isinstance(made, torch.nn.Module):
+            raise InputError(must, f"it returned {type(made).__name__}")
+        try:
+            made.load_state_dict(plain_weights(module))
+        except RuntimeError as error:
+            raise InputError(
+                must, f"its weights do not fit: {str(error).splitlines()[-1].strip()}"
+            ) from error
+
+    @property
+    def answers_raw(self) -> bool:
+        """Whether a module was named and nobody who answers with it in a person's terms."""
+        return self.module is not None and "predict" not in self.module.code
 
     def name_estimator(
         self, model: object, predict: str | None, trusted: Collection[str]

@@ -17,6 +17,7 @@ from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError, TrialError
 from trainers.functions.isolation import isolate_process
 from trainers.functions.job import FunctionJob
+from trainers.functions.own_model import OwnModel
 from trainers.functions.reports import check_metrics, name_metrics, require_goals
 from trainers.functions.training_call import check_has_trained, check_training_function
 from trainers.functions.trial import Trial
@@ -101,6 +102,11 @@ class _DryRunTrial(Trial):
         super().report(metrics, step, **named)
         self.seen |= check_metrics(name_metrics(metrics, named, self._job.goals), self._job.goals)
 
+    @property
+    def own_model(self) -> OwnModel:
+        """What it has named as its model."""
+        return self._own
+
     def spent_goals(self) -> dict[str, float]:
         """What it is judged by and need not report."""
         return self._log.spent_goals()
@@ -117,11 +123,13 @@ class FunctionDryRun:
     Attributes:
         reported: by full names.
         parameters, size_bytes: of the module that the function gave to the trial; None: it gave none.
+        answers_raw: whether it named a module without a `predict`.
     """
 
     reported: Mapping[str, float]
     parameters: int | None
     size_bytes: int | None
+    answers_raw: bool
 
 
 def dry_run_function(job: FunctionJob) -> FunctionDryRun:
@@ -141,8 +149,10 @@ def dry_run_function(job: FunctionJob) -> FunctionDryRun:
         seed_all(job.seed)
         trial = _DryRunTrial(look)
         _call_function(job, trial)
+        trial.own_model.check_rebuilt(job.params)
     require_goals({**trial.seen, **trial.spent_goals()}, job.goals, InputError)
     size = trial.model_size()
     return FunctionDryRun(
-        reported=trial.seen, parameters=size.get("parameters"), size_bytes=size.get("size_bytes")
-    )
+        reported=trial.seen, parameters=size.get("parameters"), size_bytes=size.get("size_bytes"),
+        answers_raw=trial.own_model.answers_raw,
+    )  # fmt: skip

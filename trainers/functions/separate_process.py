@@ -61,10 +61,11 @@ class FunctionRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionAnswer:
     """What it told: seconds of its two epochs, whether a metric of a group was reported, and of its model,
-    where it has one, what the file holds."""
+    where it has one, what the file holds, and whether it is a module without a `predict`."""
 
     seconds: float
     by_group: bool
+    answers_raw: bool
     parameters: int | None
     size_bytes: int | None
 
@@ -136,7 +137,7 @@ def _run_request(request: Document) -> FunctionAnswer:
         found = dry_run_function(job)
     return FunctionAnswer(
         seconds=time.monotonic() - began, by_group=bool(names_of_groups(found.reported)),
-        parameters=found.parameters, size_bytes=found.size_bytes,
+        answers_raw=found.answers_raw, parameters=found.parameters, size_bytes=found.size_bytes,
     )  # fmt: skip
 
 

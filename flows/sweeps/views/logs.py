@@ -17,7 +17,7 @@ from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.names import spell_family
-from infra.storage.paths import log_name
+from infra.storage.paths import log_name, rank_log_name
 from infra.storage.trial_logs import DRIVER_LOG, find_log, written_logs_folder
 from trainers.types import JsonObject
 
@@ -27,18 +27,20 @@ CHUNK_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFile:
-    """One file of text: the driver's, or one attempt's."""
+    """One file of text: the driver's, or one attempt's, of each of its ranks."""
 
     path: Path
     family: str | None = None
     number: int | None = None
     attempt: int | None = None
+    rank: int = 0
 
     def title(self) -> str:
         """What it is, for people."""
         if self.family is None:
             return "driver"
-        return f"{self.family} trial {self.number}, attempt {self.attempt}"
+        rank = f", rank {self.rank}" if self.rank else ""
+        return f"{self.family} trial {self.number}, attempt {self.attempt}{rank}"
 
     def pieces(self, start: int = 0) -> Iterator[str]:
         """The text from a byte on; bytes that are not UTF-8 are shown as replacement characters."""
@@ -71,6 +73,7 @@ class Logs:
                     "family": file.family,
                     "number": file.number,
                     "attempt": file.attempt,
+                    "rank": file.rank,
                     "text": file.text(),
                 }
                 for file in self.files
@@ -146,9 +149,10 @@ def present_files(
     of_trial = (views.attempts(ledger, row.id, name, trial) for name in sorted(families))
     for attempt in (entry for entries in of_trial for entry in entries if entry.role == "search"):
         name = log_name(attempt.family, attempt.role, attempt.number, attempt.ordinal)
-        if (path := find_log(home, row.spec, name)) is not None:
-            of = {"number": attempt.number, "attempt": attempt.ordinal}
-            found.append(LogFile(path=path, family=attempt.family, **of))
+        for rank in range(row.spec.family(attempt.family).resources.workers):
+            if (path := find_log(home, row.spec, rank_log_name(name, rank))) is not None:
+                of = {"number": attempt.number, "attempt": attempt.ordinal, "rank": rank}
+                found.append(LogFile(path=path, family=attempt.family, **of))
     return tuple(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -177,6 +178,17 @@ def select_trials(mine: Sequence[TrialStatus], *, maximize: bool) -> tuple[Seque
     unended = [trial for trial in mine if trial.state in ("running", "waiting")]
     kept = {trial.number: trial for trial in (*best, *unended[:LISTED_OF_MANY], *mine[-LISTED_OF_MANY:])}
     return [kept[number] for number in sorted(kept)], len(mine) - len(kept)
+
+
+def describe_failures(status: SweepStatus) -> str:
+    """How many trials failed and the commonest reason; empty where none did."""
+    reasons = Counter(trial.reason or "" for trial in status.trials if trial.state == "failed")
+    if not reasons:
+        return ""
+    (reason, count), total = reasons.most_common(1)[0], reasons.total()
+    whose = "" if count == total else f", {count} of them"
+    again = next_command(f"retry {status.sweep}", status.ledger)
+    return f"{trials(total)} failed{whose} by {reason}; `{again}` makes them again"
 
 
 def varying_params(params: Sequence[Params]) -> list[str]:

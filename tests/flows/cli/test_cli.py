@@ -317,7 +317,7 @@ def test_end_of_a_sweep_with_several_objectives_shows_its_front(monkeypatch, tmp
     ahead = [SimpleNamespace(family="mlp", number=number) for number in range(front)]
     file = tmp_path / "two.yaml"
     file.touch()
-    found = SimpleNamespace(state="finished", front=ahead)
+    found = SimpleNamespace(state="finished", front=ahead, trials=())
     monkeypatch.setattr("flows.sweeps.sweep.sweep", lambda *given, **options: found)
     monkeypatch.setattr("flows.comparison.compare.compare", compare)
     with pytest.raises(Ended) as kept:

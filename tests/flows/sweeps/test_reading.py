@@ -12,8 +12,10 @@ import pytest
 from flows.sweeps.views.logs import follow_logs
 from flows.sweeps.views.show import learning_curve
 from flows.sweeps.views.status import status
+from flows.sweeps.views.status_screens import describe_failures
 from infra.ledger.batch import WriteBatch
 from infra.ledger.store import Ledger
+from infra.spec import Resources
 from infra.storage.paths import files_folder, kept_folder
 from tests.flows.ledger_sweeps import (
     ACCURACY,
@@ -241,6 +243,26 @@ def test_logs_prints_those_of_driver_and_of_trial(home, velodrome):
     assert (file["family"], file["attempt"], file["text"]) == ("image_cnn", 1, "epoch 1\nepoch 2 ✓\n")
 
 
+def test_failed_trials_are_told_at_the_end_with_their_commonest_reason(home):
+    reasons = (
+        "error: the code of hb.plane must be …",
+        "timeout: no step",
+        "error: the code of hb.plane must be …",
+    )
+    failed = [trial_of("image_cnn", n, "failed", reason=reason) for n, reason in enumerate(reasons)]
+    write_sweep(home, trials=(*failed, trial_of("image_cnn", 3, "complete", 0.9)))
+    told = describe_failures(status("digits", home=home))
+    assert told == (
+        "3 trials failed, 2 of them by error: the code of hb.plane must be …; "
+        "`velodrome retry digits` makes them again"
+    )
+    write_sweep(home, spec_of("one"), trials=(failed[1],))
+    one = describe_failures(status("one", home=home))
+    assert one == "1 trial failed by timeout: no step; `velodrome retry one` makes them again"
+    write_sweep(home, spec_of("none"), trials=(trial_of("image_cnn", 3, "complete", 0.9),))
+    assert describe_failures(status("none", home=home)) == ""
+
+
 def test_logs_of_a_trial_come_in_the_order_of_its_attempts(home, velodrome):
     """The clock was set back between two."""
     sweep = write_sweep(home, trials=(trial_of("image_cnn", 1, "complete", 0.9),))
@@ -254,6 +276,18 @@ def test_logs_of_a_trial_come_in_the_order_of_its_attempts(home, velodrome):
     ledger.add_events(sweep, batch)
     ledger.close()
     assert velodrome("logs", "digits", "--trial", "1").out == "epoch 1\nepoch 2 ✓\nepoch 3\n"
+
+
+def test_logs_of_a_trial_have_each_of_its_ranks(home, velodrome):
+    workers = replace(spec_of().families[1], resources=Resources(workers=2))
+    write_sweep(home, replace(spec_of(), families=(spec_of().families[0], workers)))
+    write_logs(home)
+    (home.logs / "digits" / "image_cnn-0001-1.log.rank1").write_text("of the second\n")
+    ended = velodrome("logs", "digits", "--trial", "1", "--family", "image_cnn")
+    assert ended.out == "epoch 1\nepoch 2 ✓\nof the second\n"
+    assert "image_cnn trial 1, attempt 1, rank 1 (" in ended.err
+    files = document(velodrome("logs", "digits", "--trial", "1", "--json"))["files"]
+    assert [(file["rank"], file["text"]) for file in files][1:] == [(1, "of the second\n")]
 
 
 def test_logs_that_are_missing_are_reported_with_their_folder(home, velodrome):

@@ -101,18 +101,20 @@ if {alive}:
     threading.Thread(target=threading.Event().wait, daemon=True, name="lanes-01234567").start()
 atexit.register(os._exit, 1)  # as Ray's own end under such a thread
 print("document")
-leave(4)
+leave({asked}, is_program=True)
 """
 
 
-@pytest.mark.parametrize(("alive", "status"), [(True, 4), (False, 1)])
+@pytest.mark.parametrize(
+    ("alive", "asked", "status"), [(True, 4, 4), (False, 4, 1), (False, 130, 130), (False, 143, 143)]
+)
 def test_command_leaves_with_its_status_and_document_though_a_run_did_not_end(
-    alive: bool, status: int
+    alive: bool, asked: int, status: int
 ) -> None:
-    """Where none is left the interpreter ends as usual."""
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND.format(alive=alive)], capture_output=True, text=True, timeout=600
-    )
+    """Where none is left the interpreter ends as usual, but for a command that was interrupted: a second
+    signal would end the interpreter by another status."""
+    code = COMMAND.format(alive=alive, asked=asked)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.returncode == status, done.stderr
     assert done.stdout.strip() == "document"
 

@@ -115,7 +115,9 @@ def test_signal_while_own_code_runs_is_no_error_of_the_code(guard: Callable[[], 
     def unwind(*_: object) -> NoReturn:
         raise Stop
 
-    before = signal.signal(signal.SIGTERM, unwind)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    signal.signal(signal.SIGTERM, unwind)
     try:
         with pytest.raises(KeyboardInterrupt), guard():
             signal.raise_signal(signal.SIGINT)
@@ -123,7 +125,8 @@ def test_signal_while_own_code_runs_is_no_error_of_the_code(guard: Callable[[], 
             signal.raise_signal(signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) is unwind
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Leaving(MLP):

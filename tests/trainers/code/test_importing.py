@@ -71,6 +71,8 @@ def test_error_at_the_top_of_a_module_is_its_own(
 def test_function_of_a_notebook_is_refused_by_its_name() -> None:
     with pytest.raises(InputError, match=r"importable by its name in another process.*put the function"):
         load_reference("__main__:train")
+    with pytest.raises(InputError, match=r"importable by its name in another process.*put the function"):
+        import_function("__main__:build")
 
 
 @pytest.mark.parametrize(
@@ -107,10 +109,13 @@ def test_interrupt_by_a_person_while_a_module_is_imported_is_theirs(
     (tmp_path / "script.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "script", raising=False)
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        load_reference("script:train")
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            load_reference("script:train")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_arguments_that_a_module_replaces_are_the_commands_again(

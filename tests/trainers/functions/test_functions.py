@@ -65,13 +65,13 @@ def job(tmp_path: Path) -> FunctionJob:
     )
 
 
-def build(params: Mapping[str, Any]) -> torch.nn.Module:
+def build(**params: Any) -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.3), torch.nn.Linear(8, 1))
 
 
 def learner(trial: Trial) -> Any:
     """Learns with dropout, Adam, a schedule and all three generators, so that each must be resumed."""
-    model = build(trial.params)
+    model = build(**trial.params)
     optimizer = torch.optim.Adam(model.parameters(), lr=trial.params["learning_rate"])
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4])
     for _ in trial.epochs(model=model, optimizer=optimizer, schedule=schedule):
@@ -332,6 +332,27 @@ def test_reports_of_a_process_that_is_killed_before_they_are_told_are_told_by_th
     assert (outcome.values, outcome.epoch, outcome.epochs) == ((0.9,), 2, 4)
     assert [epoch for epoch, _ in hooks.reports] == [2, 3, 4]
     assert hooks.told[2] == 0.9
+
+
+def test_pruner_is_not_asked_about_a_report_after_which_the_function_returns(job: FunctionJob) -> None:
+    """There is nothing left to stop: a function that reports once has trained to its end."""
+
+    class Deferring(Recorder):
+        asked, held = 0, False
+
+        def hold(self, epoch: int, metrics: Mapping[str, float]) -> None:
+            self.held = True
+            self.report(epoch, metrics)
+
+        def judge(self) -> bool:
+            self.asked += self.held
+            return not self.held
+
+    hooks = Deferring()
+    assert run(job, hooks, function=function_reporting({"loss": 1.0})).status == "complete"
+    assert (len(hooks.reports), hooks.asked) == (1, 0)
+    assert run(job, hooks, function=function_reporting({"loss": 1.0}, {"loss": 0.5})).status == "pruned"
+    assert hooks.asked == 1
 
 
 def test_noted_report_that_the_pruner_stops_at_ends_the_next_attempt(job: FunctionJob) -> None:
@@ -701,6 +722,63 @@ def test_function_check_runs_two_epochs_and_demands_the_objective(job: FunctionJ
 def test_function_check_tells_the_size_of_the_module(job: FunctionJob) -> None:
     found = dry_run_function(job)
     assert (found.parameters, found.size_bytes) == (49, 196)
+
+
+def build_another(width: int = 1) -> torch.nn.Module:
+    return torch.nn.Linear(1, 1)
+
+
+def build_nothing(width: int = 1) -> None:
+    """Forgets to return it."""
+
+
+def build_without_params() -> torch.nn.Module:
+    return torch.nn.Linear(2, 3)
+
+
+def build_in_vain(width: int = 1) -> torch.nn.Module:
+    raise SystemExit("no weights")
+
+
+def build_alike(width: int = 1) -> torch.nn.Module:
+    return torch.nn.Linear(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        ("build_another", "its weights do not fit: size mismatch"),
+        ("build_nothing", "it returned NoneType"),
+        ("build_without_params", "TypeError: .* unexpected keyword argument 'width'"),
+        ("build_in_vain", r"sys\.exit\('no weights'\)"),
+        ("replace", "must be a function or class that .* defines"),
+    ],
+)
+def test_function_check_builds_the_model_again(job: FunctionJob, build: str, said: str) -> None:
+    """Each trial would train to its end, and its model be one that nobody can load."""
+
+    def function(trial: Trial) -> None:
+        model = torch.nn.Linear(2, 3)
+        for _ in trial.epochs(model=model):
+            trial.report(loss=1.0)
+        trial.model(model, build=f"{__name__}:{build}")
+
+    with pytest.raises(InputError, match=said):
+        dry_run_function(replace(job, function=function, params={"width": 2}))
+
+
+def test_function_check_tells_of_a_model_without_predict(job: FunctionJob) -> None:
+    named = {"predict": f"{__name__}:build_alike"}
+    assert dry_run_function(replace(job, function=function_naming({}), params={})).answers_raw
+    assert not dry_run_function(replace(job, function=function_naming(named), params={})).answers_raw
+
+
+def function_naming(named: Mapping[str, str]) -> Any:
+    def function(trial: Trial) -> None:
+        trial.model(torch.nn.Linear(2, 3), build=f"{__name__}:build_alike", **named)
+        trial.report(loss=1.0)
+
+    return function
 
 
 def test_function_check_ends_a_function_without_epochs(job: FunctionJob) -> None:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flows.sweeps.preparation import prepare_sweep, sweep_facts
+from flows.sweeps.session import make_drive_job
+from infra.coordinator.messages import Assignment
+from infra.home import Home
+from infra.lanes.attempt import AttemptRunner
 from infra.lanes.code_check import CodeCheck
 from infra.lanes.settings import LaneSettings
+from infra.ledger import views
+from infra.ledger.store import Ledger
 from infra.spec import FamilySpec, Objective, Resources, SweepSpec
+from tests.trainers.tiny import Recorder
 from trainers.commands.options import script_digest
 from trainers.errors import InputError
 from trainers.registry import COMMAND, source_hash
+from trainers.types import Ranks
 
 CALL = {"command": "python run.py --data rows.csv ${args}", "metrics": {"accuracy": "acc=([0-9.]+)"}}
 
@@ -36,17 +46,20 @@ def forget_modules() -> None:
         sys.modules.pop(name, None)
 
 
-def lane(code: Path, family: FamilySpec, **settings: object) -> CodeCheck:
+def settings_of(code: Path, family: FamilySpec, **changes: object) -> LaneSettings:
     spec = SweepSpec(
         name="s", version=1, data={"source": "none"}, families=(family,),
         objectives=(Objective(metric="val/a", direction="maximize"),),
     )  # fmt: skip
-    return CodeCheck(
-        LaneSettings(
-            run="r", shape="", resources=Resources(), spec=spec.to_json(), base=str(code), storage="",
-            cache="", logs="", sys_path=(str(code),), **settings,  # type: ignore[arg-type]
-        )
+    return LaneSettings(
+        run="r", shape="", resources=Resources(), spec=spec.to_json(), base=str(code),
+        storage=str(code / "storage"), cache=str(code / "cache"), logs=str(code / "logs"),
+        sys_path=(str(code),), **changes,  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def lane(code: Path, family: FamilySpec, **settings: object) -> CodeCheck:
+    return CodeCheck(settings_of(code, family, **settings))
 
 
 def function_family(**changes: object) -> FamilySpec:
@@ -99,3 +112,40 @@ def test_command_whose_script_is_changed_is_not_called_again(code: Path, changed
             check.check(family)
     else:
         check.check(family)
+
+
+@pytest.mark.parametrize("kind", ["function", "family", "command"])
+def test_attempt_with_changed_code_fails_before_it_trains(code: Path, kind: str) -> None:
+    (code / "changing.py").write_text(
+        "from trainers.families.mlp import MLP\n\n"
+        "class Own(MLP):\n    pass\n\n"
+        "def train(trial):\n    trial.report(a=1)\n"
+    )
+    settings: dict[str, object] = {}
+    family = function_family(source_hash="of what it was")
+    if kind == "family":
+        family = replace(family, reference="changing:Own")
+    if kind == "command":
+        family = FamilySpec(name="changing.train", reference=COMMAND, options=CALL, trials=1)
+        settings = {"scripts": {family.name: "of what it was"}}
+    runner = AttemptRunner(settings_of(code, family, **settings), device="cpu", ranks=Ranks())
+    hooks, asked = Recorder(), {"family": family.name, "number": 0, "ordinal": 1, "params": {}, "seed": 1}
+    ended = runner.run(Assignment(attempt="1", role="search", **asked), hooks)  # type: ignore[arg-type]
+    assert (ended.outcome, ended.reason) == ("failed", "error")
+    assert "the code of changing.train must be what the sweep began with" in ended.detail
+    assert hooks.reports == []
+
+
+def test_lanes_of_commands_are_told_what_their_scripts_were(code: Path, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    families = {"run": {**CALL, "space": {"x": {"type": "float", "low": 0, "high": 1}}}}
+    file = {
+        "name": "told", "data": {"source": "none"}, "families": families, "code": {"root": str(code)},
+        "objective": {"metric": "accuracy"}, "budget": {"trials": 1, "epochs": 1},
+    }  # fmt: skip
+    prepared = prepare_sweep(file, (), home)  # type: ignore[arg-type]
+    ledger = Ledger(home.ledger_url, create=True)
+    made = ledger.create_sweep(prepared.spec, fingerprint="none", facts=sweep_facts(prepared), at=1.0)
+    job = make_drive_job(views.sweep_by_id(ledger, made), home, "token", "search", own_ray=True)
+    ledger.close()
+    assert job.lanes.scripts == {"run": script_digest(CALL, code)}

@@ -141,18 +141,19 @@ def test_owner_beats_for_as_long_as_it_owns_the_sweep(
     assert beats == ["begun", "ended"]
 
 
-@pytest.mark.parametrize("beats", [True, False])
+@pytest.mark.parametrize(("beats", "hours"), [(True, -1), (False, -1), (False, 1)])
 def test_owner_on_another_machine_is_replaced_only_where_it_does_not_beat(
-    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, beats: bool
+    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, beats: bool, hours: int
 ) -> None:
-    """Its last beat is an hour old by the database's clock: that may have been set since."""
+    """Its last beat is an hour old by the clock, or still to come: that may have been set since."""
+    monkeypatch.setattr("infra.ledger.liveness.EXPIRY_S", 0.6)
     monkeypatch.setattr("infra.ledger.liveness.WATCH_S", 0.3)
     monkeypatch.setattr("infra.ledger.liveness.LOOK_S", 0.01)
     sweep = write(ledger)
     away = replace(living_owner(), token="away-machine", host="there", pid=2**22 + 1)
     set_owner(home, sweep, away)
-    an_hour_ago = update(schema.owners).values(heartbeat_at=schema.owners.c.heartbeat_at - 3_600.0)
-    ledger.run_transaction(lambda connection: connection.execute(an_hour_ago))
+    set_clock = update(schema.owners).values(heartbeat_at=schema.owners.c.heartbeat_at + hours * 3_600.0)
+    ledger.run_transaction(lambda connection: connection.execute(set_clock))
     row = views.sweep_by_id(ledger, sweep)
     beating = keep_beating(ledger.url, sweep, away.token, beat_s=0.02) if beats else nullcontext()
     refused = pytest.raises(OwnedElsewhere, match="on there") if beats else nullcontext()

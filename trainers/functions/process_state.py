@@ -153,7 +153,7 @@ def _torch() -> list[_Setting]:
         _Setting(_flushes_denormal, torch.set_flush_denormal),
         _Setting(torch.multiprocessing.get_sharing_strategy, torch.multiprocessing.set_sharing_strategy),
         *(_autocast(kind) for kind in ("cpu", "cuda")),
-        *(_registered(getattr(torch.nn.modules.module, name)) for name in _HOOKS),
+        *(_hook_registry(getattr(torch.nn.modules.module, name)) for name in _HOOKS),
     ]
     if hasattr(mkldnn, "enabled"):
         found.append(_attribute(mkldnn, "enabled"))
@@ -176,7 +176,7 @@ def _autocast(kind: str) -> _Setting:
     return _Setting(lambda: (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)), write)
 
 
-def _registered(hooks: dict[int, Any]) -> _Setting:
+def _hook_registry(hooks: dict[int, Any]) -> _Setting:
     def write(before: dict[int, Any]) -> None:
         hooks.clear()
         hooks.update(before)
@@ -188,10 +188,7 @@ def _numbers() -> list[_Setting]:
     return [
         _Setting(np.geterr, lambda kinds: np.seterr(**kinds)),
         _Setting(np.get_printoptions, lambda options: np.set_printoptions(**options)),
-        _Setting(
-            lambda: _DecimalRules(decimal.getcontext().copy()),
-            lambda rules: decimal.setcontext(rules.context),
-        ),
+        _Setting(_read_decimal_rules, lambda rules: decimal.setcontext(rules.context)),
     ]
 
 

@@ -51,7 +51,9 @@ def test_tied_trials_have_one_winner_wherever_it_is_named(
     assert row is not None
     known = views.trials(ledger, row.id)
     ledger.close()
-    tracked = summarize_trials(row.spec.objectives, map(strip_measurements, reversed(known))).winner
+    summary = summarize_trials(row.spec.objectives, map(strip_measurements, reversed(known)))
+    tracked = summary.winner
+    assert len(summary.front) == 1
     live = snapshot_line(row.spec, make_snapshot(row.spec, known, state="finished", now=1.0, started_at=0.0))
     ranked = best_trial(reversed(known), row.spec.objectives)
     shown = status("digits", home=home).best

@@ -63,6 +63,11 @@ def test_scores_of_examples_have_their_metric_as_mean_where_classes_are_absent_o
     scores = example_scores(name, CLASSES, plain)
     assert scores is not None
     assert scores.mean() == pytest.approx(compute_metric(name, CLASSES, plain))
+    others = replace(CLASSES, values=np.array([1, 1, 1, 2, 2, 2]))
+    first_said = TaskPredictions(values=np.array([1, 0, 1, 2, 2, 1]))  # `a` is only said
+    scores = example_scores(name, others, first_said)
+    assert scores is not None
+    assert scores.mean() == pytest.approx(compute_metric(name, others, first_said))
 
 
 def test_scores_of_examples_are_higher_for_better_answers_and_none_for_metrics_that_are_no_means() -> None:

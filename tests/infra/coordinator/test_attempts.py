@@ -7,10 +7,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from infra.coordinator.assigning import WorkDesk
 from infra.coordinator.attempts import Attempts, RunningAttempt
 from infra.coordinator.conclusions import FAILED_CHECKPOINTS, Conclusions
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneHandshake
@@ -364,6 +366,25 @@ def pause(office: Office, number: int, epoch: int, value: float = 0.5) -> TrialR
     assert office.attempts.try_prune(running.attempt, epoch)
     office.attempts.end_attempt(ended(running, "stopped"), "lane-0")
     return running.trial
+
+
+@pytest.mark.parametrize(
+    ("quota", "moves", "ending", "end"),
+    [(2, False, False, True), (3, False, False, False), (2, True, False, False), (2, False, True, False)],
+    ids=["nothing comes", "one may be asked for", "one runs", "the sweep ends"],
+)
+def test_paused_trials_end_only_where_nothing_more_comes(
+    quota: int, moves: bool, ending: bool, end: bool
+) -> None:
+    office = Office(PAUSING)
+    paused = [pause(office, number, 4) for number in range(1 if moves else 2)]
+    if moves:
+        office.begin(1)
+    office.studies.best = set()
+    office.book.set_quota("noop", quota)
+    standing: Any = SimpleNamespace(is_ending=ending)
+    WorkDesk(standing, office.book, office.attempts, *[None] * 4).settle_paused()  # type: ignore[arg-type]
+    assert [trial.state == "pruned" for trial in paused] == [end] * len(paused)
 
 
 def test_first_paused_trial_that_fits_and_is_among_the_best_gets_in_line() -> None:

@@ -71,7 +71,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("net.forward", "-net.forward"),
     ],
 )
-def test_what_a_notebooks_function_uses_is_its_source(before: str, now: str) -> None:
+def test_change_of_what_a_notebooks_function_uses_gives_another_digest(before: str, now: str) -> None:
     assert before in CELLS
     assert digest(CELLS.replace(before, now)) != digest(CELLS)
 
@@ -79,7 +79,7 @@ def test_what_a_notebooks_function_uses_is_its_source(before: str, now: str) -> 
 @pytest.mark.parametrize(
     ("before", "now"), [("UNUSED = 1", "UNUSED = 2"), ("np.arange(3)", "np.arange(4)"), ("", "# a comment\n")]
 )
-def test_what_it_does_not_use_and_its_data_are_not(before: str, now: str) -> None:
+def test_change_of_what_it_does_not_use_or_of_its_data_gives_the_same_digest(before: str, now: str) -> None:
     assert digest(CELLS.replace(before, now, 1)) == digest(CELLS)
 
 
